@@ -1,0 +1,1 @@
+"""The service: gateway, inference, storage, embedded parts and the command line."""

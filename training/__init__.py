@@ -1,0 +1,1 @@
+"""Training: pre-training the backbone, tuning tenants, evaluation."""
