@@ -1,0 +1,208 @@
+"""The whole service in one command: lock, socket, Redis, database, workers, gateway, and the way back down."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.embedded.child import Child
+from service.embedded.lock import DataDirLock
+from service.embedded.redis import RedisDir, redis_child, wait_for_redis
+from service.embedded.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from service.settings import Secrets, Settings
+
+log = structlog.get_logger(__name__)
+
+SERVER_FILE = "server.json"
+CHILDREN_GRACE_S = 4.0  # on top of shutdown_seconds (25): together under the 30 s that container runtimes grant
+
+
+class CannotServe(RuntimeError):
+    """The service cannot start; the message says why and what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the port before anything is started, so that a taken port costs nothing and leaves nothing behind.
+
+    Raises:
+        CannotServe: The address is taken, not ours, or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        # Uvicorn listens later, when the gateway is ready; listening here already makes a second bind fail.
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        reasons = {
+            errno.EADDRINUSE: f"Port {port} on {host} is in use by another program",
+            errno.EACCES: f"Port {port} needs more rights than this user has",
+            errno.EADDRNOTAVAIL: f"{host} is not an address of this machine",
+        }
+        reason = reasons.get(error.errno or 0, f"Cannot listen on {host}:{port} ({error.strerror or error})")
+        raise CannotServe(f"{reason}. Choose another with SKELETON_PROMPT_PORT, or --port and --host.") from error
+    return listener
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment that makes a child's `Settings()` equal to these, without secrets that are not there already.
+
+    Generated secrets travel as files in the data folder; an environment can be read out of /proc.
+    """
+    values = settings.model_dump(mode="json", exclude={"admin_key", "secret"}, exclude_none=True)
+    env = dict(os.environ)
+    for name, value in values.items():
+        env[f"SKELETON_PROMPT_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+    # `python -m` would otherwise look for `training` in the current folder first, and users have folders of that name.
+    env["PYTHONSAFEPATH"] = "1"
+    return env
+
+
+def worker_children(settings: Settings) -> list[Child]:
+    """The training workers, not yet started."""
+    env = child_environment(settings)
+    command = [sys.executable, "-m", "training.worker"]
+    return [Child(f"worker-{number}", command, env=env) for number in range(1, settings.workers + 1)]
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until SIGTERM or Ctrl-C.
+
+    Raises:
+        CannotServe: The port is taken or Redis does not start.
+        DataDirBusy: Another process serves this data folder.
+    """
+    from service.settings import ensure_secrets
+
+    settings = settings.resolved()
+    data_dir = Path(settings.data_dir).resolve()
+    with contextlib.closing(listen(settings.host, settings.port)) as listener, DataDirLock(data_dir), _stop_signals():
+        secrets = ensure_secrets(settings)
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(RedisDir()) if settings.redis_url is None else None
+            workers: list[Child] = []
+            supervisor = Supervisor()
+            supervisor.start()
+            stack.callback(lambda: supervisor.stop(*workers, grace_s=CHILDREN_GRACE_S))
+            if folder is not None:
+                _start_redis(supervisor, folder)
+                settings = settings.model_copy(update={"redis_url": folder.url})
+            _migrate(settings)
+            workers += worker_children(settings)
+            for worker in workers:
+                supervisor.add(worker)
+            _run_gateway(
+                settings,
+                listener,
+                on_ready=lambda: _announce(settings, secrets, listener, stack),
+                on_drain=lambda: supervisor.retire(*workers),
+            )
+
+
+def _start_redis(supervisor: Supervisor, folder: RedisDir) -> None:
+    supervisor.add(redis_child(folder))
+    if not wait_for_redis(folder.socket):
+        raise CannotServe(f"The private Redis did not start: {folder.last_words() or 'it said nothing'}")
+
+
+def _migrate(settings: Settings) -> None:
+    """Bring the database up to date before a worker or the gateway looks at it."""
+    from service.storage import Storage
+
+    storage = Storage.open(settings)
+    try:
+        storage.migrate()
+    finally:
+        storage.close()
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit, so that a stop during start-up also takes the children down in order.
+
+    While uvicorn runs it has handlers of its own; after its drain it raises the signal again, which then lands here.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run_gateway(
+    settings: Settings, listener: socket.socket, on_ready: Callable[[], None], on_drain: Callable[[], None]
+) -> None:
+    import uvicorn
+
+    from service.gateway.app import create_app
+
+    class Server(uvicorn.Server):
+        """Uvicorn that says when it is ready and when it begins to drain."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                on_ready()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            log.info("draining", seconds=settings.shutdown_seconds)
+            on_drain()
+            await super().shutdown(sockets)
+
+    config: uvicorn.Config = uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        log_config=None,  # its loggers propagate into ours
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_seconds),
+    )
+    server = Server(config)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise CannotServe("The gateway did not start; its log above says why.")
+
+
+def _announce(settings: Settings, secrets: Secrets, listener: socket.socket, stack: contextlib.ExitStack) -> None:
+    """Tell people on stderr, and other commands by a file in the data folder, where the service is."""
+    host, port = listener.getsockname()[:2]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # only read, to print a usable address
+    url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    data_dir = Path(settings.data_dir).resolve()
+    server_file = data_dir / SERVER_FILE
+    server_file.write_text(json.dumps({"url": url, "pid": os.getpid(), "started": time.time()}))
+    stack.callback(server_file.unlink, missing_ok=True)
+    lines = [
+        "",
+        f"  Skeleton-Prompt is ready at  {url}",
+        f"  console                      {url}/",
+        f"  data                         {data_dir}",
+        f"  admin key                    {data_dir / 'admin_key'}" if settings.admin_key is None else "",
+        f"  shown this once              {secrets.admin_key.get_secret_value()}" if secrets.admin_key_generated else "",
+        "  stop                         Ctrl-C",
+        "",
+    ]
+    print(
+        "\n".join(line for line in lines if line or line is lines[0] or line is lines[-1]), file=sys.stderr, flush=True
+    )
