@@ -1,0 +1,244 @@
+"""The frozen motion backbone: a spatio-temporal transformer pre-trained to lift 2-D skeletons to 3-D.
+
+Letters used in every shape: B batch, T frames (64), S time patches (T / 4), J joints (17), D width, H heads,
+K prompt tokens, L blocks.
+
+A clip enters as ``(B, T, J, 3)``: x, y (normalised, y down) and confidence, 0 where a joint was not seen. Four frames
+fold into one patch, so a clip is ``S * J`` tokens. Each block attends over the joints of a patch, then over the patches
+of a joint. A tenant's prompt reaches the last blocks as *prefix* keys and values that every query of the clip also
+attends to, in a softmax of its own: a prefix whose values are zero leaves the frozen network exactly as it was
+(the zero-initialised attention of LLaMA-Adapter, Zhang et al. 2023, without its gate).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional
+
+FRAMES = 64
+PATCH = 4
+JOINTS = 17
+
+Prefix = tuple[Tensor, Tensor]
+"""Keys and values of one attention, each ``(B, H, K, D / H)``."""
+
+
+class BackboneError(ValueError):
+    """A backbone file that is damaged, incomplete or of another shape."""
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The sizes of a backbone.
+
+    Attributes:
+        name: What the file is called in ``model_store/backbone``.
+        width: D, the number of features of a token.
+        blocks: L, the number of blocks.
+        heads: H, the heads of each attention; divides ``width``.
+        ratio: Hidden width of each MLP as a multiple of ``width``.
+    """
+
+    name: str = "edge"
+    width: int = 128
+    blocks: int = 4
+    heads: int = 4
+    ratio: int = 2
+
+
+CONFIGS = {
+    "edge": BackboneConfig(),
+    "base": BackboneConfig("base", width=160, blocks=5, heads=5),
+}
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over one axis of the tokens, with room for a prefix."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, bias: Tensor, prefix: Prefix | None = None) -> Tensor:
+        """Attend within each of the N sequences of every clip.
+
+        Args:
+            x: ``(B, N, M, D)``: B clips, N independent sequences of M tokens.
+            bias: ``(B * N, 1, 1, M)``, added to the logits of each key.
+            prefix: Keys and values that all N·M queries of a clip attend to as well, in a softmax of their own.
+
+        Returns:
+            ``(B, N, M, D)``.
+        """
+        B, N, M, D = x.shape
+        H = self.heads
+        # Four dimensions, because PyTorch's fused CPU kernel does not take five.
+        q, k, v = self.qkv(x).view(B * N, M, 3, H, D // H).permute(2, 0, 3, 1, 4)
+        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        y = y.transpose(1, 2).reshape(B, N, M, D)
+        if prefix is not None:
+            keys, values = prefix
+            queries = q.transpose(1, 2).reshape(B, N * M, H, D // H).transpose(1, 2)
+            prompted = functional.scaled_dot_product_attention(queries, keys, values)
+            y = y + prompted.transpose(1, 2).reshape(B, N, M, D)
+        return self.out(y)  # type: ignore[no-any-return]
+
+
+def mlp(width: int, ratio: int) -> nn.Sequential:
+    """The two-layer GELU network of a transformer block."""
+    return nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(approximate="tanh"), nn.Linear(ratio * width, width))
+
+
+class Block(nn.Module):
+    """Attention over joints, an MLP, attention over time, an MLP; all pre-norm and residual."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        D = config.width
+        self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(4))
+        self.space = Attention(D, config.heads)
+        self.space_mlp = mlp(D, config.ratio)
+        self.time = Attention(D, config.heads)
+        self.time_mlp = mlp(D, config.ratio)
+
+    def forward(self, x: Tensor, bias: Tensor, prefixes: tuple[Prefix, Prefix] | None = None) -> Tensor:
+        """Map ``(B, S, J, D)`` to the same shape.
+
+        Args:
+            x: Tokens.
+            bias: ``(B, S, J)``: 0 for a token to attend to, a large negative number for a missing one.
+            prefixes: One prefix for the attention over joints and one for the attention over time.
+        """
+        over_joints, over_time = prefixes if prefixes is not None else (None, None)
+        x = x + self.space(self.norms[0](x), bias.flatten(0, 1)[:, None, None], over_joints)
+        x = x + self.space_mlp(self.norms[1](x))
+        across = self.norms[2](x).transpose(1, 2)
+        x = x + self.time(across, bias.transpose(1, 2).flatten(0, 1)[:, None, None], over_time).transpose(1, 2)
+        return x + self.time_mlp(self.norms[3](x))  # type: ignore[no-any-return]
+
+
+class Backbone(nn.Module):
+    """The whole backbone: embedding, L blocks, final norm and the lift head.
+
+    ``forward`` is ``top(trunk(...))``; the engine calls the halves apart, because the trunk below the prompted blocks
+    is the same for every tenant.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.sha256 = ""
+        D = config.width
+        self.embed = nn.Linear(3 * PATCH, D)
+        self.joint = nn.Parameter(torch.randn(JOINTS, D) * 0.02)
+        self.time = nn.Parameter(torch.randn(FRAMES // PATCH, D) * 0.02)
+        self.duration = nn.Linear(1, D)
+        self.missing = nn.Parameter(torch.zeros(D))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(D)
+        self.lift_head = nn.Linear(D, 3 * PATCH)
+
+    def tokens(self, pose: Tensor, log_seconds: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed clips.
+
+        Args:
+            pose: ``(B, T, J, 3)`` x, y, confidence; normalised as ``skeleton_prompt.normalise`` does.
+            log_seconds: ``(B,)``, the natural logarithm of each clip's true duration in seconds.
+
+        Returns:
+            Tokens ``(B, S, J, D)`` and the attention bias ``(B, S, J)`` of their keys.
+        """
+        B, T, J, C = pose.shape
+        S = T // PATCH
+        folded = pose.view(B, S, PATCH, J, C).transpose(2, 3).reshape(B, S, J, PATCH * C)
+        seen = folded[..., 2::3].amax(-1) > 0
+        x = torch.where(seen[..., None], self.embed(folded), self.missing)
+        x = x + self.joint + self.time[:S, None] + self.duration(log_seconds[:, None])[:, None, None]
+        # Finite, so that a row without any key to see averages instead of turning into NaN.
+        bias = torch.where(seen, 0.0, -1e4).to(x.dtype)
+        return x, bias
+
+    def trunk(self, pose: Tensor, log_seconds: Tensor, prompted: int = 0) -> tuple[Tensor, Tensor]:
+        """Run the embedding and all but the last ``prompted`` blocks; returns tokens and bias."""
+        x, bias = self.tokens(pose, log_seconds)
+        for block in self.blocks[: len(self.blocks) - prompted]:
+            x = block(x, bias)
+        return x, bias
+
+    def top(self, x: Tensor, bias: Tensor, prefixes: list[tuple[Prefix, Prefix]] | None = None, last: int = 0) -> Tensor:
+        """Run the last ``last`` blocks, with one pair of prefixes each if given, and the final norm.
+
+        Returns:
+            ``(B, S, J, D)``.
+        """
+        blocks = self.blocks[len(self.blocks) - last :] if last else []
+        for index, block in enumerate(blocks):
+            x = block(x, bias, None if prefixes is None else prefixes[index])
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def forward(self, pose: Tensor, log_seconds: Tensor) -> Tensor:
+        """Features ``(B, S, J, D)`` of clips ``(B, T, J, 3)`` with ``(B,)`` log durations."""
+        x, _ = self.trunk(pose, log_seconds)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def lift(self, features: Tensor) -> Tensor:
+        """The 3-D pose seen in the features.
+
+        Args:
+            features: ``(B, S, J, D)`` as ``forward`` gives them.
+
+        Returns:
+            ``(B, T, J, 3)``: x right, y down, z away from the camera, relative to the root, in the clip's own scale.
+        """
+        B, S, J, _ = features.shape
+        folded = self.lift_head(features).view(B, S, J, PATCH, 3)
+        return folded.transpose(2, 3).reshape(B, S * PATCH, J, 3)  # type: ignore[no-any-return]
+
+    def parameters_count(self) -> int:
+        """How many numbers the backbone holds."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def backbone_bytes(model: Backbone, metadata: dict[str, str] | None = None) -> bytes:
+    """A backbone as one safetensors file, its configuration in the metadata."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    return save(tensors, {"config": json.dumps(asdict(model.config)), **(metadata or {})})
+
+
+def load_backbone(path: Path) -> Backbone:
+    """Read, check and freeze a backbone file.
+
+    Args:
+        path: A file that ``backbone_bytes`` wrote.
+
+    Returns:
+        The model in evaluation mode with ``sha256`` set to the hash of the file.
+
+    Raises:
+        BackboneError: If a tensor is missing, of another shape or not finite, or the configuration is unknown.
+        OSError: If the file cannot be read.
+    """
+    data = path.read_bytes()
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = BackboneConfig(**json.loads((file.metadata() or {})["config"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        model = Backbone(config)
+        model.load_state_dict(tensors)
+    except Exception as error:  # safetensors raises its own types, load_state_dict a RuntimeError
+        raise BackboneError(f"{path.name} is not a backbone: {error}") from error
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise BackboneError(f"{path.name}: tensor {name} holds a number that is not finite")
+    model.sha256 = hashlib.sha256(data).hexdigest()
+    return model.eval().requires_grad_(False)
