@@ -1,0 +1,172 @@
+"""`skeleton-prompt doctor`: why it does not run here, or that it should."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer
+
+from service.cli.connection import data_dir, running_server
+from service.cli.output import AsJson, print_json
+
+SUPPORTED = ((3, 10), (3, 13))
+LOW_DISK = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `ok` is None where it is worth knowing but nothing is broken."""
+
+    what: str
+    ok: bool | None
+    found: str
+    advice: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check what the service needs on this machine; exits with 1 if something is broken."""
+    findings = list(examine())
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        _print(findings)
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine() -> Iterator[Finding]:
+    """Each finding in turn; a check that breaks is a finding as well."""
+    for check in (_python, _torch, _backbone, _redis, _data_dir, _disk, _secrets, _port, _server):
+        yield _guarded(check)
+
+
+def _guarded(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:
+        return Finding(check.__name__.strip("_").replace("_", " "), False, f"{type(error).__name__}: {error}")
+
+
+def _python() -> Finding:
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    good = SUPPORTED[0] <= sys.version_info[:2] < SUPPORTED[1]
+    return Finding("python", good, found, "" if good else "Python 3.10, 3.11 or 3.12 is needed.")
+
+
+def _torch() -> Finding:
+    try:
+        import torch
+    except ImportError as error:
+        return Finding("torch", False, str(error), "Install the server: pip install 'skeleton-prompt[server]'")
+    where = f"{torch.cuda.device_count()} GPU" if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    return Finding("torch", True, f"{torch.__version__}, {where}")
+
+
+def _backbone() -> Finding:
+    from service.settings import Settings
+    from skeleton_prompt.engine import Engine
+
+    name = Settings().backbone
+    engine = Engine.load(name)
+    return Finding("backbone", True, f"{name}, sha256 {engine.backbone_sha256[:12]}")
+
+
+def _redis() -> Finding:
+    from service.embedded.redis import NoRedisBinary, find_redis_binary
+
+    url = os.environ.get("SKELETON_PROMPT_REDIS_URL")
+    if url:
+        import redis
+
+        redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3).ping()
+        return Finding("redis", True, "the one of SKELETON_PROMPT_REDIS_URL answers")
+    try:
+        return Finding("redis", True, str(find_redis_binary()))
+    except NoRedisBinary as error:
+        return Finding("redis", False, "no binary", str(error))
+
+
+def _data_dir() -> Finding:
+    folder = data_dir().resolve()
+    nearest = _nearest(folder)
+    good = os.access(nearest, os.W_OK | os.X_OK) and nearest.is_dir()
+    found = str(folder) if folder.exists() else f"{folder} (made at the first start)"
+    return Finding(
+        "data folder", good, found, "" if good else f"{nearest} cannot be written; set SKELETON_PROMPT_DATA_DIR."
+    )
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(_nearest(data_dir().resolve())).free
+    good = free >= LOW_DISK
+    return Finding("disk", good, f"{free / (1 << 30):.1f} GiB free", "" if good else "At least 1 GiB should be free.")
+
+
+def _secrets() -> Finding:
+    loose = [
+        path.name
+        for path in data_dir().glob("*")
+        if path.name in ("admin_key", "secret") and path.stat().st_mode & 0o077
+    ]
+    if loose:
+        return Finding(
+            "key files", False, f"others can read {', '.join(loose)}", "chmod 600 them, and change the keys."
+        )
+    return Finding("key files", True, "private" if data_dir().exists() else "made at the first start")
+
+
+def _port() -> Finding:
+    port = int(os.environ.get("SKELETON_PROMPT_PORT") or 8000)
+    host = os.environ.get("SKELETON_PROMPT_HOST") or "127.0.0.1"
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            ours = running_server() is not None
+            advice = "" if ours else "Choose another with SKELETON_PROMPT_PORT."
+            return Finding("port", None, f"{host}:{port}: {error.strerror}", advice)
+    return Finding("port", True, f"{host}:{port} is free")
+
+
+def _server() -> Finding:
+    server = running_server()
+    if server is None:
+        return Finding("service", None, "not running with this data folder", "Start it with: skeleton-prompt serve")
+    from skeleton_prompt.client import Client, ClientError
+
+    try:
+        with Client(str(server["url"]), attempts=1, timeout=5.0) as client:
+            client.ready()
+    except ClientError as error:
+        return Finding("service", False, f"{server['url']} (process {server.get('pid')}): {error}")
+    return Finding("service", True, f"ready at {server['url']} (process {server.get('pid')})")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _print(findings: list[Finding]) -> None:
+    from rich.markup import escape
+
+    from service.cli.output import console
+
+    marks = {True: "[green]ok[/]", False: "[red]broken[/]", None: "[yellow]note[/]"}
+    out = console()
+    for finding in findings:
+        out.print(f"{marks[finding.ok]:<22}{finding.what:<14}{escape(finding.found)}")
+        if finding.advice:
+            out.print(f"{'':<22}{escape(finding.advice)}")

@@ -1,0 +1,102 @@
+"""`skeleton-prompt serve`: the whole service in one command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.output import UsageError
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+PREFIX = "SKELETON_PROMPT_"
+SECRETS = {"admin_key", "secret"}
+CLIENT_SETTINGS = {"url", "key"}  # what the other commands read
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for everything durable.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Training workers to run.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The frozen backbone: base, edge, or a path.")] = None,
+    engine: Annotated[str | None, typer.Option(help="embedded or torchserve.")] = None,
+    engine_url: Annotated[str | None, typer.Option(help="Where TorchServe is.")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="A Redis to use instead of a private one.")] = None,
+    database_url: Annotated[str | None, typer.Option(help="A database to use instead of SQLite.")] = None,
+    blob_url: Annotated[str | None, typer.Option(help="Where blobs go instead of a folder.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of docs/settings.md.")
+    ] = None,
+) -> None:
+    """Run gateway, engine, training worker and a private Redis; Ctrl-C stops them all."""
+    options = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "workers": workers,
+        "backbone": backbone,
+        "engine": engine,
+        "engine_url": engine_url,
+        "redis_url": redis_url,
+        "database_url": database_url,
+        "blob_url": blob_url,
+        "log_level": log_level,
+    }
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    # A flag goes the way of its environment variable, so that there is one way to parse, check and document a setting.
+    for name, value in (given | _settings(set_ or [])).items():
+        os.environ[PREFIX + name.upper()] = value
+    try:
+        from service.embedded.serve import serve as run
+    except ImportError as error:
+        raise UsageError(f"The server is not installed ({error}): pip install 'skeleton-prompt[server]'") from error
+    run(_read_settings())
+
+
+def _read_settings() -> Settings:
+    from pydantic import ValidationError
+
+    from service.settings import Settings
+
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX)
+        and name.removeprefix(PREFIX).lower() not in {*Settings.model_fields, *CLIENT_SETTINGS}
+    )
+    if unknown:  # a misspelt limit that is silently not in force would be worse than a refusal
+        raise UsageError(f"There is no setting {', '.join(unknown)}; docs/settings.md lists them.")
+    try:
+        return Settings()
+    except ValidationError as error:
+        # Without the input values, which could be secrets.
+        problems = "; ".join(
+            f"{PREFIX}{str(row['loc'][0]).upper()}: {row['msg']}" for row in error.errors() if row["loc"]
+        )
+        raise UsageError(f"Wrong settings: {problems or 'see docs/settings.md'}") from None
+
+
+def _settings(pairs: list[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        name = name.strip().lower().removeprefix(PREFIX.lower()).replace("-", "_")
+        if not separator:
+            raise UsageError(f"--set {pair}: NAME=VALUE is expected, such as --set queue_size=64")
+        if name in SECRETS:
+            raise UsageError(
+                f"--set {name}: a secret on the command line can be seen by every user; set {PREFIX}{name.upper()}"
+            )
+        settings[name] = value
+    return settings
