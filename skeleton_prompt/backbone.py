@@ -175,14 +175,13 @@ class Backbone(nn.Module):
             x = block(x, bias)
         return x, bias
 
-    def top(self, x: Tensor, bias: Tensor, prefixes: list[tuple[Prefix, Prefix]] | None = None, last: int = 0) -> Tensor:
+    def top(self, x: Tensor, bias: Tensor, prefixes: list[tuple[Prefix, Prefix]] | None = None, *, last: int) -> Tensor:
         """Run the last ``last`` blocks, with one pair of prefixes each if given, and the final norm.
 
         Returns:
             ``(B, S, J, D)``.
         """
-        blocks = self.blocks[len(self.blocks) - last :] if last else []
-        for index, block in enumerate(blocks):
+        for index, block in enumerate(self.blocks[len(self.blocks) - last :]):
             x = block(x, bias, None if prefixes is None else prefixes[index])
         return self.norm(x)  # type: ignore[no-any-return]
 

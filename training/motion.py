@@ -1,9 +1,9 @@
 """The motion corpus and what pre-training makes of it: new motions, and two views of each.
 
-A *motion* is a 3-D skeleton sequence in world coordinates (metres, y up, the person's own left and right). The corpus is
-small, so most motions of a batch are new: limbs of several recordings are put together, sides swapped, time reversed,
-and arms and legs swung along smooth random paths. A *view* of a motion is what a detector would have seen of it from one
-camera: another body, another stretch and speed, noise, missing joints; normalised exactly as
+A *motion* is a 3-D skeleton sequence in world coordinates (metres, y up, the person's own left and right). The corpus
+is small, so most motions of a batch are new: limbs of several recordings are put together, sides swapped, time
+reversed, and arms and legs swung along smooth random paths. A *view* of a motion is what a detector would have seen of
+it from one camera: another body, another stretch and speed, noise, missing joints; normalised exactly as
 ``skeleton_prompt.normalise`` does.
 
 Letters: B batch, G base frames (96), T frames (64), J joints (17).
@@ -115,11 +115,11 @@ def resample(frames: Tensor, index: Tensor) -> Tensor:
     high = (low + 1).clamp(max=frames.shape[1] - 1)
     part = (index - low).view(*index.shape, *(1 for _ in frames.shape[2:]))
     rows = torch.arange(len(frames))[:, None]
-    return frames[rows, low] * (1 - part) + frames[rows, high] * part
+    return torch.lerp(frames[rows, low], frames[rows, high], part)
 
 
 def smooth_path(shape: tuple[int, ...], frames: int, cycles: float, rng: torch.Generator) -> Tensor:
-    """Random smooth curves ``(*shape, frames)`` of about unit size: three sinusoids with up to ``cycles`` turns each."""
+    """Random smooth curves ``(*shape, frames)`` of about unit size: three sinusoids of up to ``cycles`` turns."""
     t = torch.linspace(0, 1, frames)
     total = torch.zeros(*shape, frames)
     for _ in range(3):
@@ -324,7 +324,7 @@ def visibility(B: int, hide: float, rng: torch.Generator) -> Tensor:
 
 
 def substitute(image: Tensor, seen: Tensor, rng: torch.Generator) -> Tensor:
-    """Put mid-hips, mid-shoulders and their middle for root, thorax and spine in most clips, as COCO-like layouts do."""
+    """Put mid-hips, mid-shoulders and their middle for root, thorax and spine in most clips, as for COCO."""
     chosen = (torch.rand(len(image), 1, 1, 1, generator=rng) < 0.6).expand(-1, *image.shape[1:3], 1)
     stand_in = image.clone()
     stand_in[:, :, 0] = (image[:, :, 1] + image[:, :, 4]) / 2

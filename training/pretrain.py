@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -72,7 +73,7 @@ class Projector(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, S', J', D)`` with S' divisible by 4 to ``(B, 128)`` of unit length."""
-        bins = features.unflatten(1, (4, -1)).mean((2, 3))
+        bins = torch.unflatten(features, 1, (4, -1)).mean((2, 3))
         pooled = torch.cat((bins.mean(1, keepdim=True), bins), 1).flatten(1)
         return functional.normalize(self.net(pooled), dim=-1)
 
@@ -170,14 +171,13 @@ class Trainer:
         """The losses of this step; ``total`` is the one to differentiate."""
         config, seed = self.config, (self.config.seed * 1_000_003 + self.step) * 8
         first, second, seconds, other_seconds, groups = self.sampler.motions(config.batch, seed)
-        stages = ((first, seconds, 1),) if self.step < config.lift_steps else ((first, seconds, 1), (second, other_seconds, 2))
+        stages = [(first, seconds, 1), (second, other_seconds, 2)][: 1 if self.step < config.lift_steps else 2]
         lifted, errors, embeddings = [], [], []
         for motion, duration, number in stages:
             pose, log_seconds, target = self.sampler.view(motion, duration, seed + number)
             keep = kept_tokens(seed + 4 + number)
             features = encode(self.model, pose.to(self.device), log_seconds.to(self.device), keep)
-            B, S, J, _ = features.shape
-            predicted = self.model.lift_head(features).view(B, S, J, PATCH, 3).transpose(2, 3).reshape(B, S * PATCH, J, 3)
+            predicted = self.model.lift(features)
             loss, error = lift_loss(predicted, lifted_target(target, keep).to(self.device), config.velocity)
             lifted.append(loss)
             errors.append(error.detach())
@@ -185,7 +185,8 @@ class Trainer:
         result = {"lift": torch.stack(lifted).mean(), "mpjpe": torch.stack(errors).mean()}
         result["total"] = result["lift"]
         if len(embeddings) == 2:
-            result["contrast"] = contrast_loss(*embeddings, groups.to(self.device), config.temperature)
+            first_view, second_view = embeddings
+            result["contrast"] = contrast_loss(first_view, second_view, groups.to(self.device), config.temperature)
             result["total"] = result["lift"] + result["contrast"]
         return result
 
@@ -219,7 +220,6 @@ class Trainer:
             state |= {f"optimiser.{index}.{key}": value for key, value in moments.items()}
         partial = folder / "state.part"
         save_file(state, partial, {"step": str(self.step)})
-        (folder / "state.json").write_text(json.dumps({"step": self.step}))
         partial.replace(folder / "state.safetensors")
         return name
 
@@ -228,15 +228,17 @@ class Trainer:
         path = self.config.out / "state.safetensors"
         if not path.exists():
             return False
-        state = load_file(path, device=str(self.device))
+        with safe_open(path, framework="pt", device=str(self.device)) as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            self.step = int(file.metadata()["step"])
         for part, module in (("model", self.model), ("average", self.average), ("projector", self.projector)):
-            module.load_state_dict({k.removeprefix(part + "."): v for k, v in state.items() if k.startswith(part + ".")})
+            prefix = f"{part}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         for index, weight in enumerate(self.weights):
             prefix = f"optimiser.{index}."
             moments = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             if moments:
                 self.optimiser.state[weight] = moments
-                self.step = int(moments["step"])
         return True
 
 
@@ -247,7 +249,7 @@ def pooled(model: Backbone, pose: Tensor, log_seconds: Tensor) -> np.ndarray:
     with torch.inference_mode():
         for start in range(0, len(pose), 32):
             features = model(pose[start : start + 32], log_seconds[start : start + 32])
-            bins = features.unflatten(1, (4, -1)).mean((2, 3))
+            bins = torch.unflatten(features, 1, (4, -1)).mean((2, 3))
             rows.append(torch.cat((features.mean(1).flatten(1), bins.flatten(1)), 1))
     return torch.cat(rows).float().cpu().numpy()
 
@@ -289,7 +291,7 @@ class HeldOut:
         with torch.inference_mode():
             errors = [
                 (model.lift(model(p, s)) - t).norm(dim=-1).mean((1, 2))
-                for p, s, t in zip(*(part.split(32) for part in views[0]), strict=True)
+                for p, s, t in zip(*(torch.split(part, 32) for part in views[0]), strict=True)
             ]
         a, b = (pooled(model, view[0], view[1]) for view in views)
         mixed = np.where((np.arange(len(a)) % 2 == 0)[:, None], a, b)

@@ -1,0 +1,250 @@
+"""The engine: ``prepare``, ``forward``, ``finish``; free of any server.
+
+One frozen backbone serves batches whose rows belong to any tenants. The trunk and the plain features are computed once
+for the whole batch; what a tenant owns is applied to its own rows alone. A row that cannot be computed gives its error
+in its place and leaves its neighbours as they are.
+
+Letters: B rows, W windows of all rows together, F features, N classes of a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skeleton_prompt.backbone import Backbone, load_backbone
+from skeleton_prompt.bundle import Array, BackboneMismatch, BadPrompt, Prompt
+from skeleton_prompt.clip import Clip
+from skeleton_prompt.decision import Prediction, decide
+from skeleton_prompt.features import (
+    DESCRIPTORS,
+    JOINTS,
+    STREAM_FEATURES,
+    Windows,
+    descriptor_features,
+    frozen_features,
+    streams,
+)
+from skeleton_prompt.normalise import Prepared, Quality, prepare
+from skeleton_prompt.prompts import PROMPTED_BLOCKS, Parameters, module_logits
+
+Row = tuple[Prepared, Prompt]
+
+
+def backbone_path(name: str | Path) -> Path:
+    """Where a backbone lies: a path as it is, or a name in the package's or the checkout's ``model_store``.
+
+    Raises:
+        FileNotFoundError: If no such backbone ships and no such file exists; the message lists what there is.
+    """
+    if Path(name).suffix == ".safetensors":
+        path = Path(name)
+        if path.is_file():
+            return path
+        raise FileNotFoundError(f"backbone file {path} does not exist")
+    package = Path(__file__).parent
+    stores = [store / "model_store" / "backbone" for store in (package, package.parent)]
+    for store in stores:
+        if (store / f"{name}.safetensors").is_file():
+            return store / f"{name}.safetensors"
+    there = sorted({path.stem for store in stores for path in store.glob("*.safetensors")})
+    raise FileNotFoundError(f"no backbone named {name!r}; there are: {', '.join(there) or 'none'}")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the frozen part of the network makes of windows; no tenant has a part in it.
+
+    Attributes:
+        windows: The input.
+        embedded: ``(W, S, J, D)``, the embedded input that prompt generators look at.
+        x: ``(W, S, J, D)``, tokens in front of the prompted blocks.
+        bias: ``(W, S, J)``, attention bias of those tokens.
+        tokens: ``(W, 4, J, 72)`` stream tokens.
+        masks: ``(W, 4, J)`` bool, which stream tokens say anything.
+        features: ``(B, F)``, all feature blocks, averaged over the windows of each person.
+    """
+
+    windows: Windows
+    embedded: Tensor
+    x: Tensor
+    bias: Tensor
+    tokens: Tensor
+    masks: Tensor
+    features: Tensor
+
+    def logits(self, parameters: Parameters, backbone: Backbone, rows: Sequence[int]) -> Tensor:
+        """Logits ``(len(rows), N)`` of a prompt module on some of the windows; see ``prompts.module_logits``."""
+        index = list(rows)
+        trunk = self.x[index], self.bias[index]
+        return module_logits(parameters, backbone, trunk, self.embedded[index], self.tokens[index], self.masks[index])
+
+
+class Engine:
+    """A frozen backbone and what it computes for people and prompts.
+
+    Args:
+        backbone: The frozen model.
+        device: Where to compute.
+        threads: Torch threads of this process, or None to leave them.
+    """
+
+    def __init__(self, backbone: Backbone, *, device: str = "cpu", threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        self.backbone = backbone.to(self.device).eval().requires_grad_(False)
+        self.backbone_sha256 = backbone.sha256
+        D = backbone.config.width
+        sizes = {"frozen": (JOINTS + 4) * D, "descriptors": DESCRIPTORS, "frontal": JOINTS * STREAM_FEATURES}
+        starts = np.cumsum([0, *sizes.values()])
+        self.blocks = {
+            name: slice(int(a), int(a) + size) for (name, size), a in zip(sizes.items(), starts, strict=False)
+        }
+
+    @classmethod
+    def load(cls, backbone: str | Path = "edge", *, device: str = "cpu", threads: int | None = None) -> Engine:
+        """The engine on a backbone by name or path; see ``backbone_path`` and ``load_backbone`` for errors."""
+        return cls(load_backbone(backbone_path(backbone)), device=device, threads=threads)
+
+    def prepare(self, clip: Clip) -> tuple[list[Prepared], Quality]:
+        """One ``Prepared`` per person of a clip, and what was done to it; see ``normalise.prepare``."""
+        return prepare(clip)
+
+    def finish(
+        self, person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+    ) -> Prediction:
+        """The prediction from a row's logits; see ``decision.decide``."""
+        return decide(person, prompt, logits, top_k=top_k, threshold=threshold)
+
+    @torch.inference_mode()
+    def features(self, people: Sequence[Prepared], batch_size: int = 16) -> Array:
+        """The frozen features of people, all blocks side by side (``self.blocks`` says which columns are whose).
+
+        Returns:
+            ``(B, F)`` float32, the windows of each person averaged.
+        """
+        if not people:
+            return np.zeros((0, self.blocks["frontal"].stop), dtype=np.float32)
+        parts = [
+            self.observe(Windows.of(people[i : i + batch_size], self.device)).features
+            for i in range(0, len(people), batch_size)
+        ]
+        return torch.cat(parts).cpu().numpy()
+
+    def columns(self, blocks: Sequence[str]) -> np.ndarray:
+        """Indices of the columns of the named feature blocks, in their order.
+
+        Raises:
+            BadPrompt: If a block is unknown.
+        """
+        for name in blocks:
+            if name not in self.blocks:
+                raise BadPrompt(
+                    f"the prompt reads the feature block {name!r}; this engine has {', '.join(self.blocks)}"
+                )
+        return np.concatenate([np.arange(self.blocks[name].start, self.blocks[name].stop) for name in blocks])
+
+    def forward(self, rows: Sequence[Row]) -> list[Array | Exception]:
+        """Logits of every row; rows may belong to any tenants.
+
+        Returns:
+            Per row ``(N,)`` float32, or the exception that stands for it.
+        """
+        results: list[Array | Exception | None] = [self._refusal(prompt) for _, prompt in rows]
+        sound = [index for index, result in enumerate(results) if result is None]
+        if sound:
+            with torch.inference_mode():
+                for index, logits in zip(sound, self._logits([rows[i] for i in sound]), strict=True):
+                    finite = bool(np.isfinite(logits).all())
+                    results[index] = logits if finite else ArithmeticError("the logits are not finite")
+        return [result if result is not None else RuntimeError("unreachable") for result in results]
+
+    def _refusal(self, prompt: Prompt) -> Exception | None:
+        """Why a prompt cannot run on this engine, if it cannot."""
+        if prompt.backbone_sha256 != self.backbone_sha256:
+            return BackboneMismatch(
+                f"the prompt was made for backbone {prompt.backbone_sha256[:12]}, this engine runs "
+                f"{self.backbone_sha256[:12]}"
+            )
+        try:
+            columns = self.columns(prompt.blocks)
+        except BadPrompt as error:
+            return error
+        if prompt.tensors["linear.mean"].shape != columns.shape:
+            got = prompt.tensors["linear.mean"].shape[0]
+            return BadPrompt(f"the prompt reads {got} features; its blocks have {len(columns)}")
+        key = prompt.tensors.get("module.query.key")
+        if key is not None and key.shape[1] != self.backbone.config.width:
+            return BadPrompt(f"the prompt's module is for width {key.shape[1]}, not {self.backbone.config.width}")
+        return None
+
+    def observe(self, windows: Windows) -> Observed:
+        """Run the frozen part of the network once."""
+        embedded, _ = self.backbone.tokens(windows.pose, windows.log_seconds)
+        x, bias = self.backbone.trunk(windows.pose, windows.log_seconds, prompted=PROMPTED_BLOCKS)
+        frozen = self.backbone.top(x, bias, last=PROMPTED_BLOCKS)
+        tokens, seen = streams(windows, self.backbone.lift(frozen))
+        blocks = (frozen_features(frozen), descriptor_features(tokens, windows.log_seconds), tokens[:, 3].flatten(1))
+        # The lift stands in for what a 2-D clip does not show, so its stream is never masked there.
+        whole = seen | ~windows.has_depth[:, None]
+        masks = torch.stack((seen, seen, seen, whole), 1)
+        return Observed(windows, embedded, x, bias, tokens, masks, windows.average(torch.cat(blocks, 1)))
+
+    def _logits(self, rows: Sequence[Row]) -> Iterator[Array]:
+        observed = self.observe(Windows.of([person for person, _ in rows], self.device))
+        prompts = [prompt for _, prompt in rows]
+        results = {}
+        for prompt in dict.fromkeys(prompts):
+            mine = [index for index, other in enumerate(prompts) if other is prompt]
+            values = self._linear(prompt, observed.features[mine])
+            results |= dict(zip(mine, values, strict=True))
+        module_rows = [index for index, prompt in enumerate(prompts) if prompt.has_module]
+        if module_rows:
+            for index, logits in zip(module_rows, self._module(observed, prompts, module_rows), strict=True):
+                share = prompts[index].blend
+                results[index] = (1 - share) * results[index] + share * logits
+        for index in range(len(rows)):
+            yield results[index].float().cpu().numpy()
+
+    def _linear(self, prompt: Prompt, features: Tensor) -> Tensor:
+        """``(B, F)`` features of one prompt's rows to its logits ``(B, N)``."""
+        mean, scale, weight, bias = (
+            torch.from_numpy(prompt.tensors[f"linear.{name}"]).to(self.device)
+            for name in ("mean", "scale", "weight", "bias")
+        )
+        columns = torch.from_numpy(self.columns(prompt.blocks)).to(self.device)
+        x = (features[:, columns] - mean) * scale
+        # Row by row: a matrix product may round differently with the number of rows, and with it the answer.
+        return torch.stack([torch.mv(weight, row) for row in x]) + bias
+
+    def _module(self, observed: Observed, prompts: Sequence[Prompt], rows: Sequence[int]) -> list[Tensor]:
+        """Logits of the rows whose prompt has a module: stacked parameters, padded to the largest N."""
+        counts = observed.windows.counts
+        starts = np.cumsum([0, *counts])
+        windows = [w for row in rows for w in range(starts[row], starts[row + 1])]
+        owners = [row for row in rows for _ in range(counts[row])]
+        unique = list(dict.fromkeys(prompts[row] for row in rows))
+        ids = torch.tensor([unique.index(prompts[row]) for row in owners], device=self.device)
+        stacked = {name: values[ids] for name, values in stack_modules(unique, self.device).items()}
+        padded = observed.logits(stacked, self.backbone, windows)
+        parts = padded.split([counts[row] for row in rows])
+        return [part[:, : prompts[row].classes].mean(0) for part, row in zip(parts, rows, strict=True)]
+
+
+def stack_modules(prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
+    """The module parameters of prompts, stacked; class centres are padded with zeros to the largest N."""
+    most = max(prompt.classes for prompt in prompts)
+    result = {}
+    names = [name for name in prompts[0].tensors if name.startswith("module.")]
+    for name in names:
+        values = [torch.from_numpy(prompt.tensors[name]) for prompt in prompts]
+        if name == "module.head.centres":
+            values = [torch.nn.functional.pad(v, (0, 0, 0, most - len(v))) for v in values]
+        result[name.removeprefix("module.")] = torch.stack(values).to(device)
+    return result

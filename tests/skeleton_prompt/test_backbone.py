@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from skeleton_prompt.backbone import CONFIGS, Backbone, BackboneError, backbone_bytes, load_backbone
+from skeleton_prompt.engine import Engine, backbone_path
+from skeleton_prompt.prompts import generate, initial, prefixes
+from tests.skeleton_prompt.rows import small_engine
+
+
+def test_the_configurations_have_the_sizes_that_the_documentation_states() -> None:
+    assert Backbone(CONFIGS["edge"]).parameters_count() == pytest.approx(1.08e6, rel=0.02)
+    assert Backbone(CONFIGS["base"]).parameters_count() == pytest.approx(2.09e6, rel=0.02)
+
+
+def test_trunk_and_top_together_are_the_whole_network() -> None:
+    backbone = small_engine().backbone
+    pose, seconds = torch.rand(2, 64, 17, 3), torch.zeros(2)
+    x, bias = backbone.trunk(pose, seconds, prompted=3)
+    assert torch.allclose(backbone.top(x, bias, last=3), backbone(pose, seconds), atol=1e-6)
+
+
+def test_a_prompt_with_zero_values_leaves_the_frozen_network_as_it_was() -> None:
+    backbone = small_engine().backbone
+    x, bias = backbone.trunk(torch.rand(2, 64, 17, 3), torch.zeros(2), prompted=3)
+    p = {name: value[None] for name, value in initial(32, 3, 0).items()}
+    prompted = backbone.top(x, bias, prefixes(p, generate(p, x), heads=4), last=3)
+    assert torch.equal(prompted, backbone.top(x, bias, last=3))
+
+
+def test_missing_joints_have_no_influence_whatever_their_coordinates_say() -> None:
+    backbone = small_engine().backbone
+    pose = torch.rand(1, 64, 17, 3)
+    pose[:, :, 5, 2] = 0
+    other = pose.clone()
+    other[:, :, 5, :2] = 9
+    assert torch.equal(backbone(pose, torch.zeros(1)), backbone(other, torch.zeros(1)))
+
+
+def test_a_clip_without_any_visible_joint_gives_finite_features() -> None:
+    assert bool(torch.isfinite(small_engine().backbone(torch.zeros(1, 64, 17, 3), torch.zeros(1))).all())
+
+
+def test_a_backbone_file_round_trips_and_carries_its_hash(tmp_path) -> None:
+    backbone = small_engine().backbone
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(backbone_bytes(backbone))
+    loaded = load_backbone(path)
+    pose = torch.rand(1, 64, 17, 3)
+    assert torch.equal(loaded(pose, torch.zeros(1)), backbone(pose, torch.zeros(1)))
+    assert len(loaded.sha256) == 64
+    assert not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_a_damaged_backbone_file_is_refused_by_name(tmp_path) -> None:
+    data = backbone_bytes(small_engine().backbone)
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(BackboneError, match="cut"):
+        load_backbone(path)
+
+
+def test_a_backbone_with_a_number_that_is_not_finite_is_refused(tmp_path) -> None:
+    backbone = small_engine().backbone
+    backbone.missing.data[0] = float("nan")
+    path = tmp_path / "nan.safetensors"
+    path.write_bytes(backbone_bytes(backbone))
+    with pytest.raises(BackboneError, match="missing"):
+        load_backbone(path)
+
+
+def test_the_shipped_backbone_loads_and_an_unknown_name_lists_what_there_is() -> None:
+    assert Engine.load("edge").backbone.config.name == "edge"
+    with pytest.raises(FileNotFoundError, match="edge"):
+        backbone_path("huge")
