@@ -26,6 +26,8 @@ def convert(
     """Turn clips of other formats into the documents that `predict` and `tune` read; each is checked on the way."""
     from itertools import islice
 
+    from service.cli.clip_files import read_clips, write_clips
+
     documents = [_checked(path, document) for path, document in islice(read_clips([source]), limit)]
     if not documents:
         raise UsageError(f"{source}: no clips")
@@ -35,7 +37,6 @@ def convert(
 def _checked(path: Path, document: dict[str, Any]) -> dict[str, Any]:
     """The document as the parser understood it."""
     from skeleton_prompt.clip import InvalidClip, clip_document, parse_clip
-
     from skeleton_prompt.endpoints import clip_body
 
     try:

@@ -23,9 +23,8 @@ def render(
     """Draw a clip: .gif and .svg move, .png is a strip of frames."""
     from itertools import islice
 
-    from skeleton_prompt.clip import parse_clip
-
     from service.cli.clip_files import read_clips
+    from skeleton_prompt.clip import parse_clip
     from skeleton_prompt.endpoints import clip_body
 
     found = next(islice(read_clips([clip]), number - 1, number), None)
