@@ -20,6 +20,7 @@ from service.embedded.child import Child
 from service.embedded.lock import DataDirLock
 from service.embedded.redis import RedisDir, redis_child, wait_for_redis
 from service.embedded.supervisor import Supervisor
+from service.logs import configure_logging
 
 if TYPE_CHECKING:
     import uvicorn
@@ -91,6 +92,7 @@ def serve(settings: Settings) -> None:
     """
     from service.settings import ensure_secrets
 
+    configure_logging(settings.log_level, as_json=settings.log_json)
     settings = settings.resolved()
     data_dir = Path(settings.data_dir).resolve()
     with contextlib.closing(listen(settings.host, settings.port)) as listener, DataDirLock(data_dir), _stop_signals():

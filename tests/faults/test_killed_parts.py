@@ -1,0 +1,114 @@
+"""Parts are killed while they work: nothing is lost, nothing is done twice, nobody is left behind."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from skeleton_prompt.synthetic import make_clip
+from tests.serving import launch, serving
+from tests.waiting import alive, children, eventually
+
+ACTIONS = ("wave", "squat", "fall", "bow", "kick", "walk")
+
+
+def lessons(shots: int) -> list[dict]:
+    rng = np.random.default_rng(0)
+    return [make_clip(action, rng, group=f"{action}-{n}") for action in ACTIONS for n in range(shots)]
+
+
+def question() -> dict:
+    clip = make_clip("wave", np.random.default_rng(9))
+    return {name: value for name, value in clip.items() if name != "label"}
+
+
+@pytest.fixture(scope="module")
+def breakable(tmp_path_factory):
+    """A service of our own, to break."""
+    with serving(tmp_path_factory.mktemp("breakable") / "data") as running:
+        yield running
+
+
+def test_a_job_whose_worker_was_killed_is_finished_by_the_next_one_and_gives_one_version(breakable):
+    tenant, client = breakable.tenant()
+    with client:
+        worker = breakable.child("training.worker")
+        job = client.tune(tenant, lessons(12))
+        eventually(lambda: job.refresh().state == "running", "the job runs")
+        os.kill(worker, signal.SIGKILL)
+        done = job.wait(timeout=120)
+        assert done.attempt == 2
+        assert [prompt.version for prompt in client.prompts(tenant)] == [done.version]
+        assert client.predict(question()).version == done.version
+        assert breakable.child("training.worker") != worker
+
+
+def test_predictions_go_on_without_redis_and_a_job_sent_meanwhile_is_not_lost(breakable):
+    tenant, client = breakable.tenant()
+    with client:
+        first = client.tune(tenant, lessons(2)).wait(timeout=120)
+        redis = breakable.child("redis-server")
+        os.kill(redis, signal.SIGKILL)
+        answers = [client.predict(question()) for _ in range(10)]
+        assert {answer.version for answer in answers} == {first.version}
+        job = client.tune(tenant, lessons(2), activate="always")
+        assert breakable.child("redis-server") != redis
+        assert job.wait(timeout=120).version == first.version + 1
+
+
+def test_a_killed_parent_leaves_no_child_behind(tmp_path):
+    with serving(tmp_path / "data") as server:
+        left = [server.child("training.worker"), server.child("redis-server")]
+        server.process.kill()
+        server.process.wait()
+        eventually(lambda: not any(alive(pid) for pid in left), "the children end with their parent")
+        # And nothing it left stands in the way of the next one.
+        with serving(tmp_path / "data") as successor:
+            assert successor.client().ready()
+
+
+def test_a_second_serve_on_the_same_data_folder_is_refused_and_told_why(breakable):
+    process, log = launch(breakable.data_dir)
+    assert process.wait(30) == 1
+    said = " ".join(log.read_text().split())
+    assert f"in use by process {breakable.process.pid}" in said
+    assert "SKELETON_PROMPT_DATA_DIR" in said
+    assert breakable.client().ready()
+
+
+def test_a_taken_port_is_refused_before_anything_is_started(breakable, tmp_path):
+    port = breakable.url.rsplit(":", 1)[1]
+    process, log = launch(tmp_path / "data", port=port)
+    assert process.wait(30) == 1
+    said = " ".join(log.read_text().split())
+    assert f"Port {port} on 127.0.0.1 is in use" in said
+    assert not any((tmp_path / "data").glob("*.db"))
+
+
+def test_sigterm_under_load_finishes_the_requests_in_flight(tmp_path):
+    with serving(tmp_path / "data") as server:
+        tenant, client = server.tenant()
+        client.tune(tenant, lessons(2)).wait(timeout=120)
+        batch = [question()] * 48
+        outcomes: list[object] = []
+
+        def ask() -> None:
+            try:
+                outcomes.append(len(client.predict_batch(batch)))
+            except Exception as error:
+                outcomes.append(error)
+
+        clients = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in clients:
+            thread.start()
+        # When the first is answered the others, which began with it, are being worked on.
+        eventually(lambda: outcomes, "the first answer")
+        family = [server.process.pid, *children(server.process.pid)]
+        assert server.stop() == 0
+        for thread in clients:
+            thread.join()
+        client.close()
+    assert outcomes == [48] * 4
+    assert not any(alive(pid) for pid in family)
