@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from service.cli import clips, demo, doctor, jobs, layouts, predict, prompts, render, serve, tenants, tune
+from service.cli import clips, demo, doctor, jobs, layouts, predict, prompts, render, serve, settings, tenants, tune
 from service.cli.output import fail
 from skeleton_prompt import __version__
 
@@ -29,7 +29,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_program)
-    for module in (serve, predict, tune, jobs, prompts, tenants, layouts, render, clips, demo, doctor):
+    for module in (serve, predict, tune, jobs, prompts, tenants, layouts, render, clips, demo, settings, doctor):
         module.register(app)
     for entry in importlib.metadata.entry_points(group=PLUGINS):
         _add_plugin(app, entry)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with 0, or non-zero after saying why."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        build_app()(args=arguments)
+        build_app()(args=arguments, prog_name="skeleton-prompt")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:

@@ -61,10 +61,15 @@ def serve(
         from service.embedded.serve import serve as run
     except ImportError as error:
         raise UsageError(f"The server is not installed ({error}): pip install 'skeleton-prompt[server]'") from error
-    run(_read_settings())
+    run(read_settings())
 
 
-def _read_settings() -> Settings:
+def read_settings() -> Settings:
+    """The settings in the environment.
+
+    Raises:
+        UsageError: One is misspelt or has a value that it cannot have.
+    """
     from pydantic import ValidationError
 
     from service.settings import Settings
