@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +62,9 @@ def serve(
         from service.embedded.serve import serve as run
     except ImportError as error:
         raise UsageError(f"The server is not installed ({error}): pip install 'skeleton-prompt[server]'") from error
-    run(read_settings())
+    # Ctrl-C is how one stops it: no failure, and everything is already down in order when it arrives here.
+    with contextlib.suppress(KeyboardInterrupt):
+        run(read_settings())
 
 
 def read_settings() -> Settings:
