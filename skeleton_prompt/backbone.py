@@ -23,9 +23,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skeleton_prompt.house import House
+
 FRAMES = 64
 PATCH = 4
 JOINTS = 17
+STREAM_FEATURES = 72  # of one joint in one stream: mean, deviation and speed of three coordinates in eight time bins
+DESCRIPTORS = 3 * JOINTS * STREAM_FEATURES + 1  # three streams, and the log duration
 
 Prefix = tuple[Tensor, Tensor]
 """Keys and values of one attention, each ``(B, H, K, D / H)``."""
@@ -138,6 +142,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.sha256 = ""
+        self.house: House | None = None
         D = config.width
         self.embed = nn.Linear(3 * PATCH, D)
         self.joint = nn.Parameter(torch.randn(JOINTS, D) * 0.02)
@@ -209,8 +214,10 @@ class Backbone(nn.Module):
 
 
 def backbone_bytes(model: Backbone, metadata: dict[str, str] | None = None) -> bytes:
-    """A backbone as one safetensors file, its configuration in the metadata."""
+    """A backbone and its house weights as one safetensors file, its configuration in the metadata."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if model.house is not None:
+        tensors |= model.house.tensors()
     return save(tensors, {"config": json.dumps(asdict(model.config)), **(metadata or {})})
 
 
@@ -233,10 +240,13 @@ def load_backbone(path: Path) -> Backbone:
             config = BackboneConfig(**json.loads((file.metadata() or {})["config"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         model = Backbone(config)
+        house = {name: tensors.pop(name) for name in list(tensors) if name.startswith("house.")}
         model.load_state_dict(tensors)
+        if house:
+            model.house = House.of(house, (JOINTS + 4) * config.width + DESCRIPTORS)
     except Exception as error:  # safetensors raises its own types, load_state_dict a RuntimeError
         raise BackboneError(f"{path.name} is not a backbone: {error}") from error
-    for name, value in tensors.items():
+    for name, value in (tensors | house).items():
         if not bool(torch.isfinite(value).all()):
             raise BackboneError(f"{path.name}: tensor {name} holds a number that is not finite")
     model.sha256 = hashlib.sha256(data).hexdigest()

@@ -10,6 +10,8 @@ import numpy as np
 from skeleton_prompt.bundle import Array, Prompt
 from skeleton_prompt.normalise import Prepared
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
 MIN_VISIBLE = 0.4
 MIN_FRAMES = 8
 
@@ -45,10 +47,10 @@ class Prediction:
         return result
 
 
-def softmax(values: Array) -> Array:
+def softmax(values: Floats) -> Floats:
     """Along the last axis, stable for any finite input."""
     shifted = np.exp(values - values.max(-1, keepdims=True))
-    result: Array = shifted / shifted.sum(-1, keepdims=True)
+    result: Floats = shifted / shifted.sum(-1, keepdims=True)
     return result
 
 

@@ -17,19 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skeleton_prompt.backbone import Backbone, load_backbone
+from skeleton_prompt.backbone import DESCRIPTORS, JOINTS, STREAM_FEATURES, Backbone, load_backbone
 from skeleton_prompt.bundle import Array, BackboneMismatch, BadPrompt, Prompt
 from skeleton_prompt.clip import Clip
 from skeleton_prompt.decision import Prediction, decide
 from skeleton_prompt.features import (
-    DESCRIPTORS,
-    JOINTS,
-    STREAM_FEATURES,
     Windows,
     descriptor_features,
     frozen_features,
     streams,
 )
+from skeleton_prompt.house import BLOCKS as HOUSE_BLOCKS
 from skeleton_prompt.normalise import Prepared, Quality, prepare
 from skeleton_prompt.prompts import PROMPTED_BLOCKS, Parameters, module_logits
 
@@ -102,10 +100,10 @@ class Engine:
         self.backbone_sha256 = backbone.sha256
         D = backbone.config.width
         sizes = {"frozen": (JOINTS + 4) * D, "descriptors": DESCRIPTORS, "frontal": JOINTS * STREAM_FEATURES}
-        starts = np.cumsum([0, *sizes.values()])
-        self.blocks = {
-            name: slice(int(a), int(a) + size) for (name, size), a in zip(sizes.items(), starts, strict=False)
-        }
+        if backbone.house is not None:
+            sizes["house"] = backbone.house.width
+        ends = np.cumsum(list(sizes.values()))
+        self.blocks = {name: slice(int(end) - sizes[name], int(end)) for name, end in zip(sizes, ends, strict=True)}
 
     @classmethod
     def load(cls, backbone: str | Path = "edge", *, device: str = "cpu", threads: int | None = None) -> Engine:
@@ -130,7 +128,7 @@ class Engine:
             ``(B, F)`` float32, the windows of each person averaged.
         """
         if not people:
-            return np.zeros((0, self.blocks["frontal"].stop), dtype=np.float32)
+            return np.zeros((0, max(block.stop for block in self.blocks.values())), dtype=np.float32)
         parts = [
             self.observe(Windows.of(people[i : i + batch_size], self.device)).features
             for i in range(0, len(people), batch_size)
@@ -194,12 +192,16 @@ class Engine:
         # The lift stands in for what a 2-D clip does not show, so its stream is never masked there.
         whole = seen | ~windows.has_depth[:, None]
         masks = torch.stack((seen, seen, seen, whole), 1)
-        return Observed(windows, embedded, x, bias, tokens, masks, windows.average(torch.cat(blocks, 1)))
+        features = windows.average(torch.cat(blocks, 1))
+        if self.backbone.house is not None:
+            read = torch.cat([features[:, self.blocks[name]] for name in HOUSE_BLOCKS], 1)
+            features = torch.cat((features, self.backbone.house.apply(read, windows.people_with_depth())), 1)
+        return Observed(windows, embedded, x, bias, tokens, masks, features)
 
     def _logits(self, rows: Sequence[Row]) -> Iterator[Array]:
         observed = self.observe(Windows.of([person for person, _ in rows], self.device))
         prompts = [prompt for _, prompt in rows]
-        results = {}
+        results: dict[int, Tensor] = {}
         for prompt in dict.fromkeys(prompts):
             mine = [index for index, other in enumerate(prompts) if other is prompt]
             values = self._linear(prompt, observed.features[mine])
@@ -233,7 +235,7 @@ class Engine:
         ids = torch.tensor([unique.index(prompts[row]) for row in owners], device=self.device)
         stacked = {name: values[ids] for name, values in stack_modules(unique, self.device).items()}
         padded = observed.logits(stacked, self.backbone, windows)
-        parts = padded.split([counts[row] for row in rows])
+        parts = torch.split(padded, [counts[row] for row in rows])
         return [part[:, : prompts[row].classes].mean(0) for part, row in zip(parts, rows, strict=True)]
 
 

@@ -16,17 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skeleton_prompt.layouts import CANONICAL
 from skeleton_prompt.normalise import Prepared
 
 STREAMS = ("joints", "bones", "motion", "frontal")
 TIME_BINS = 8
-STATISTICS = 3  # mean, deviation, speed
-STREAM_FEATURES = TIME_BINS * STATISTICS * 3
-JOINTS = len(CANONICAL)
 PARENTS = (0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
 RIGHT_TO_LEFT = ((1, 4), (14, 11))
-DESCRIPTORS = 3 * JOINTS * STREAM_FEATURES + 1
 
 
 @dataclass(frozen=True)
@@ -82,11 +77,16 @@ class Windows:
             self.pose[index], self.depth[index], self.has_depth[index], self.log_seconds[index], (1,) * len(index)
         )
 
+    def people_with_depth(self) -> Tensor:
+        """``(people,)`` bool: whose clip was 3-D."""
+        first = np.cumsum([0, *self.counts[:-1]])
+        return self.has_depth[torch.from_numpy(first).to(self.has_depth.device)]
+
     def average(self, values: Tensor) -> Tensor:
         """Mean over the windows of each person: ``(W, ...)`` to ``(people, ...)``."""
         if len(self.counts) == len(values):
             return values
-        return torch.stack([part.mean(0) for part in values.split(list(self.counts))])
+        return torch.stack([part.mean(0) for part in torch.split(values, list(self.counts))])
 
 
 def turn_to_front(pose: Tensor) -> Tensor:
@@ -120,14 +120,14 @@ def statistics(values: Tensor, seen: Tensor) -> Tensor:
         ``(B, J, 72)``; zeros where a joint was not seen in a bin.
     """
     mask = seen[..., None]
-    binned, weight = (x.unflatten(1, (TIME_BINS, -1)) for x in (values * mask, mask))
+    binned, weight = (torch.unflatten(x, 1, (TIME_BINS, -1)) for x in (values * mask, mask))
     count = weight.sum(2).clamp(min=1)
     mean = binned.sum(2) / count
     spread = (((binned - mean[:, :, None]) * weight).square().sum(2) / count).sqrt()
     both = mask[:, 1:] * mask[:, :-1]
     step = torch.zeros_like(values)
     step[:, 1:] = values.diff(dim=1).abs() * both
-    speed = step.unflatten(1, (TIME_BINS, -1)).sum(2) / count
+    speed = torch.unflatten(step, 1, (TIME_BINS, -1)).sum(2) / count
     joined = torch.stack((mean, spread, speed * 8), -1)  # (B, bins, J, 3, 3)
     return joined.permute(0, 2, 1, 3, 4).flatten(2)
 
@@ -164,7 +164,7 @@ def streams(windows: Windows, lifted: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def frozen_features(features: Tensor) -> Tensor:
     """``(B, S, J, D)`` as ``(B, J·D + 4·D)``: the mean over time per joint, and four time bins over joints."""
-    bins = features.unflatten(1, (4, -1)).mean((2, 3))
+    bins = torch.unflatten(features, 1, (4, -1)).mean((2, 3))
     return torch.cat((features.mean(1).flatten(1), bins.flatten(1)), 1)
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skeleton_prompt.backbone import Backbone, Prefix
-from skeleton_prompt.features import JOINTS, STREAM_FEATURES, STREAMS
+from skeleton_prompt.backbone import JOINTS, STREAM_FEATURES, Backbone, Prefix
+from skeleton_prompt.features import STREAMS
 
 PROMPTED_BLOCKS = 3  # P
 PROMPT_TOKENS = 4  # K

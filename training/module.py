@@ -109,7 +109,7 @@ def fit_module(
     batches = math.ceil(len(labels) / config.batch)
     total, step, began = config.epochs * batches, 0, time.monotonic()
     while step < total:
-        for rows in torch.randperm(len(labels), generator=rng).split(config.batch):
+        for rows in torch.split(torch.randperm(len(labels), generator=rng), config.batch):
             if stop is not None and stop():
                 raise TuningStopped("tuning was stopped")
             for group in optimiser.param_groups:

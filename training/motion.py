@@ -115,7 +115,8 @@ def resample(frames: Tensor, index: Tensor) -> Tensor:
     high = (low + 1).clamp(max=frames.shape[1] - 1)
     part = (index - low).view(*index.shape, *(1 for _ in frames.shape[2:]))
     rows = torch.arange(len(frames))[:, None]
-    return torch.lerp(frames[rows, low], frames[rows, high], part)
+    result: Tensor = torch.lerp(frames[rows, low], frames[rows, high], part)
+    return result
 
 
 def smooth_path(shape: tuple[int, ...], frames: int, cycles: float, rng: torch.Generator) -> Tensor:
@@ -135,7 +136,8 @@ def rotate_about(vectors: Tensor, axis: Tensor, angle: Tensor) -> Tensor:
     c, s = torch.cos(angle)[..., None], torch.sin(angle)[..., None]
     axis = axis.expand_as(vectors)
     along = (vectors * axis).sum(-1, keepdim=True)
-    return vectors * c + torch.linalg.cross(axis, vectors) * s + axis * along * (1 - c)
+    turned: Tensor = vectors * c + torch.linalg.cross(axis, vectors) * s + axis * along * (1 - c)
+    return turned
 
 
 def swing(bones: Tensor, rng: torch.Generator) -> Tensor:

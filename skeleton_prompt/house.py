@@ -1,0 +1,87 @@
+"""House weights: the projection all tenants share, learned from the motion corpus in episodes.
+
+Each motion of the corpus is a class, and its views (cameras, speeds, bodies, missing joints) are its shots. What varies
+between shots of one motion is nuisance; what varies between motions is what actions are made of. The projection whitens
+the first and keeps the directions in which the second is largest: linear discriminant analysis over thousands of
+classes, as speaker recognition uses it to learn new voices from seconds (within-class covariance normalisation, Hatch
+et al. 2006). A tenant then needs only a small head on R numbers per clip. 2-D and 3-D input differ in their nuisances
+and have a projection each.
+
+Letters: B rows, F features of the blocks that are read, R numbers per clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+BLOCKS = ("frozen", "descriptors")
+KINDS = ("flat", "deep")  # 2-D and 3-D input
+
+
+@dataclass(frozen=True, eq=False)
+class House:
+    """The projections, as they stand in a backbone's file.
+
+    Attributes:
+        mean: Per kind of input ``(F,)``.
+        projection: Per kind ``(F, R)``, standardisation, whitening and weighting in one.
+    """
+
+    mean: Mapping[str, Tensor]
+    projection: Mapping[str, Tensor]
+
+    @property
+    def width(self) -> int:
+        """R."""
+        return int(self.projection["flat"].shape[1])
+
+    def apply(self, features: Tensor, has_depth: Tensor) -> Tensor:
+        """Project clips.
+
+        Args:
+            features: ``(B, F)``, the blocks of ``BLOCKS`` side by side.
+            has_depth: ``(B,)`` bool, which rows are 3-D input.
+
+        Returns:
+            ``(B, R)`` of unit length.
+        """
+        result = features.new_zeros(len(features), self.width)
+        for kind, rows in zip(KINDS, (~has_depth, has_depth), strict=True):
+            if bool(rows.any()):
+                result[rows] = (features[rows] - self.mean[kind]) @ self.projection[kind]
+        return functional.normalize(result, dim=-1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the backbone's file, in float16."""
+        return {
+            f"house.{kind}.{name}": values[kind].half().contiguous()
+            for name, values in (("mean", self.mean), ("projection", self.projection))
+            for kind in KINDS
+        }
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], features: int) -> House:
+        """Read the ``house.`` tensors of a backbone's file.
+
+        Args:
+            tensors: By their full names.
+            features: F of the backbone they must fit.
+
+        Raises:
+            ValueError: If one is missing or has another shape.
+        """
+        try:
+            mean = {kind: tensors[f"house.{kind}.mean"].float() for kind in KINDS}
+            projection = {kind: tensors[f"house.{kind}.projection"].float() for kind in KINDS}
+        except KeyError as error:
+            raise ValueError(f"house weights: tensor {error} is missing") from error
+        width = projection["flat"].shape[-1]
+        for kind in KINDS:
+            if mean[kind].shape != (features,) or projection[kind].shape != (features, width):
+                got = tuple(projection[kind].shape)
+                raise ValueError(f"house weights: {kind} has shape {got}, {(features, width)} is wanted")
+        return cls(mean, projection)

@@ -1,0 +1,276 @@
+"""From a clip of any layout, unit and camera to windows of 64 frames of 17 canonical joints.
+
+Letters: P people, N frames as sent, T frames of a window (64), J canonical joints (17), W windows.
+
+A joint without a source in the layout, or unseen for longer than half a second, is masked and never invented. A 3-D
+clip is turned about the vertical until the person faces the camera, then looked at from there; its depth is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skeleton_prompt.clip import Clip, InvalidClip, Problem
+from skeleton_prompt.layouts import CANONICAL
+from skeleton_prompt.plausibility import warnings_about
+
+FRAMES = 64
+GAP_SECONDS = 0.5
+WINDOW_SECONDS = 10.0
+JOINT = {name: index for index, name in enumerate(CANONICAL)}
+PAIRS = (("rhip", "lhip"), ("rshoulder", "lshoulder"))
+FARTHEST = 10.0  # in units of the person's half extent; beyond that a joint is an error that must not reach the model
+FILLED = 0.5  # the confidence of an interpolated joint
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One person of one clip, ready for the engine.
+
+    Attributes:
+        pose: ``(W, T, J, 3)`` float32: x, y (y down, about -1 to 1) and confidence 0 to 1; zeros where not seen.
+        depth: ``(W, T, J)`` float32: for 3-D input the depth in the same scale, away from the camera; else zeros.
+        has_depth: Whether the clip was 3-D.
+        log_seconds: ``(W,)`` float32, natural logarithm of each window's true duration in seconds.
+        visible: Share of the canonical joints that the layout can have, over all frames, seen before gaps were filled.
+        frames: How many frames show the person, as sent.
+        motion: Mean path of the visible joints over the clip, in its own unit; chooses the main person.
+    """
+
+    pose: Array
+    depth: Array
+    has_depth: bool
+    log_seconds: Array
+    visible: float
+    frames: int
+    motion: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was done to a clip, as every answer says.
+
+    Attributes:
+        joints_missing: Share of the joints that the layout can have which were not seen.
+        frames_without_person: Frames in which nobody was seen.
+        gaps_filled: Joint positions interpolated over gaps of up to half a second.
+        frames_resampled: Frames as sent, if they were resampled to 64 per window, else 0.
+        ignored_joints: Joints of the layout that no role knows.
+        warnings: What looks wrong, in words.
+    """
+
+    joints_missing: float
+    frames_without_person: int
+    gaps_filled: int
+    frames_resampled: int
+    ignored_joints: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The quality report as the API gives it."""
+        return {
+            "joints_missing": round(self.joints_missing, 4),
+            "frames_without_person": self.frames_without_person,
+            "gaps_filled": self.gaps_filled,
+            "frames_resampled": self.frames_resampled,
+            "ignored_joints": list(self.ignored_joints),
+            "warnings": list(self.warnings),
+        }
+
+
+def prepare(clip: Clip) -> tuple[list[Prepared], Quality]:
+    """Everything between a parsed clip and the engine.
+
+    Args:
+        clip: Any layout, 2-D (y down) or 3-D (metres, y up), any number of people.
+
+    Returns:
+        One ``Prepared`` per person, in order, and what was done. A person of whom nothing is visible, beside others
+        who are, has ``visible`` 0.
+
+    Raises:
+        InvalidClip: If nobody is visible in any frame (rule ``nothing_visible``).
+    """
+    positions, seen, confidence = to_canonical(clip)
+    possible = clip.layout.available
+    if not seen.any():
+        message = "no joint that the model knows is visible in any frame"
+        raise InvalidClip((Problem("keypoints", "nothing_visible", message),))
+    D, sent = positions.shape[-1], positions.shape[1]
+    warnings = warnings_about(
+        clip.layout,
+        positions.reshape(-1, len(CANONICAL), D),
+        seen.reshape(-1, len(CANONICAL)),
+        clip.positions.reshape(-1, len(clip.layout.joints), D),
+    )
+    scale, stretched = to_square_pixels(clip)
+    positions *= scale
+    warnings += stretched
+    people, filled = [], 0
+    for pose, shown, trust in zip(positions, seen, confidence, strict=True):
+        pose, whole, gaps = fill_gaps(pose, shown, max(1, int(GAP_SECONDS * clip.fps + 1e-6)))
+        filled += gaps
+        if D == 3:
+            pose = turn_to_front(pose, whole)
+        visible, frames = float(shown[:, possible].mean()), int(shown.any(1).sum())
+        people.append(windows(pose, whole, trust, clip.fps, visible, frames))
+    present = [person for person in people if person.visible > 0]
+    quality = Quality(
+        joints_missing=1 - sum(person.visible for person in present) / len(present),
+        frames_without_person=int((~seen.any((0, 2))).sum()),
+        gaps_filled=filled,
+        frames_resampled=0 if sent == FRAMES else sent,
+        ignored_joints=clip.layout.unknown,
+        warnings=tuple(warnings),
+    )
+    return people, quality
+
+
+def to_square_pixels(clip: Clip) -> tuple[Array, list[str]]:
+    """Factors (D,) that undo the stretch of coordinates given as fractions of a picture whose size is known.
+
+    MediaPipe gives x as a fraction of the width and y of the height: on a wide picture everybody would be thin.
+    """
+    D = clip.positions.shape[-1]
+    factors = np.ones(D, np.float32)
+    if clip.image_size is None:
+        return factors, []
+    width, height = clip.image_size
+    planar = np.abs(clip.positions[..., :2])
+    if abs(width / height - 1) < 1e-3 or float(np.nanmax(planar)) > 2 or min(width, height) < 16:
+        return factors, []
+    factors[0] = width / height
+    if D == 3:
+        factors[2] = width / height  # MediaPipe's z has the unit of its x
+    return factors, ["coordinates are fractions of the picture: scaled by image_size to undo its stretch"]
+
+
+def to_canonical(clip: Clip) -> tuple[Array, Mask, Array]:
+    """Positions ``(P, N, J, D)``, which are seen ``(P, N, J)``, and their confidence ``(P, N, J)``.
+
+    A canonical joint is a weighted sum of the layout's joints and as good as the weakest of them.
+    """
+    layout = clip.layout
+    given = np.nan_to_num(clip.positions, nan=0.0)
+    positions: Array = np.matmul(layout.matrix, given)
+    confidence: Array = clip.confidence[:, :, layout.gather].min(-1) * layout.available
+    return positions, confidence > 0, confidence
+
+
+def fill_gaps(pose: Array, seen: Mask, longest: int) -> tuple[Array, Mask, int]:
+    """Interpolate each joint over gaps of at most ``longest`` frames that have both ends.
+
+    Args:
+        pose: ``(N, J, D)``.
+        seen: ``(N, J)``.
+        longest: In frames.
+
+    Returns:
+        The filled pose, what may now be used, and how many positions were filled.
+    """
+    if seen.all():
+        return pose, seen, 0
+    N = len(pose)
+    frame = np.arange(N)[:, None]
+    before = np.maximum.accumulate(np.where(seen, frame, -1), axis=0)
+    after = np.minimum.accumulate(np.where(seen, frame, N)[::-1], axis=0)[::-1]
+    fillable = ~seen & (before >= 0) & (after < N) & (after - before - 1 <= longest)
+    if not fillable.any():
+        return pose, seen, 0
+    low, high = np.clip(before, 0, N - 1), np.clip(after, 0, N - 1)
+    part = ((frame - low) / np.maximum(high - low, 1))[..., None].astype(np.float32)
+    joint = np.arange(pose.shape[1])[None]
+    between = pose[low, joint] * (1 - part) + pose[high, joint] * part
+    return np.where(fillable[..., None], between, pose), seen | fillable, int(fillable.sum())
+
+
+def turn_to_front(pose: Array, seen: Mask) -> Array:
+    """Turn a 3-D person (y up) to face the camera, and look from there.
+
+    The axis across hips and shoulders, right to left, is laid along +x by its median over the clip: the person's right
+    then appears at the image's left, as when somebody faces a camera.
+
+    Returns:
+        ``(N, J, 3)``: x right, y down, z away from the camera. Left as it faces where no such axis is ever seen.
+    """
+    across = []
+    for right, left in PAIRS:
+        both = seen[:, JOINT[right]] & seen[:, JOINT[left]]
+        across.append((pose[:, JOINT[left]] - pose[:, JOINT[right]])[both])
+    axes = np.concatenate(across)
+    x, z = (float(np.median(axes[:, 0])), float(np.median(axes[:, 2]))) if len(axes) else (1.0, 0.0)
+    size = math.hypot(x, z)
+    c, s = (x / size, z / size) if size > 1e-6 else (1.0, 0.0)
+    turned_x = c * pose[..., 0] + s * pose[..., 2]
+    turned_z = c * pose[..., 2] - s * pose[..., 0]
+    return np.stack((turned_x, -pose[..., 1], -turned_z), -1)
+
+
+def windows(pose: Array, seen: Mask, confidence: Array, fps: float, visible: float, frames: int) -> Prepared:
+    """Cut one person into windows of at most 10 s, resample each to 64 frames and normalise it.
+
+    Args:
+        pose: ``(N, J, D)``, y down.
+        seen: ``(N, J)``, after gaps were filled.
+        confidence: ``(N, J)``; filled positions count as 0.5.
+        fps: Frames per second as sent.
+        visible: See ``Prepared``.
+        frames: See ``Prepared``.
+    """
+    N, J, D = pose.shape
+    count = max(1, math.ceil(N / fps / WINDOW_SECONDS - 1e-9))
+    edges = np.linspace(0, N - 1, count + 1)
+    index = edges[:-1, None] + (edges[1:] - edges[:-1])[:, None] * np.linspace(0, 1, FRAMES)[None]
+    low = np.floor(index).astype(np.int64)
+    part = (index - low).astype(np.float32)[..., None]
+    high = np.minimum(low + 1, N - 1)
+    # A frame that falls on a frame as sent needs no neighbour.
+    shown = seen[low] & (seen[high] | (part == 0))
+    trust = np.where(seen, np.where(confidence > 0, confidence, FILLED), 0)
+    weight = np.where(shown, trust[low] * (1 - part) + trust[high] * part, 0).astype(np.float32)
+    points = pose[low] * (1 - part[..., None]) + pose[high] * part[..., None]
+    placed = np.zeros((count, FRAMES, J, 3), dtype=np.float32)
+    depth = np.zeros((count, FRAMES, J), dtype=np.float32)
+    sizes = np.zeros(count)
+    for w in range(count):
+        mine = shown[w]
+        if not mine.any():
+            continue
+        low_edge, middle, high_edge = spread(points[w][mine])
+        sizes[w] = max(float((high_edge - low_edge)[:2].max()), 1e-6)
+        centred = np.clip((points[w] - middle) * (2 / sizes[w]), -FARTHEST, FARTHEST) * mine[..., None]
+        placed[w, ..., :2] = centred[..., :2]
+        if D == 3:
+            depth[w] = centred[..., 2]
+    placed[..., 2] = weight
+    seconds = np.full(count, max(N / fps / count, 1e-2))
+    log_seconds = np.log(seconds).astype(np.float32)
+    return Prepared(placed, depth, D == 3, log_seconds, visible, frames, motion(placed, sizes))
+
+
+def spread(points: Array) -> Array:
+    """2.5th, 50th and 97.5th percentile of (K, D) points along each axis, as ``np.percentile`` interpolates them."""
+    ordered = np.sort(points, axis=0)
+    place = np.array((0.025, 0.5, 0.975)) * (len(ordered) - 1)
+    low = place.astype(np.int64)
+    part = (place - low)[:, None]
+    result: Array = (ordered[low] * (1 - part) + ordered[np.minimum(low + 1, len(ordered) - 1)] * part).astype(
+        np.float32
+    )
+    return result
+
+
+def motion(placed: Array, sizes: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Mean path of the visible joints in the clip's own unit, so that the larger of two people counts."""
+    shown = placed[..., 2] > 0
+    both = shown[:, 1:] & shown[:, :-1]
+    steps = np.hypot(*np.moveaxis(np.diff(placed[..., :2], axis=1), -1, 0))
+    paths = (steps * both).sum((1, 2)) * sizes / 2
+    return float(paths.sum() / (shown.shape[0] * shown.shape[2]))

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+
+from skeleton_prompt.backbone import DESCRIPTORS, BackboneError, backbone_bytes, load_backbone
+from skeleton_prompt.engine import Engine
+from skeleton_prompt.house import KINDS, House
+from tests.skeleton_prompt.rows import WIDTH, person, small_engine
+from training.house import discriminants
+
+FEATURES = 21 * WIDTH + DESCRIPTORS
+
+
+def random_house(width: int = 16) -> House:
+    rng = torch.Generator().manual_seed(0)
+    mean = {kind: torch.randn(FEATURES, generator=rng) for kind in KINDS}
+    return House(mean, {kind: torch.randn(FEATURES, width, generator=rng) / 100 for kind in KINDS})
+
+
+def test_discriminants_keep_what_tells_motions_apart_and_drop_what_varies_within_one() -> None:
+    rng = np.random.default_rng(0)
+    signal, nuisance = rng.normal(size=(200, 1, 5)), 10 * rng.normal(size=(200, 4, 5))
+    shots = np.concatenate([np.repeat(signal, 4, axis=1), nuisance], 2).astype(np.float32)
+    _, projection = discriminants(shots, 5)
+    share = np.abs(projection[:5]).sum() / np.abs(projection).sum()
+    assert share > 0.9
+
+
+def test_house_weights_travel_in_the_backbone_file_and_add_a_block_of_unit_rows(tmp_path) -> None:
+    backbone = small_engine().backbone
+    backbone.house = random_house()
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(backbone_bytes(backbone))
+    engine = Engine(load_backbone(path))
+    people = [person(0), person(1, depth=True), person(2, windows=3)]
+    block = engine.features(people)[:, engine.blocks["house"]]
+    assert block.shape == (3, 16)
+    assert np.allclose(np.linalg.norm(block, axis=1), 1, atol=1e-5)
+    alone = np.concatenate([engine.features([one])[:, engine.blocks["house"]] for one in people])
+    assert np.abs(block - alone).max() <= 1e-5
+
+
+def test_house_weights_for_another_backbone_are_refused(tmp_path) -> None:
+    backbone = small_engine().backbone
+    backbone.house = House({k: torch.zeros(7) for k in KINDS}, {k: torch.zeros(7, 4) for k in KINDS})
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(backbone_bytes(backbone))
+    with pytest.raises(BackboneError, match=r"house weights: flat has shape \(7, 4\)"):
+        load_backbone(path)
