@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from training.calibrate import (
+    class_centres,
+    confidences,
+    distances,
+    fit_limits,
+    fit_temperature,
+    probabilities,
+    reliability,
+    wilson_interval,
+)
+
+
+def drawn(count: int = 4000, temperature: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels that are drawn from their very probabilities."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(count, 5))
+    labels = np.array([rng.choice(5, p=row) for row in probabilities(logits, temperature)])
+    return logits, labels
+
+
+def test_the_temperature_that_made_the_labels_is_found_again_and_is_calibrated() -> None:
+    logits, labels = drawn()
+    temperature = fit_temperature(logits, labels)
+    assert temperature == pytest.approx(0.3, rel=0.1)
+    best, confidence = confidences(probabilities(logits, temperature), 5)
+    assert reliability(confidence, best == labels)["ece"] < 0.03
+    assert reliability(confidence**3, best == labels)["ece"] > 0.1
+
+
+def test_about_five_in_a_hundred_of_the_clips_told_right_are_refused() -> None:
+    logits, labels = drawn()
+    centres, spread = class_centres(logits, labels, 5)
+    limits = fit_limits(logits, labels, 5, 0.3, centres, spread)
+    best, confidence = confidences(probabilities(logits, 0.3), 5)
+    known = (confidence >= limits.threshold) & (distances(logits, centres, spread) <= limits.distance)
+    assert 0.02 < (~known)[best == labels].mean() <= 0.055
+
+
+def test_background_that_looks_like_a_label_raises_the_threshold_within_bounds() -> None:
+    rng = np.random.default_rng(1)
+    taught = rng.normal(size=(300, 4)) * 0.4
+    truth = np.repeat(np.arange(3), 100)
+    taught[np.arange(300), truth] += 3
+    unlike = rng.normal(size=(100, 4)) * 0.4
+    unlike[:, 0] += 1.2
+    logits, labels = np.concatenate([taught, unlike]), np.concatenate([truth, np.full(100, 3)])
+    centres, spread = class_centres(logits, labels, 4)
+    without = fit_limits(taught, truth, 3, 1.0, centres, spread)
+    limits = fit_limits(logits, labels, 3, 1.0, centres, spread)
+    assert limits.threshold > without.threshold
+    _, confidence = confidences(probabilities(logits, 1.0), 3)
+    assert (confidence >= limits.threshold)[300:].mean() <= 0.06
+    assert (confidence >= limits.threshold)[:300].mean() >= 0.79
+
+
+def test_too_few_held_out_clips_set_no_limits() -> None:
+    logits = np.eye(3)
+    limits = fit_limits(logits, np.arange(3), 3, 0.5, *class_centres(logits, np.arange(3), 3))
+    assert (limits.temperature, limits.threshold, limits.distance) == (0.5, 0.0, float("inf"))
+
+
+def test_wilsons_interval_agrees_with_the_published_example_and_stays_within_bounds() -> None:
+    low, high = wilson_interval(8, 10)
+    assert (low, high) == (pytest.approx(0.4902, abs=1e-3), pytest.approx(0.9433, abs=1e-3))
+    assert wilson_interval(10, 10)[1] == 1.0
+    assert wilson_interval(0, 0) == (0.0, 1.0)

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from tests.training.lessons import lesson
+from training.choice import Judged, choose
+from training.heads import Candidate, linear_logits
+from training.tune import TuneConfig, tune
+
+QUIET = lambda share, message: None  # noqa: E731
+
+
+def test_a_tuned_prompt_tells_new_clips_of_its_labels() -> None:
+    taught, asked = lesson(seed=5), lesson(seed=5, per_class=40)
+    outcome = tune(taught, TuneConfig(), QUIET)
+    logits = linear_logits(outcome.tensors, asked.columns(outcome.choice.chosen.blocks))
+    assert (logits.argmax(1) == asked.truth).mean() > 0.95
+    assert outcome.tensors["linear.centres"].shape == (3, 3)
+    assert set(outcome.choice.judged) >= {"ridge(descriptors)", "prototypes(frozen+descriptors)"}
+
+
+def test_the_same_lesson_and_seed_give_the_same_tensors() -> None:
+    one, two = (tune(lesson(groups=3, background=6), TuneConfig(seed=1), QUIET) for _ in range(2))
+    assert one.calibration == two.calibration
+    assert all(np.array_equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
+
+
+def test_one_clip_per_label_is_taught_without_any_figure() -> None:
+    outcome = tune(lesson(per_class=1, classes=4), TuneConfig(), QUIET)
+    assert outcome.plan is None
+    assert outcome.judged is None
+    assert outcome.calibration.distance == float("inf")
+    assert outcome.calibration.temperature > 0
+    assert outcome.tensors["linear.weight"].shape[0] == 4
+
+
+def test_background_is_one_more_logit_and_is_not_recognised() -> None:
+    taught, asked = lesson(background=20, per_class=12), lesson(seed=0, background=100, per_class=12)
+    outcome = tune(taught, TuneConfig(), QUIET)
+    logits = linear_logits(outcome.tensors, asked.columns(outcome.choice.chosen.blocks))
+    assert logits.shape[1] == 4
+    unlike = logits[asked.truth == 3]
+    assert (unlike.argmax(1) == 3).mean() > 0.7
+
+
+def test_the_simplest_candidate_within_the_noise_of_the_best_is_chosen() -> None:
+    def judged(kind: str, right: list[float]) -> Judged:
+        return Judged(Candidate(kind, ("frozen",)), np.zeros((1, 6, 2)), np.array(right), float(np.mean(right)), 0.5)
+
+    plain, best = judged("prototypes", [1, 1, 0, 0, 1, 1]), judged("lda", [1, 1, 1, 0, 1, 0])
+    close = choose({one.candidate.name: one for one in (plain, best)})
+    assert close.chosen.kind == "prototypes"
+    better = judged("lda", [1, 1, 1, 1, 1, 1])
+    clear = choose({one.candidate.name: one for one in (plain, better)})
+    assert clear.chosen.kind == "lda"
+    assert "most accurate" in clear.why
+
+
+def test_what_stops_the_work_is_raised_out_of_it() -> None:
+    def stop(share: float, message: str) -> None:
+        raise InterruptedError(message)
+
+    with pytest.raises(InterruptedError):
+        tune(lesson(), TuneConfig(), stop)
+
+
+class Oracle:
+    """A prompt module that knows the truth, at a scale of its own."""
+
+    def __init__(self, truth: np.ndarray) -> None:
+        self.truth = truth
+
+    def fit(self, rows: np.ndarray, labels: np.ndarray, classes: int, seconds: float) -> dict[str, np.ndarray]:
+        return {"module.head.scale": np.full(1, 10, dtype=np.float32)}
+
+    def logits(self, tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        return 50 * np.eye(3, dtype=np.float32)[self.truth[rows]]
+
+
+class Noise(Oracle):
+    """A prompt module that has learnt nothing."""
+
+    def logits(self, tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        return np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
+
+
+def test_the_prompt_module_is_blended_in_only_where_it_gains() -> None:
+    hard = lesson(per_class=24, signal=0.7)
+    with_module = tune(hard, TuneConfig(), QUIET, Oracle(hard.truth))
+    assert with_module.kind == "full"
+    assert with_module.blend > 0
+    assert with_module.judged is not None
+    assert with_module.judged.accuracy > 0.95
+    assert "module.head.scale" in with_module.tensors
+    without = tune(hard, TuneConfig(), QUIET, Noise(hard.truth))
+    assert without.kind != "full"
+    assert without.blend == 0
+    few = tune(lesson(per_class=4), TuneConfig(), QUIET, Oracle(lesson(per_class=4).truth))
+    assert few.module is None

@@ -1,0 +1,134 @@
+"""From held-out logits to probabilities that mean what they say, and to limits of what counts as known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+from skeleton_prompt.bundle import Calibration
+from skeleton_prompt.decision import softmax
+
+Floats = npt.NDArray[np.float64]
+
+FALSE_REJECT = 0.05
+FALSE_ACCEPT = 0.05
+MOST_REJECTED = 0.2  # of the taught, however much background looks like them
+FEW_TO_CALIBRATE = 10
+# Held-out gaps between the right logit and the next, in units of the spread of a clip's logits, were of this order on
+# labelled sets: what stands in for a measured temperature where nothing can be held out.
+PRIOR_SHARPNESS = 1.5
+
+
+def probabilities(logits: np.ndarray, temperature: float) -> Floats:
+    """Softmax of ``(n, N)`` logits at a temperature."""
+    return softmax(logits.astype(np.float64) / temperature).astype(np.float64)
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Mean negative log-likelihood of the labels."""
+    chosen = probabilities(logits, temperature)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of least log loss on held-out logits (Guo et al. 2017, section 4.2)."""
+    spread = max(float(logits.std(1).mean()), 1e-6)
+    found = minimize_scalar(
+        lambda power: log_loss(logits, labels, spread * math.exp(power)), bounds=(-5.0, 3.0), method="bounded"
+    )
+    return spread * math.exp(float(found.x))
+
+
+def prior_temperature(logits: np.ndarray) -> float:
+    """A temperature without any held-out clip, from the spread of the taught clips' own logits."""
+    return max(float(logits.std(1).mean()), 1e-6) / PRIOR_SHARPNESS
+
+
+def confidences(probability: np.ndarray, labels: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """The most probable label of every clip and its probability among the labels, as an answer gives them."""
+    among = probability[:, :labels] / np.maximum(probability[:, :labels].sum(1, keepdims=True), 1e-12)
+    return among.argmax(1), among.max(1)
+
+
+def class_centres(logits: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean logits of every class, ``(N, N)``, and the root mean square distance of its clips to it, ``(N,)``.
+
+    A class with fewer than three clips takes the typical spread of the others, as one distance says nothing.
+    """
+    centres, spread = np.zeros((classes, classes)), np.zeros(classes)
+    for label in range(classes):
+        mine = logits[labels == label]
+        if len(mine):
+            centres[label] = mine.mean(0)
+            spread[label] = np.sqrt(np.square(mine - centres[label]).sum(1).mean())
+    many = np.bincount(labels, minlength=classes) > 2
+    typical = float(np.median(spread[many])) if many.any() else max(float(logits.std()), 1e-3)
+    spread = np.where(many, np.maximum(spread, 0.25 * typical), typical)
+    return centres, np.maximum(spread, 1e-3)
+
+
+def distances(logits: np.ndarray, centres: np.ndarray, spread: np.ndarray) -> Floats:
+    """Distance of every clip to its nearest class centre in units of that class's spread, as an answer measures it."""
+    gaps = np.linalg.norm(logits[:, None] - centres[None], axis=2) / np.maximum(spread, 1e-6)
+    nearest: Floats = gaps.min(1)
+    return nearest
+
+
+def fit_limits(
+    logits: np.ndarray, truth: np.ndarray, labels: int, temperature: float, centres: np.ndarray, spread: np.ndarray
+) -> Calibration:
+    """Threshold and distance at which 5 % of the clips that are told right would be refused, half of it by each.
+
+    Args:
+        logits: ``(n, N)`` held out.
+        truth: ``(n,)``; ``labels`` and above stands for background.
+        labels: How many of the N classes are labels.
+        temperature: Of these logits.
+        centres: From ``class_centres``.
+        spread: From ``class_centres``.
+
+    Returns:
+        The calibration. Background that is held out raises the threshold until no more than 5 % of it passes, but not
+        so far that more than a fifth of what is taught is refused.
+    """
+    probability = probabilities(logits, temperature)
+    best, confidence = confidences(probability, labels)
+    right = best == truth
+    if right.sum() < FEW_TO_CALIBRATE:
+        return Calibration(temperature)
+    threshold = float(np.quantile(confidence[right], FALSE_REJECT / 2))
+    distance = float(np.quantile(distances(logits, centres, spread)[right], 1 - FALSE_REJECT / 2))
+    passing = confidence[(truth >= labels) & (probability.argmax(1) < labels)]
+    background = int((truth >= labels).sum())
+    if background and len(passing) > FALSE_ACCEPT * background:
+        allowed = FALSE_ACCEPT * background / len(passing)
+        wanted = float(np.quantile(passing, 1 - allowed)) + 1e-6
+        threshold = max(threshold, min(wanted, float(np.quantile(confidence[right], MOST_REJECTED))))
+    return Calibration(temperature, float(np.clip(threshold, 0, 1)), max(distance, 1e-3))
+
+
+def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927); (0, 1) where nothing was counted."""
+    if count == 0:
+        return 0.0, 1.0
+    share = right / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> dict[str, Any]:
+    """Reliability curve and expected calibration error (Naeini et al. 2015) over equal-width bins."""
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    curve, error = [], 0.0
+    for number in range(bins):
+        mine = index == number
+        if mine.any():
+            said, was = float(confidence[mine].mean()), float(right[mine].mean())
+            curve.append({"confidence": said, "accuracy": was, "clips": int(mine.sum())})
+            error += abs(said - was) * float(mine.mean())
+    return {"ece": error, "curve": curve}
