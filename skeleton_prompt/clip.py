@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skeleton_prompt.clip_problems import ClipLimits, ClipTooLarge, Findings, InvalidClip, Problem, shown
 from skeleton_prompt.keypoints import Array, read_keypoints
@@ -137,10 +138,12 @@ def _arrange(values: Array, coords: str, y_axis: str | None) -> tuple[Array, Arr
     values = values.transpose(1, 0, 2, 3)
     D = 3 if "z" in coords else 2
     positions = values[..., :D].copy()
-    seen = np.isfinite(values).all(-1) & positions.any(-1)  # exactly 0 everywhere counts as not seen
+    seen: npt.NDArray[np.bool_] = np.isfinite(values).all(-1)
+    seen &= (positions != 0).any(-1)  # exactly 0 everywhere counts as not seen
+    confidence: Array
     if coords.endswith("c"):
-        seen &= values[..., -1] > 0
-        confidence: Array = np.where(seen, values[..., -1], 0).astype(np.float32, copy=False)
+        seen &= values[..., -1] > 0  # NaN compares false
+        confidence = np.asarray(np.nan_to_num(values[..., -1]) * seen, np.float32)
     else:
         confidence = seen.astype(np.float32)
     if D == 2 and y_axis == "up":

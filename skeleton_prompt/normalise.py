@@ -257,14 +257,12 @@ def windows(pose: Array, seen: Mask, confidence: Array, fps: float, visible: flo
 
 def spread(points: Array) -> Array:
     """2.5th, 50th and 97.5th percentile of (K, D) points along each axis, as ``np.percentile`` interpolates them."""
-    ordered = np.sort(points, axis=0)
-    place = np.array((0.025, 0.5, 0.975)) * (len(ordered) - 1)
+    ordered = np.sort(np.ascontiguousarray(points.T), axis=1)
+    place = np.array((0.025, 0.5, 0.975)) * (ordered.shape[1] - 1)
     low = place.astype(np.int64)
-    part = (place - low)[:, None]
-    result: Array = (ordered[low] * (1 - part) + ordered[np.minimum(low + 1, len(ordered) - 1)] * part).astype(
-        np.float32
-    )
-    return result
+    part = (place - low).astype(np.float32)
+    upper = ordered[:, np.minimum(low + 1, ordered.shape[1] - 1)]
+    return np.asarray((ordered[:, low] * (1 - part) + upper * part).T, np.float32)
 
 
 def motion(placed: Array, sizes: np.ndarray[Any, np.dtype[np.float64]]) -> float:
