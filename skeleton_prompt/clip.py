@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from skeleton_prompt.clip_problems import ClipLimits, ClipTooLarge, Findings, InvalidClip, Problem, shown
 from skeleton_prompt.keypoints import Array, read_keypoints
@@ -138,7 +137,7 @@ def _arrange(values: Array, coords: str, y_axis: str | None) -> tuple[Array, Arr
     values = values.transpose(1, 0, 2, 3)
     D = 3 if "z" in coords else 2
     positions = values[..., :D].copy()
-    seen: npt.NDArray[np.bool_] = np.isfinite(values).all(-1)
+    seen = np.asarray(np.isfinite(values).all(-1))
     seen &= (positions != 0).any(-1)  # exactly 0 everywhere counts as not seen
     confidence: Array
     if coords.endswith("c"):

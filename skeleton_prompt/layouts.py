@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skeleton_prompt.aliases import resolve_roles
+from skeleton_prompt.aliases import resolve_roles, split_side
 
 CANONICAL: tuple[str, ...] = (
     "root", "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "spine", "thorax", "nose", "head_top",
@@ -32,7 +32,8 @@ CANONICAL_EDGES: tuple[tuple[int, int], ...] = (
 CANONICAL_MIRROR: tuple[int, ...] = (0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13)
 
 MAX_JOINTS = 256
-_COLOURS = {"r": "#d1495b", "l": "#2e6fbb", "": "#4a4a4a"}
+# Of drawings: the own right side red, the own left blue, so that a mirrored clip is seen at a glance.
+SIDE_COLOURS = {"r": "#d1495b", "l": "#2e6fbb", "": "#4a4a4a"}
 MAX_NAME = 64
 _SUBSTITUTES: dict[str, tuple[str, ...]] = {
     "root": ("lhip", "rhip"),
@@ -106,6 +107,16 @@ class Layout:
         depth = max(1, *(len(pairs) for pairs in self.sources))
         rows = [[joint for joint, _ in pairs] or [0] for pairs in self.sources]
         return np.array([row + row[:1] * (depth - len(row)) for row in rows], dtype=np.intp)
+
+    @cached_property
+    def sides(self) -> tuple[str, ...]:
+        """``"l"``, ``"r"`` or ``""`` for each joint."""
+        return tuple(split_side(joint)[0] for joint in self.joints)
+
+    def edge_side(self, a: int, b: int) -> str:
+        """The side whose colour an edge has; ``""`` across the body and on the trunk."""
+        first, second = self.sides[a], self.sides[b]
+        return "" if first and second and first != second else first or second
 
     def document(self) -> str | dict[str, list[str]]:
         """The value of a clip's ``layout`` field that names this layout."""
@@ -253,8 +264,8 @@ def draw_layout(layout: Layout) -> str:
         f' font-family="sans-serif" font-size="5"><title>{escape(layout.name)}: {len(layout.joints)} joints</title>'
     ]
     for a, b in layout.edges:
-        (x1, y1, side1), (x2, y2, side2) = places[a], places[b]
-        colour = _COLOURS[side1 if side1 == side2 else side1 or side2]
+        (x1, y1, _), (x2, y2, _) = places[a], places[b]
+        colour = SIDE_COLOURS[layout.edge_side(a, b)]
         parts.append(
             f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{colour}" stroke-width="2.4"'
             ' stroke-linecap="round" opacity=".55"/>'
@@ -262,7 +273,7 @@ def draw_layout(layout: Layout) -> str:
     for index, (x, y, side) in places.items():
         name = escape(layout.joints[index])
         stray = x > 90
-        paint = f'fill="#fff" stroke="{_COLOURS[side]}"' if stray else f'fill="{_COLOURS[side]}"'
+        paint = f'fill="#fff" stroke="{SIDE_COLOURS[side]}"' if stray else f'fill="{SIDE_COLOURS[side]}"'
         parts.append(f'<g><title>{index} {name}</title><circle cx="{x:g}" cy="{y:g}" r="3.6" {paint}/>')
         ink = "#333" if stray else "#fff"
         parts.append(

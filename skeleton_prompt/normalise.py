@@ -191,26 +191,37 @@ def fill_gaps(pose: Array, seen: Mask, longest: int) -> tuple[Array, Mask, int]:
     return np.where(fillable[..., None], between, pose), seen | fillable, int(fillable.sum())
 
 
-def turn_to_front(pose: Array, seen: Mask) -> Array:
-    """Turn a 3-D person (y up) to face the camera, and look from there.
+def front_axis(pose: Array, seen: Mask) -> tuple[float, float]:
+    """Direction (x, z) across hips and shoulders, right to left, as its median over a 3-D clip; length 1.
 
-    The axis across hips and shoulders, right to left, is laid along +x by its median over the clip: the person's right
-    then appears at the image's left, as when somebody faces a camera.
-
-    Returns:
-        ``(N, J, 3)``: x right, y down, z away from the camera. Left as it faces where no such axis is ever seen.
+    (1, 0) where no such axis is ever seen, or where the person turns so evenly that there is no direction.
     """
     across = []
     for right, left in PAIRS:
         both = seen[:, JOINT[right]] & seen[:, JOINT[left]]
         across.append((pose[:, JOINT[left]] - pose[:, JOINT[right]])[both])
     axes = np.concatenate(across)
-    x, z = (float(np.median(axes[:, 0])), float(np.median(axes[:, 2]))) if len(axes) else (1.0, 0.0)
+    if not len(axes):
+        return 1.0, 0.0
+    x, z = (float(value) for value in np.median(axes[:, [0, 2]], axis=0))
     size = math.hypot(x, z)
-    c, s = (x / size, z / size) if size > 1e-6 else (1.0, 0.0)
-    turned_x = c * pose[..., 0] + s * pose[..., 2]
-    turned_z = c * pose[..., 2] - s * pose[..., 0]
-    return np.stack((turned_x, -pose[..., 1], -turned_z), -1)
+    return (x / size, z / size) if size > 1e-6 else (1.0, 0.0)
+
+
+def seen_from_front(points: Array, axis: tuple[float, float]) -> Array:
+    """Look at (..., 3) points, y up, so that ``axis`` lies along +x: x right, y down, z away from the camera."""
+    c, s = axis
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    return np.stack((c * x + s * z, -y, s * x - c * z), -1)
+
+
+def turn_to_front(pose: Array, seen: Mask) -> Array:
+    """Turn a 3-D person (N, J, 3), y up, to face the camera, and look from there.
+
+    The axis across hips and shoulders, right to left, is laid along +x: the person's right then appears at the image's
+    left, as when somebody faces a camera.
+    """
+    return seen_from_front(pose, front_axis(pose, seen))
 
 
 def windows(pose: Array, seen: Mask, confidence: Array, fps: float, visible: float, frames: int) -> Prepared:

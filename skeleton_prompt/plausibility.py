@@ -92,7 +92,7 @@ def _order(layout: Layout, sample: _Sample, raw: Array) -> list[str]:
         other = get_layout(name)
         if name != layout.name and len(other.joints) == raw.shape[1]:
             mapped = np.matmul(other.matrix, np.nan_to_num(raw))
-            sent: Mask = ~np.isnan(raw).any(axis=-1)
+            sent = np.asarray(~np.isnan(raw).any(axis=-1))
             usable = sent[:, other.gather].all(-1) & other.available
             guess = _Sample.of(mapped, usable)
             if 0 < guess.mean_bone() < CLEARLY_BETTER * mean and not _stray_trunk(other, guess):
