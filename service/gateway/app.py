@@ -1,0 +1,124 @@
+"""The application: its parts opened and closed in order, its routes put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
+
+from fastapi import FastAPI
+
+from service.gateway import (
+    clips,
+    console_page,
+    documented,
+    feedback,
+    health,
+    jobs,
+    keys,
+    layouts,
+    predict,
+    problems,
+    prompts,
+    tenants,
+    tune,
+    usage,
+)
+from service.gateway.limits import RateLimits
+from service.gateway.middleware import RequestMiddleware
+from service.gateway.state import Gateway, run
+from service.gateway.usage_meter import UsageMeter
+from service.inference import InferenceEngine
+from service.metrics import Metrics
+from service.queue import JobQueue
+from service.settings import Settings
+from service.storage import Storage
+from service.sweeper import Sweeper
+from skeleton_prompt import __version__
+
+DESCRIPTION = "Teach the service your own human actions from a handful of labelled skeleton clips."
+
+
+def create_app(settings: Settings, *, engine: InferenceEngine | None = None) -> FastAPI:
+    """The gateway as an ASGI application.
+
+    Args:
+        settings: All of them; defaults of the embedded parts are filled in.
+        engine: An engine to use instead of the one that the settings ask for.
+    """
+    settings = settings.resolved()
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            app.state.gateway = await _open(stack, settings, metrics, engine)
+            yield
+
+    app = FastAPI(
+        title="Skeleton-Prompt",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for module in (
+        predict, tune, jobs, prompts, clips, feedback, tenants, keys, usage, layouts, health, console_page,
+    ):  # fmt: skip
+        app.include_router(module.router)
+    problems.install(app)
+    documented.install(app)
+    app.add_middleware(RequestMiddleware, metrics=metrics)
+    return app
+
+
+async def _open(
+    stack: contextlib.AsyncExitStack, settings: Settings, metrics: Metrics, engine: InferenceEngine | None
+) -> Gateway:
+    """Open every part; the stack closes them in the opposite order."""
+    storage = await run(Storage.open, settings)
+    stack.callback(storage.close)
+    await run(storage.migrate)
+    if engine is None:
+        engine = await run(_embedded, settings, storage, metrics)
+    await engine.start()
+    stack.push_async_callback(engine.stop)
+    queue = JobQueue(settings.redis_url)
+    usage_meter = UsageMeter(storage)
+    stack.push_async_callback(usage_meter.flush)
+    for forever in (Sweeper(storage, queue).run(), usage_meter.run()):
+        stack.push_async_callback(_end, asyncio.create_task(forever))
+    return Gateway(
+        settings=settings,
+        storage=storage,
+        engine=engine,
+        queue=queue,
+        metrics=metrics,
+        rate_limits=RateLimits(settings.rate_limit, settings.redis_url),
+        usage=usage_meter,
+    )
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _embedded(settings: Settings, storage: Storage, metrics: Metrics) -> InferenceEngine:
+    """The engine in this process. Torch is imported here, so that a gateway before another engine needs none."""
+    from service.inference.embedded import EmbeddedEngine
+    from service.storage.prompt_cache import PromptCache
+    from skeleton_prompt.engine import Engine
+
+    prompts_cache = PromptCache.of(settings, storage)
+    return EmbeddedEngine(
+        partial(Engine.load, settings.backbone, threads=1),
+        prompts_cache,
+        queue_size=settings.queue_size,
+        batch_size=settings.batch_size,
+        on_batch=metrics.batch,
+    )

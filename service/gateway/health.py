@@ -1,0 +1,50 @@
+"""Whether the service lives, whether it can predict, and what it has counted."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors
+from service.gateway import schemas
+from service.gateway.auth import Admin
+from service.gateway.documented import documented
+from service.gateway.state import answer, gateway_of
+from service.storage import Principal
+
+router = APIRouter(tags=["operate"])
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@router.get("/livez", summary="Whether the process answers", **documented(schemas.Status, key=False))
+async def livez() -> Response:
+    """Says nothing about the engine: a restart would not help where this answers."""
+    return answer({"status": "alive"})
+
+
+@router.get(
+    "/readyz",
+    summary="Whether predictions are possible",
+    **documented(schemas.Status, fails=(errors.EngineUnavailable,), key=False),
+)
+async def readyz(request: Request) -> Response:
+    """By a real forward pass, just now, or a moment ago where the engine is busy."""
+    if not await gateway_of(request).engine.probe():
+        raise errors.EngineUnavailable("The engine did not complete a forward pass.", retry_after=2.0)
+    return answer({"status": "ready"})
+
+
+@router.get(
+    "/metrics",
+    summary="Counters for Prometheus",
+    **documented(fails=(errors.Forbidden,), content={"text/plain": {"schema": {"type": "string"}}}),
+)
+async def metrics(request: Request, _: Principal = Admin) -> Response:
+    """Admin key. No tenant appears in a label."""
+    gateway = gateway_of(request)
+    waiting = getattr(gateway.engine, "waiting", None)
+    if waiting is not None:
+        gateway.metrics.queue_rows.set(waiting)
+    return Response(gateway.metrics.page(), media_type=PROMETHEUS)

@@ -1,0 +1,125 @@
+"""``Idempotency-Key``: the same request again gets the first answer, and does nothing a second time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+from weakref import WeakValueDictionary
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import InvalidRequest
+from service.gateway import state
+from service.storage import TenantRepository
+
+MAX_KEY = 255
+SECRET_S = 24 * 3600.0
+MAX_SECRETS = 10_000
+
+Document = dict[str, Any]
+
+# Equal requests at the same moment wait for the first one. Weak, so that a lock lives as long as somebody holds it.
+_locks: WeakValueDictionary[tuple[int, str, str], asyncio.Lock] = WeakValueDictionary()
+
+
+class Secrets24h:
+    """Secrets of keys made lately, for a replay. In memory only: at rest a key is nothing but a keyed hash."""
+
+    def __init__(self) -> None:
+        self._secrets: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, key_id: str, secret: str) -> None:
+        """Remember a secret for a day at most."""
+        with self._lock:
+            self._secrets[key_id] = (time.monotonic() + SECRET_S, secret)
+            while len(self._secrets) > MAX_SECRETS:
+                self._secrets.popitem(last=False)
+
+    def get(self, key_id: str) -> str | None:
+        """The secret of a key, if it is still remembered."""
+        with self._lock:
+            until, secret = self._secrets.get(key_id, (0.0, ""))
+            return secret if time.monotonic() < until else None
+
+    def forget(self, key_id: str) -> None:
+        """Drop the secret of a key that was revoked."""
+        with self._lock:
+            self._secrets.pop(key_id, None)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The client's key, if it sent one.
+
+    Raises:
+        InvalidRequest: It is not 1 to 255 printable ASCII characters.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
+        raise InvalidRequest(
+            "The Idempotency-Key is not usable.",
+            errors=[
+                {
+                    "loc": "header.idempotency-key",
+                    "rule": "bad_idempotency_key",
+                    "message": f"1 to {MAX_KEY} printable ASCII characters are allowed",
+                }
+            ],
+        )
+    return key
+
+
+def fingerprint(request: Request, body: bytes | str) -> str:
+    """What two equal requests have in common: method, address, query, and body (or its hash)."""
+    head = f"{request.method} {request.url.path}?{request.url.query} {request.headers.get('content-type', '')}\n"
+    return hashlib.sha256(head.encode() + (body if isinstance(body, bytes) else body.encode())).hexdigest()
+
+
+async def once(
+    request: Request,
+    repository: TenantRepository,
+    body: bytes | str,
+    make: Callable[[], Awaitable[tuple[int, Document]]],
+    *,
+    finish: Callable[[Document], tuple[Document, dict[str, str]]] = lambda document: (document, {}),
+    keep: Callable[[Document], Document] = lambda document: document,
+) -> Response:
+    """Do something once per idempotency key, and answer.
+
+    Args:
+        request: The request.
+        repository: Where the first answer is kept, for 24 hours.
+        body: The request's body, or its hash.
+        make: Does it; gives status and document.
+        finish: From the document, first or replayed, to what is sent, with headers.
+        keep: What of the document may be kept.
+
+    Raises:
+        IdempotencyConflict: The key was used for another request.
+    """
+    key = idempotency_key(request)
+    if key is None:
+        status, document = await make()
+        sent, headers = finish(document)
+        return state.answer(sent, status, headers)
+    name = (id(asyncio.get_running_loop()), repository.tenant, key)
+    lock = _locks.get(name) or asyncio.Lock()
+    _locks[name] = lock
+    mark = fingerprint(request, body)
+    async with lock:
+        stored = await state.run(repository.idempotent, key, mark)
+        if stored is not None:
+            sent, headers = finish(stored.body)
+            return state.answer(sent, stored.status, headers | {"Idempotent-Replayed": "true"})
+        status, document = await make()
+        await state.run(repository.remember, key, mark, status, keep(document))
+    sent, headers = finish(document)
+    return state.answer(sent, status, headers)

@@ -1,0 +1,384 @@
+"""The shapes of requests and answers, for the OpenAPI document. Bodies are read by faster and stricter code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scope = Literal["predict", "tune", "manage"]
+State = Literal["queued", "running", "publishing", "succeeded", "failed", "cancelled"]
+Label = Annotated[str, Field(min_length=1, max_length=128)]
+Cursor = Annotated[str | None, Field(description="Pass it as `after` to get the next items; null at the end.")]
+
+
+class ErrorRow(BaseModel):
+    """One thing that is wrong, and where."""
+
+    loc: str = Field(description="The place, such as `clips[3].keypoints[12][4]`.")
+    rule: str = Field(description="A stable snake_case word.")
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457: every error has this shape."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="A stable snake_case word; see the error codes of the API page.")
+    errors: list[ErrorRow] = Field(description="The first 100 problems.")
+    errors_total: int | None = Field(None, description="How many problems there are, where there are any.")
+    request_id: str
+
+
+class CustomLayout(BaseModel):
+    """A layout by the names of its joints."""
+
+    joints: list[str] = Field(min_length=2, max_length=256)
+
+
+class Segment(BaseModel):
+    """A labelled part of a long recording, in seconds; a null label is background."""
+
+    label: Label | None
+    start: float = Field(ge=0)
+    end: float = Field(gt=0)
+
+
+class Clip(BaseModel):
+    """A skeleton clip."""
+
+    model_config = ConfigDict(extra="allow")
+
+    layout: str | CustomLayout
+    keypoints: list[Any] | str = Field(
+        description="(T, J, C) or (T, P, J, C) as nested lists, null where not seen; or base64 with `encoding`."
+    )
+    fps: float = Field(30, ge=0.1, le=1000)
+    coords: Literal["xy", "xyc", "xyz", "xyzc"] | None = None
+    y_axis: Literal["down", "up"] | None = None
+    encoding: Literal["f32"] | None = None
+    shape: list[int] | None = Field(None, description="With `encoding`: [T, J, C] or [T, P, J, C].")
+    image_size: list[float] | None = Field(None, min_length=2, max_length=2)
+    id: str | None = Field(None, min_length=1, max_length=128)
+    group: str | None = Field(None, min_length=1, max_length=128)
+
+
+class LabelledClip(Clip):
+    """A clip to learn from: with a label (null: background) or with segments."""
+
+    label: Label | None = None
+    segments: list[Segment] | None = None
+
+
+class PredictOptions(BaseModel):
+    """How to predict."""
+
+    top_k: int = Field(5, ge=1, le=50)
+    version: int | None = Field(None, ge=1, description="A prompt version; the active one by default.")
+    threshold: float | None = Field(None, ge=0, le=1)
+    tenant: str | None = Field(None, description="Whose prompt; for the admin key only.")
+
+
+class PredictRequest(Clip, PredictOptions):
+    """A clip and options."""
+
+
+class BatchRequest(PredictOptions):
+    """Clips and the options for all of them."""
+
+    clips: list[Clip] = Field(min_length=1, max_length=256)
+
+
+class Ranked(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    probability: float
+
+
+class Person(BaseModel):
+    """What is said about one person."""
+
+    label: str | None
+    known: bool
+    confidence: float
+    predictions: list[Ranked]
+    reason: str | None = Field(
+        None, description="Why it is not known: too_little_visible, background, below_threshold, unlike_taught."
+    )
+
+
+class Quality(BaseModel):
+    """What was done to the clip."""
+
+    model_config = ConfigDict(extra="allow")
+
+    joints_missing: float
+    frames_without_person: int
+    gaps_filled: int
+    warnings: list[str]
+
+
+class Prediction(Person):
+    """The answer for a clip; the top level repeats the person with the most visible motion."""
+
+    tenant: str
+    version: int
+    sha256: str
+    people: list[Person]
+    quality: Quality
+    request_id: str
+
+
+class BatchAnswer(BaseModel):
+    """One row per clip, in order: a prediction, or the problem with that clip."""
+
+    results: list[Prediction | Problem]
+    request_id: str
+
+
+class TimelinePart(BaseModel):
+    """A stretch of a recording in which one action was seen."""
+
+    label: str
+    start: float
+    end: float
+    confidence: float
+
+
+class Timeline(BaseModel):
+    """What happens when in a long clip."""
+
+    tenant: str
+    version: int
+    sha256: str
+    segments: list[TimelinePart]
+    quality: Quality
+    request_id: str
+
+
+class TuneOptions(BaseModel):
+    """How to tune."""
+
+    activate: Literal["if_better", "always", "never"] = "if_better"
+    dry_run: bool = False
+    base_version: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=0, le=2**32 - 1)
+    max_seconds: float | None = Field(None, gt=0)
+    include_stored: bool = False
+
+
+class TuneRequest(BaseModel):
+    """Clips to learn from, or the stored ones."""
+
+    clips: list[LabelledClip] | None = None
+    stored: bool = False
+    include_stored: bool = False
+    options: TuneOptions | None = None
+
+
+class Skipped(BaseModel):
+    """A clip that teaches nothing."""
+
+    clip: str
+    reason: str
+
+
+class DryRun(BaseModel):
+    """What tuning would make of the clips."""
+
+    valid: bool
+    clips: int
+    labels: dict[str, int]
+    background: int
+    skipped: list[Skipped]
+    warnings: list[str]
+    errors: list[ErrorRow]
+    errors_total: int
+
+
+class Job(BaseModel):
+    """A tuning job."""
+
+    job: str
+    tenant: str
+    state: State
+    progress: float
+    step: str | None
+    message: str | None
+    attempt: int
+    queue_position: int | None
+    eta_seconds: float | None
+    clips: int
+    skipped: list[Skipped]
+    options: dict[str, Any]
+    created: str
+    started: str | None
+    finished: str | None
+    error: Any
+    version: int | None
+    activated: bool
+    reason: str | None
+
+
+class JobEvent(BaseModel):
+    """Something that happened to a job."""
+
+    id: int
+    time: str
+    state: State
+    progress: float
+    step: str | None
+    message: str | None
+
+
+class PromptVersion(BaseModel):
+    """One immutable version of what a tenant taught."""
+
+    version: int
+    active: bool
+    labels: list[str]
+    sha256: str
+    backbone_sha256: str
+    parameters: int
+    bytes: int
+    created: str
+    metrics: dict[str, Any]
+    job: str | None
+
+
+class NewKey(BaseModel):
+    """What a new key may do."""
+
+    scopes: list[Scope] = Field(["predict", "tune", "manage"], min_length=1)
+
+
+class Key(BaseModel):
+    """A key, without its secret."""
+
+    id: str
+    scopes: list[Scope]
+    created: str
+
+
+class KeyWithSecret(Key):
+    """A new key; the secret is shown this once."""
+
+    secret: str | None
+
+
+class NewTenant(BaseModel):
+    """A tenant to be."""
+
+    id: str = Field(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")
+    name: str | None = Field(None, min_length=1, max_length=128)
+
+
+class Tenant(BaseModel):
+    """A tenant."""
+
+    id: str
+    name: str | None
+    created: str
+
+
+class TenantWithKey(Tenant):
+    """A new tenant with its first key."""
+
+    key: KeyWithSecret
+
+
+class Receipt(BaseModel):
+    """What an erasure erased."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class ClipRecord(BaseModel):
+    """A stored clip, without its keypoints."""
+
+    id: str
+    client_id: str | None
+    label: str | None
+    background: bool
+    group: str | None
+    layout: str
+    frames: int
+    people: int
+    fps: float
+    bytes: int
+    created: str
+    source: str
+
+
+class StoredClip(ClipRecord):
+    """A stored clip with its keypoints."""
+
+    clip: dict[str, Any]
+
+
+class NewClips(BaseModel):
+    """Clips to store for a later tuning."""
+
+    clips: list[LabelledClip] = Field(min_length=1)
+
+
+class ClipIds(BaseModel):
+    """Clips that were stored."""
+
+    ids: list[str]
+    skipped: list[Skipped]
+
+
+class Feedback(BaseModel):
+    """A correction: the right label for a clip, or for the clip of a recent request."""
+
+    label: Label | None
+    clip: Clip | None = None
+    request_id: str | None = None
+
+
+class FeedbackAnswer(BaseModel):
+    """The stored correction."""
+
+    id: str
+    label: str | None
+
+
+class UsageDay(BaseModel):
+    """What was used on a day."""
+
+    day: str
+    predictions: int
+    tuning_seconds: float
+    stored_bytes: int
+
+
+class LayoutSummary(BaseModel):
+    """A layout."""
+
+    name: str
+    joints: list[str]
+    edges: list[list[int]]
+
+
+class LayoutDetail(LayoutSummary):
+    """A layout, drawn."""
+
+    svg: str
+
+
+class Status(BaseModel):
+    """Whether something works."""
+
+    status: str
+
+
+def page(item: type[BaseModel]) -> type[BaseModel]:
+    """The schema of a page of items."""
+    from pydantic import create_model
+
+    return create_model(f"{item.__name__}Page", items=(list[item], ...), next=(Cursor, None))  # type: ignore[valid-type]

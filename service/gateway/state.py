@@ -1,0 +1,63 @@
+"""What the routes share: one object, made by the application's lifespan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+import orjson
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.gateway.idempotency import Secrets24h
+from service.gateway.limits import RateLimits
+from service.gateway.recent import RecentClips
+from service.gateway.usage_meter import UsageMeter
+from service.inference import InferenceEngine
+from service.metrics import Metrics
+from service.queue import JobQueue
+from service.settings import Settings
+from service.storage import Storage
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts that a request may need."""
+
+    settings: Settings
+    storage: Storage
+    engine: InferenceEngine
+    queue: JobQueue
+    metrics: Metrics
+    rate_limits: RateLimits
+    usage: UsageMeter
+    recent: RecentClips = field(default_factory=RecentClips)
+    secrets: Secrets24h = field(default_factory=Secrets24h)
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that a request belongs to."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call something that blocks, in a thread."""
+    return await to_thread.run_sync(lambda: function(*args, **kwargs))
+
+
+def answer(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(orjson.dumps(document, default=_plain), status, headers, "application/json")
+
+
+def _plain(value: object) -> object:
+    """What orjson does not know by itself."""
+    if isinstance(value, frozenset | set | tuple):
+        return sorted(value) if isinstance(value, frozenset | set) else list(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

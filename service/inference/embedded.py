@@ -1,0 +1,263 @@
+"""The engine in this process: one thread computes, batches form by themselves while it is busy.
+
+An idle engine starts at once with whatever there is; rows that arrive meanwhile form the next batch. So a lone client
+never waits for company, and a busy engine works in full batches, without a waiting time to tune.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Protocol
+
+import anyio
+import numpy as np
+import structlog
+
+from service.errors import BackboneMismatch, DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
+from service.inference.fair_queue import FairQueue, Row
+from service.inference.protocol import Answer, CacheLayer, Question
+from skeleton_prompt import bundle
+from skeleton_prompt.bundle import Array, Prompt, PromptRef
+from skeleton_prompt.decision import Prediction
+from skeleton_prompt.normalise import Prepared
+
+log = structlog.get_logger(__name__)
+
+PROBE_S = 10.0  # a forward pass this recent proves that the engine works
+LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
+
+
+class Verbs(Protocol):
+    """The part of ``skeleton_prompt.engine.Engine`` that predicting needs."""
+
+    def features(self, people: Sequence[Prepared], batch_size: int = 16) -> Array:
+        """Frozen features."""
+
+    def forward(self, rows: Sequence[tuple[Prepared, Prompt]]) -> list[Array | Exception]:
+        """Logits per row, or the exception that stands for them."""
+
+    def finish(
+        self, person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+    ) -> Prediction:
+        """The prediction."""
+
+
+class Prompts(Protocol):
+    """The part of the prompt cache that predicting needs."""
+
+    def get(self, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
+        """The prompt, and where it was found."""
+
+
+class EmbeddedEngine:
+    """The model library behind a bounded queue.
+
+    Args:
+        load: Gives the loaded model; called once, in a thread.
+        prompts: The prompt cache.
+        queue_size: Rows that may wait.
+        batch_size: Rows of one forward pass.
+        on_batch: Told of each batch: rows, seconds.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Verbs],
+        prompts: Prompts,
+        *,
+        queue_size: int = 256,
+        batch_size: int = 16,
+        on_batch: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self._load = load
+        self._prompts = prompts
+        self._batch_size = batch_size
+        self._queue = FairQueue(queue_size)
+        self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
+        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+        self._on_batch = on_batch
+        self._engine: Verbs | None = None
+        self._row_s = 0.01  # moving average of seconds per row, for Retry-After
+        self._last_success = -np.inf
+
+    @property
+    def waiting(self) -> int:
+        """Rows in the queue."""
+        return len(self._queue)
+
+    async def start(self) -> None:
+        """Load the model, warm it up, start the thread."""
+        self._engine = await asyncio.to_thread(self._load)
+        await asyncio.to_thread(self._engine.features, [PROBE])
+        # The model's many objects never become garbage; scanning them made for the slowest requests of all.
+        gc.collect()
+        gc.freeze()
+        self._thread.start()
+        self._last_success = time.monotonic()
+
+    async def stop(self) -> None:
+        """Refuse what waits, end the thread after its batch."""
+        for row in self._queue.close():
+            _settle(row, EngineUnavailable("The engine is shutting down.", retry_after=5.0))
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, 30.0)
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+
+    async def predict(self, question: Question) -> Answer:
+        """See ``InferenceEngine.predict``."""
+        if self._engine is None:
+            raise EngineUnavailable("The engine has not started yet.", retry_after=2.0)
+        try:
+            with anyio.fail_after(question.deadline - time.monotonic()):
+                return await self._predict(question)
+        except TimeoutError:
+            raise DeadlineExceeded("The prediction was not ready before its deadline.") from None
+
+    async def _predict(self, question: Question) -> Answer:
+        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        prompt, cache = await loop.run_in_executor(self._loaders, self._prompt, question.ref)
+        row = Row(question, prompt, cache, prompt_ms=1000 * (time.monotonic() - began))
+        displaced = self._queue.put(row)
+        if displaced is not None:
+            _settle(displaced, self._overloaded())
+        prediction, queue_ms, forward_ms = await asyncio.wrap_future(row.done)
+        return Answer(prediction, cache, queue_ms, row.prompt_ms, forward_ms)
+
+    async def probe(self) -> bool:
+        """Whether the engine computes: a recent batch proves it, otherwise one forward pass is made."""
+        if self._engine is None or not self._thread.is_alive():
+            return False
+        if time.monotonic() - self._last_success < PROBE_S and self.waiting:
+            return True
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bool] = loop.create_future()
+
+        def errand() -> None:
+            result = self._try_probe()
+            with suppress(RuntimeError):  # the loop may be closed by now
+                loop.call_soon_threadsafe(lambda: done.done() or done.set_result(result))
+
+        self._queue.errand(errand)
+        with anyio.move_on_after(PROBE_S):
+            return await done
+        return time.monotonic() - self._last_success < PROBE_S
+
+    def _prompt(self, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
+        try:
+            return self._prompts.get(ref)
+        except ServiceError:
+            raise
+        except bundle.BackboneMismatch as error:
+            raise BackboneMismatch(str(error)) from error
+        except Exception as error:
+            log.error("prompt cannot be loaded", version=ref.version, exc_info=True)
+            raise EngineUnavailable("The prompt could not be loaded.", retry_after=2.0) from error
+
+    def _overloaded(self) -> Overloaded:
+        seconds = max(1.0, len(self._queue) * self._row_s)
+        return Overloaded("More predictions wait than the queue_size setting allows.", retry_after=seconds)
+
+    def _try_probe(self) -> bool:
+        assert self._engine is not None  # noqa: S101  # the thread starts after the engine is there
+        try:
+            good = bool(np.isfinite(self._engine.features([PROBE])).all())
+        except Exception:
+            log.error("the probe failed", exc_info=True)
+            return False
+        if good:
+            self._last_success = time.monotonic()
+        return good
+
+    def _work(self) -> None:
+        while True:
+            rows: list[Row] = []
+            try:
+                errands, rows = self._queue.take(self._batch_size)
+                if not errands and not rows:
+                    return
+                for errand in errands:
+                    errand()
+                if rows:
+                    self._run(rows)
+            except BaseException:
+                # Nothing may end this thread: all tenants depend on it.
+                log.critical("a batch failed outside its rows", rows=len(rows), exc_info=True)
+                for row in rows:
+                    _settle(row, EngineUnavailable("The forward pass failed.", retry_after=1.0))
+
+    def _run(self, rows: list[Row]) -> None:
+        began = time.monotonic()
+        outcomes = self._forward(rows)
+        seconds = time.monotonic() - began
+        for row, outcome in zip(rows, outcomes, strict=True):
+            self._finish(row, outcome, began, 1000 * seconds)
+        if any(not isinstance(outcome, Exception) for outcome in outcomes):
+            self._last_success = time.monotonic()
+        self._row_s += 0.1 * (seconds / len(rows) - self._row_s)
+        if self._on_batch is not None:
+            self._on_batch(len(rows), seconds)
+
+    def _forward(self, rows: list[Row]) -> list[Array | Exception]:
+        """The engine's forward pass; where a whole batch fails, each row on its own, to find the culprit."""
+        assert self._engine is not None  # noqa: S101
+        try:
+            outcomes = self._engine.forward([(row.question.person, row.prompt) for row in rows])
+            if len(outcomes) == len(rows):
+                return outcomes
+            raise RuntimeError(f"{len(outcomes)} outcomes for {len(rows)} rows")
+        except Exception as error:
+            if len(rows) == 1:
+                return [error]
+            log.warning("a batch failed; its rows are tried one by one", rows=len(rows), exc_info=True)
+            return [self._forward([row])[0] for row in rows]
+
+    def _finish(self, row: Row, outcome: Array | Exception, began: float, forward_ms: float) -> None:
+        assert self._engine is not None  # noqa: S101
+        question = row.question
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            prediction = self._engine.finish(
+                question.person, row.prompt, outcome, top_k=question.top_k, threshold=question.threshold
+            )
+            _settle(row, (prediction, 1000 * (began - row.queued), forward_ms))
+        except bundle.BackboneMismatch as error:
+            _settle(row, BackboneMismatch(str(error)))
+        except Exception as error:
+            log.error("a row failed", version=question.ref.version, error=repr(error))
+            _settle(row, EngineUnavailable("The forward pass failed for this clip.", retry_after=1.0))
+
+
+def _settle(row: Row, outcome: Any) -> None:
+    """Give a row its outcome, unless its client has left: a race that the client may win at any moment."""
+    with suppress(Exception):
+        if isinstance(outcome, Exception):
+            row.done.set_exception(outcome)
+        else:
+            row.done.set_result(outcome)
+
+
+def _standing_person() -> Prepared:
+    """Somebody who stands still, visible throughout: input for a forward pass that belongs to no tenant."""
+    pose = np.zeros((1, 64, 17, 3), np.float32)
+    pose[..., 1] = np.linspace(-1, 1, 17, dtype=np.float32)
+    pose[..., 2] = 1.0
+    return Prepared(
+        pose=pose,
+        depth=np.zeros((1, 64, 17), np.float32),
+        has_depth=False,
+        log_seconds=np.zeros(1, np.float32),
+        visible=1.0,
+        frames=64,
+        motion=0.0,
+    )
+
+
+PROBE = _standing_person()

@@ -1,0 +1,73 @@
+"""What the gateway asks of an engine, wherever it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from skeleton_prompt.bundle import PromptRef
+from skeleton_prompt.decision import Prediction
+from skeleton_prompt.normalise import Prepared
+
+CacheLayer = Literal["memory", "redis", "store"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One person of one clip, and whose prompt is to name what they do.
+
+    Attributes:
+        person: What the engine computes on.
+        ref: The exact prompt, by tenant, version and hash.
+        top_k: How many labels to list.
+        threshold: Least probability that counts as known, in place of the calibrated one.
+        deadline: On the clock of ``time.monotonic``; after it nobody waits for the answer.
+    """
+
+    person: Prepared
+    ref: PromptRef
+    top_k: int
+    threshold: float | None
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction and where its time went.
+
+    Attributes:
+        prediction: What is said about the person.
+        cache: Where the prompt was found.
+        queue_ms: Waiting for the engine.
+        prompt_ms: Getting the prompt.
+        forward_ms: The forward pass of the batch that it was in.
+    """
+
+    prediction: Prediction
+    cache: CacheLayer
+    queue_ms: float
+    prompt_ms: float
+    forward_ms: float
+
+
+class InferenceEngine(Protocol):
+    """Predicts rows of any tenants; safe to call from many tasks of one event loop."""
+
+    async def start(self) -> None:
+        """Load what is needed; the engine is ready when this returns."""
+
+    async def stop(self) -> None:
+        """Refuse what waits and let go of everything."""
+
+    async def predict(self, question: Question) -> Answer:
+        """Answer one row.
+
+        Raises:
+            Overloaded: The queue is full.
+            DeadlineExceeded: The answer would come too late.
+            EngineUnavailable: The forward pass or the prompt failed for a reason that is not the caller's.
+            BackboneMismatch: The prompt belongs to another backbone.
+        """
+
+    async def probe(self) -> bool:
+        """Whether a real forward pass succeeded just now, or recently while the engine is busy."""
