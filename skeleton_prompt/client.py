@@ -154,7 +154,7 @@ class _Connection:
             return call.read(response.content)
         try:
             return call.read(orjson.loads(response.content) if response.content else None)
-        except (ValueError, TypeError, KeyError, StopIteration) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise ClientError(f"{call.method} {call.path}: not the answer of a Skeleton-Prompt service") from error
 
     def _retries(self, call: Call[Any]) -> Any:

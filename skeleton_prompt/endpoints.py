@@ -128,8 +128,7 @@ def predict_batch(
 
 
 def _rows(answer: Any) -> list[Prediction | Json]:
-    rows = answer if isinstance(answer, list) else next(answer[k] for k in ("results", "items", "rows") if k in answer)
-    return [dict(row) if "code" in row else Prediction.read(row) for row in rows]
+    return [dict(row) if "code" in row else Prediction.read(row) for row in answer["results"]]
 
 
 def tune(

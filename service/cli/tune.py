@@ -40,8 +40,9 @@ def tune(
     clips = [] if stored else _labelled(files or [], label, folder_labels)
     with connect(url, key) as client:
         if dry_run:
-            show(client.check(tenant, clips), as_json=as_json)
-            return
+            found = client.check(tenant, clips)
+            show(found, as_json=as_json)
+            raise typer.Exit(0 if found.get("valid") else 1)
         job = client.tune(
             tenant,
             clips,
