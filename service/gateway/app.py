@@ -21,6 +21,7 @@ from service.gateway import (
     predict,
     problems,
     prompts,
+    segments,
     tenants,
     tune,
     usage,
@@ -66,7 +67,7 @@ def create_app(settings: Settings, *, engine: InferenceEngine | None = None) -> 
         redirect_slashes=False,
     )
     for module in (
-        predict, tune, jobs, prompts, clips, feedback, tenants, keys, usage, layouts, health, console_page,
+        predict, segments, tune, jobs, prompts, clips, feedback, tenants, keys, usage, layouts, health, console_page,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)

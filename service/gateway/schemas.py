@@ -86,6 +86,13 @@ class PredictRequest(Clip, PredictOptions):
     """A clip and options."""
 
 
+class SegmentsRequest(PredictRequest):
+    """A long clip of one person."""
+
+    window: float = Field(2.0, ge=0.5, le=10, description="Seconds that are looked at together.")
+    stride: float | None = Field(None, ge=0.1, le=10, description="Seconds from window to window; half a window.")
+
+
 class BatchRequest(PredictOptions):
     """Clips and the options for all of them."""
 
