@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -197,12 +198,13 @@ def _from_lists(
     if depth == 0 and all(frame is None or isinstance(frame, list) for frame in frames):
         channels = CHANNELS[coords] if coords else 2
         return np.full((len(frames), 1, joints or 1, channels), np.nan), False
-    if depth not in (3, 4):
-        found.add("keypoints", "bad_shape", "keypoints must be nested as [frame][joint][value], or with people as "
-                  "[frame][person][joint][value]")  # fmt: skip
-        return None, False
-    values = _convert(frames, depth)
+    values = _convert(frames, depth) if depth in (3, 4) else None
     if values is None:
+        depth = _usual_depth(frames)  # the first value may be the one that is wrong
+        if depth not in (3, 4):
+            found.add("keypoints", "bad_shape", "keypoints must be nested as [frame][joint][value], or with people as "
+                      "[frame][person][joint][value]")  # fmt: skip
+            return None, False
         before = found.total
         for loc, rule, message in _walk(frames, depth, joints, coords):
             found.add(loc, rule, message)
@@ -224,6 +226,18 @@ def _leaf_depth(node: list[Any], level: int = 1) -> int:
         elif child is not None:
             return level
     return 0
+
+
+def _usual_depth(frames: list[Any]) -> int:
+    """The most frequent depth of the first values of all joints (or people)."""
+    depths = Counter(
+        _leaf_depth([child], 2) if isinstance(frame, list) else 1
+        for frame in frames
+        if frame is not None
+        for child in (frame if isinstance(frame, list) else [frame])
+    )
+    depths.pop(0, None)  # nulls have no depth
+    return max(depths, key=lambda depth: depths[depth], default=0)
 
 
 def _convert(frames: list[Any], depth: int) -> npt.NDArray[np.float64] | None:
@@ -277,11 +291,15 @@ def _walk(frames: list[Any], depth: int, joints: int | None, coords: str | None)
             if len(frame) != people:
                 yield loc, "ragged_frame", f"{len(frame)} people, other frames have {people}; null stands for nobody"
             groups += ((f"{loc}[{p}]", person) for p, person in enumerate(frame))
-    counts = [len(group) for _, group in groups if isinstance(group, list)]
-    expected = joints if joints in counts else max(set(counts), key=counts.count, default=0)
+    counts = Counter(len(group) for _, group in groups if isinstance(group, list))
+    expected = joints if joints in counts else max(counts, key=lambda count: counts[count], default=0)
     if joints is not None and counts and joints not in counts:
         yield "keypoints[0]", "wrong_joint_count", f"{expected} joints, but the layout has {joints}"
-    channels = CHANNELS[coords] if coords else None
+    lengths = Counter(len(joint) for _, group in groups if isinstance(group, list) for joint in group
+                      if isinstance(joint, list))  # fmt: skip
+    channels = max(lengths, key=lambda length: lengths[length], default=0)
+    if coords and CHANNELS[coords] in lengths:
+        channels = CHANNELS[coords]
     for loc, group in groups:
         if group is None:
             continue
@@ -291,12 +309,10 @@ def _walk(frames: list[Any], depth: int, joints: int | None, coords: str | None)
         if len(group) != expected:
             yield loc, "ragged_frame", f"{len(group)} joints instead of {expected}; a joint not seen is null"
         for j, joint in enumerate(group):
-            if isinstance(joint, list) and channels is None:
-                channels = len(joint)
             yield from _walk_joint(joint, f"{loc}[{j}]", channels)
 
 
-def _walk_joint(joint: object, loc: str, channels: int | None) -> Iterator[tuple[str, str, str]]:
+def _walk_joint(joint: object, loc: str, channels: int) -> Iterator[tuple[str, str, str]]:
     """What is wrong with the values of one joint."""
     if joint is None:
         return

@@ -22,6 +22,11 @@ FRAMES = 64
 GAP_SECONDS = 0.5
 WINDOW_SECONDS = 10.0
 JOINT = {name: index for index, name in enumerate(CANONICAL)}
+STAND_INS = (
+    (JOINT["root"], (JOINT["rhip"], JOINT["lhip"])),
+    (JOINT["thorax"], (JOINT["rshoulder"], JOINT["lshoulder"])),
+    (JOINT["spine"], (JOINT["root"], JOINT["thorax"])),
+)
 PAIRS = (("rhip", "lhip"), ("rshoulder", "lshoulder"))
 FARTHEST = 10.0  # in units of the person's half extent; beyond that a joint is an error that must not reach the model
 FILLED = 0.5  # the confidence of an interpolated joint
@@ -161,6 +166,11 @@ def to_canonical(clip: Clip) -> tuple[Array, Mask, Array]:
     given = np.nan_to_num(clip.positions, nan=0.0)
     positions: Array = np.matmul(layout.matrix, given)
     confidence: Array = clip.confidence[:, :, layout.gather].min(-1) * layout.available
+    for joint, (a, b) in STAND_INS:
+        # A clip centred on its root has the root at exactly 0 throughout, which reads as never seen.
+        if layout.available[joint] and not confidence[:, :, joint].any():
+            positions[:, :, joint] = (positions[:, :, a] + positions[:, :, b]) / 2
+            confidence[:, :, joint] = np.minimum(confidence[:, :, a], confidence[:, :, b])
     return positions, confidence > 0, confidence
 
 

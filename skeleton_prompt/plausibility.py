@@ -85,8 +85,10 @@ def warnings_about(layout: Layout, positions: Array, seen: Mask, raw: Array) -> 
 def _order(layout: Layout, sample: _Sample, raw: Array) -> list[str]:
     """Bones that are long on the whole, or a trunk beside the body: names a layout that fits better, if one does."""
     mean = sample.mean_bone()
-    if mean < WRONG_ORDER and not _stray_trunk(layout, sample):
+    stray = _stray_trunk(layout, sample)
+    if mean < WRONG_ORDER and not stray:
         return []
+    limit = mean if stray else CLEARLY_BETTER * mean
     better = []
     for name in layout_names():
         other = get_layout(name)
@@ -95,7 +97,7 @@ def _order(layout: Layout, sample: _Sample, raw: Array) -> list[str]:
             sent = np.asarray(~np.isnan(raw).any(axis=-1))
             usable = sent[:, other.gather].all(-1) & other.available
             guess = _Sample.of(mapped, usable)
-            if 0 < guess.mean_bone() < CLEARLY_BETTER * mean and not _stray_trunk(other, guess):
+            if 0 < guess.mean_bone() < limit and not _stray_trunk(other, guess):
                 better.append((guess.mean_bone(), name))
     hint = f"; {min(better)[1]} would fit" if better else ""
     return [f"implausible bone lengths for layout {layout.name}: likely the wrong layout or joint order{hint}"]
