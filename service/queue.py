@@ -1,0 +1,69 @@
+"""Job messages: dramatiq on Redis. A message is only a hint that a row waits; the row in SQL is the truth.
+
+The service sends by the actor's name and never imports ``training``.
+"""
+
+from __future__ import annotations
+
+import dramatiq
+import redis
+import structlog
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import AgeLimit, Retries, ShutdownNotifications, TimeLimit
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "tune"
+ACTOR = "tune"
+SOCKET_TIMEOUT_S = 5.0
+DAY_MS = 24 * 3600 * 1000
+
+
+def make_broker(redis_url: str) -> RedisBroker:
+    """The broker, for senders and workers alike.
+
+    A killed worker's message is sent again after 5 s (dramatiq's own defaults take about two minutes); attempts are
+    counted by the jobs table, so nothing is retried here.
+    """
+    middleware = [AgeLimit(), TimeLimit(time_limit=DAY_MS), ShutdownNotifications(), Retries(max_retries=0)]
+    broker = RedisBroker(  # type: ignore[no-untyped-call]
+        url=redis_url,
+        namespace="sp:jobs",
+        heartbeat_timeout=5000,
+        maintenance_chance=1_000_000,
+        middleware=middleware,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+    )
+    broker.declare_queue(QUEUE)
+    return broker
+
+
+class JobQueue:
+    """Tells workers about jobs.
+
+    Args:
+        redis_url: Where the messages go; None sends nothing.
+    """
+
+    def __init__(self, redis_url: str | None) -> None:
+        self._broker = make_broker(redis_url) if redis_url else None
+
+    def send(self, tenant: str, job_id: str) -> bool:
+        """Send a job's message; whether it went out. If not, the sweeper will try again."""
+        if self._broker is None:
+            return False
+        message: dramatiq.Message[None] = dramatiq.Message(
+            queue_name=QUEUE, actor_name=ACTOR, args=(tenant, job_id), kwargs={}, options={}
+        )
+        try:
+            self._broker.enqueue(message)
+        except (redis.RedisError, dramatiq.errors.ConnectionError) as error:
+            log.warning("the job's message waits for Redis", job=job_id, error=str(error))
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._broker is not None:
+            self._broker.close()

@@ -1,0 +1,139 @@
+"""Every setting of the service, from the environment; docs/settings.md lists them and a test holds the two together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIN_KEY, MAX_KEY = 16, 256
+KIB, MIB = 2**10, 2**20
+
+Bytes = Annotated[int, Field(ge=KIB, le=4 * 2**30)]
+EmptyIsNone = BeforeValidator(lambda value: None if value == "" else value)
+
+
+class Settings(BaseSettings):
+    """Settings; the environment variable of each is its name in capitals behind ``SKELETON_PROMPT_``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SKELETON_PROMPT_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(Path("data"), description="Folder of everything durable that the embedded parts keep.")
+    admin_key: Annotated[SecretStr | None, EmptyIsNone] = Field(
+        None, description="The admin key, 16 to 256 printable characters; generated into the data folder when unset."
+    )
+    secret: Annotated[SecretStr | None, EmptyIsNone] = Field(
+        None, description="Keys the hashes of all keys; every replica needs the same. Generated when unset."
+    )
+    engine: Literal["embedded"] = Field("embedded", description="Which engine answers: `embedded` runs in the gateway.")
+    engine_url: Annotated[str | None, EmptyIsNone] = Field(
+        None, description="Address of a remote engine; not used by the embedded one."
+    )
+    redis_url: Annotated[str | None, EmptyIsNone] = Field(
+        None, description="Redis for job messages and hot prompts; `serve` starts a private one when unset."
+    )
+    database_url: Annotated[str | None, EmptyIsNone] = Field(
+        None, description="SQLAlchemy address of the database; a SQLite file in the data folder when unset."
+    )
+    blob_url: Annotated[str | None, EmptyIsNone] = Field(
+        None, description="Where clips and prompts go (any fsspec address); a folder in the data folder when unset."
+    )
+    backbone: str = Field("edge", description="The frozen backbone: a name that ships, or the path of a file.")
+    workers: int = Field(1, ge=0, le=64, description="Training workers that `serve` starts.")
+    max_predict_bytes: Bytes = Field(8 * MIB, description="Largest body of a predict request, unpacked, in bytes.")
+    max_tune_bytes: Bytes = Field(256 * MIB, description="Largest body of a tune or clips request, unpacked, in bytes.")
+    max_frames: int = Field(2048, ge=2, le=100_000, description="Most frames of a clip.")
+    max_joints: int = Field(256, ge=1, le=4096, description="Most joints of a clip.")
+    max_people: int = Field(16, ge=1, le=256, description="Most people of a clip.")
+    max_batch_clips: int = Field(256, ge=1, le=10_000, description="Most clips of a batch request.")
+    max_json_depth: int = Field(16, ge=6, le=256, description="Deepest nesting of a JSON or msgpack body.")
+    queue_size: int = Field(256, ge=1, le=100_000, description="Most rows that wait for the engine; more are refused.")
+    batch_size: int = Field(16, ge=1, le=1024, description="Most rows of one forward pass.")
+    predict_deadline_s: float = Field(10.0, gt=0, le=600, description="Seconds after which a prediction is given up.")
+    prompt_cache_entries: int = Field(1024, ge=1, description="Most prompts kept in the engine's memory.")
+    prompt_cache_bytes: int = Field(512 * MIB, ge=MIB, description="Most bytes of prompts kept in the engine's memory.")
+    rate_limit: Annotated[str | None, EmptyIsNone] = Field(
+        None, description="Predict and tune requests per tenant, such as `100/second`; none when unset."
+    )
+    job_lease_s: float = Field(10.0, ge=1, le=600, description="Seconds after which a silent worker loses its job.")
+    tune_max_seconds: float = Field(
+        900.0, ge=5, le=86_400, description="Longest that one tuning job may run, in seconds."
+    )
+    shutdown_seconds: float = Field(25.0, ge=0, le=600, description="Seconds that requests in flight get on SIGTERM.")
+    datasets: Annotated[Path | None, EmptyIsNone] = Field(
+        None, description="Folder of labelled datasets for `evaluate` and tests."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level of log lines.")
+    log_json: bool = Field(False, description="Log one JSON object a line instead of text.")
+
+    @field_validator("admin_key", "secret")
+    @classmethod
+    def _printable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        text = value.get_secret_value()
+        if not (MIN_KEY <= len(text) <= MAX_KEY and text.isprintable() and text == text.strip()):
+            raise ValueError(f"must have {MIN_KEY} to {MAX_KEY} printable characters")
+        return value
+
+    def resolved(self) -> Settings:
+        """The same settings with the embedded defaults filled in, below an absolute data folder."""
+        data_dir = self.data_dir.expanduser().resolve()
+        return self.model_copy(
+            update={
+                "data_dir": data_dir,
+                "database_url": self.database_url or f"sqlite:///{data_dir / 'skeleton-prompt.db'}",
+                "blob_url": self.blob_url or str(data_dir / "blobs"),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What authenticates: the admin key, and the secret that keys the hashes of all tenant keys."""
+
+    admin_key: SecretStr
+    secret: SecretStr
+    admin_key_generated: bool = False
+
+
+def ensure_secrets(settings: Settings) -> Secrets:
+    """Take the secrets from the settings, else from files in the data folder, which are made with mode 0600 if need be.
+
+    Raises:
+        OSError: If the data folder cannot be written to.
+    """
+    admin_key, made = _secret(settings.admin_key, settings.data_dir / "admin_key", prefix="admin_")
+    secret, _ = _secret(settings.secret, settings.data_dir / "secret")
+    return Secrets(admin_key, secret, made)
+
+
+def _secret(given: SecretStr | None, path: Path, *, prefix: str = "") -> tuple[SecretStr, bool]:
+    if given is not None:
+        return given, False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = prefix + secrets.token_urlsafe(32)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    made = False
+    # Written aside and linked into place: of two processes that start together, both read the first one's.
+    if not path.exists():
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(fresh + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(partial, path)
+            made = True
+        partial.unlink()
+    return SecretStr(path.read_text().strip()), made

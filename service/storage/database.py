@@ -1,0 +1,119 @@
+"""The database: one engine, transactions for reading and for writing, migrations, and errors that users can read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from service.errors import StorageFull, StorageUnavailable
+
+BUSY_S = 5.0
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """SQLite or PostgreSQL behind two kinds of transactions.
+
+    Args:
+        url: SQLAlchemy address.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        self.sqlite = parsed.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {"pool_pre_ping": not self.sqlite}
+        if self.sqlite:
+            if parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            # A connection per thread of the gateway's pool: SQLite connections are cheap, waiting for one is not.
+            options |= {"connect_args": {"timeout": BUSY_S, "check_same_thread": False}, "pool_size": 64}
+        self.engine: Engine = create_engine(parsed, **options)
+        if self.sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads.
+
+        Raises:
+            StorageUnavailable: The database does not answer or is locked.
+        """
+        with _readable_errors(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes; on SQLite it takes the write lock at once (a later upgrade would fail at once).
+
+        Raises:
+            StorageFull: There is no room.
+            StorageUnavailable: The database does not answer, is locked or read-only.
+        """
+        with _readable_errors(), self.engine.connect() as plain:
+            connection = plain.execution_options(write=True)
+            with connection.begin():
+                yield connection
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; safe to run at every start, and at once in several processes."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self.write() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def forget_erased(self) -> None:
+        """Take what was erased out of SQLite's write-ahead log, too."""
+        if self.sqlite:
+            with _readable_errors(), self.engine.connect() as connection:
+                raw = connection.connection.dbapi_connection
+                if raw is not None:
+                    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN would come too late; see _begin_sqlite
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        f"busy_timeout={int(BUSY_S * 1000)}",
+        "secure_delete=ON",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextlib.contextmanager
+def _readable_errors() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StorageUnavailable("All connections to the database are busy.", retry_after=1.0) from error
+    except (OperationalError, InterfaceError, DatabaseError) as error:
+        text = str(error.orig).lower() if error.orig is not None else ""
+        if "full" in text or "no space" in text:
+            raise StorageFull("There is no room left on the database's disk; nothing was changed.") from error
+        if "readonly" in text or "read-only" in text:
+            raise StorageUnavailable("The database is read-only; nothing was changed.", retry_after=30.0) from error
+        if isinstance(error, OperationalError | InterfaceError):
+            raise StorageUnavailable("The database does not answer or is locked.", retry_after=1.0) from error
+        raise

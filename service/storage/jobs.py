@@ -1,0 +1,332 @@
+"""Tuning jobs: a queue in SQL, leases, fencing tokens, events and checkpoints.
+
+A worker claims a job and gets a token one higher than any before it. Every later write names the token and is refused
+once another attempt has a higher one, so a worker that was frozen and woke up can change nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, or_, select, update
+
+from service.errors import JobFinished, LostLease, NotFound
+from service.storage.base import NOTHING, Scope, moment, new_id, plain_cursor
+from service.storage.records import JobEvent, JobRecord, JobState, Page
+from service.storage.tables import job_events, jobs, tenants
+
+CHECKPOINT = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
+FINAL = tuple(state.value for state in JobState if state.final)
+ACTIVE = (JobState.RUNNING.value, JobState.PUBLISHING.value)
+MAX_EVENTS = 1000
+
+
+def job_record(row: Any, position: int | None = None) -> JobRecord:
+    """A row of the table."""
+    state = JobState(row.state)
+    eta = None
+    if state in (JobState.RUNNING, JobState.PUBLISHING) and row.started and row.progress > 0.02:
+        eta = round((time.time() - row.started) * (1 - row.progress) / row.progress, 1)
+    return JobRecord(
+        id=row.id,
+        tenant=row.tenant,
+        state=state,
+        progress=row.progress,
+        step=row.step,
+        message=row.message,
+        attempt=row.attempt,
+        token=row.token,
+        created=moment(row.created),
+        started=moment(row.started),
+        finished=moment(row.finished),
+        error=row.error,
+        version=row.version,
+        activated=row.activated,
+        reason=row.reason,
+        options=dict(row.options),
+        clips=len(row.clips),
+        cancel_requested=row.cancel_requested,
+        eta_seconds=eta,
+        queue_position=position,
+    )
+
+
+class JobRepository:
+    """A tenant's jobs.
+
+    Args:
+        scope: The tenant.
+        lease_s: Seconds that a lease lasts without a heartbeat.
+    """
+
+    def __init__(self, scope: Scope, lease_s: float) -> None:
+        self._scope = scope
+        self._lease_s = lease_s
+
+    # What the gateway asks
+
+    def create_job(self, clip_ids: Sequence[str], options: dict[str, Any]) -> JobRecord:
+        """Queue a job that learns from exactly these clips.
+
+        Raises:
+            NotFound: The tenant is gone.
+        """
+        now, job_id = time.time(), new_id()
+        row = {
+            "tenant": self._scope.tenant,
+            "id": job_id,
+            "state": JobState.QUEUED.value,
+            "progress": 0.0,
+            "step": "queued",
+            "message": "waiting for a worker",
+            "attempt": 0,
+            "token": 0,
+            "created": now,
+            "sent": now,
+            "activated": False,
+            "options": options,
+            "clips": list(clip_ids),
+            "cancel_requested": False,
+        }
+        with self._scope.database.write() as connection:
+            self._scope.require_tenant(connection)
+            connection.execute(insert(jobs).values(row))
+            self._event(connection, job_id, JobState.QUEUED, 0.0, "queued", "waiting for a worker")
+        return self.get_job(job_id)
+
+    def get_job(self, job_id: str) -> JobRecord:
+        """A job.
+
+        Raises:
+            NotFound: The tenant has no such job.
+        """
+        with self._scope.database.read() as connection:
+            row = self._job_row(connection, job_id)
+            return job_record(row, self._position(connection, row))
+
+    def list_jobs(self, limit: int = 50, after: str | None = None) -> Page[JobRecord]:
+        """Jobs, newest first."""
+        query = self._scope.mine(jobs).order_by(jobs.c.id.desc()).limit(limit + 1)
+        cursor = plain_cursor(after)
+        if cursor is not None:
+            query = query.where(jobs.c.id < cursor)
+        with self._scope.database.read() as connection:
+            rows = connection.execute(query).all()
+            found = [job_record(row, self._position(connection, row)) for row in rows[:limit]]
+        return Page(found, rows[limit - 1].id if len(rows) > limit else None)
+
+    def cancel_job(self, job_id: str) -> JobRecord:
+        """Cancel: at once while it is queued, else at its worker's next step. Twice is as once.
+
+        Raises:
+            NotFound: The tenant has no such job.
+            JobFinished: It has succeeded or failed.
+        """
+        with self._scope.database.write() as connection:
+            row = self._job_row(connection, job_id)
+            if row.state in (JobState.SUCCEEDED.value, JobState.FAILED.value):
+                raise JobFinished(f"The job has {row.state}.")
+            if row.state == JobState.QUEUED.value:
+                self._close(connection, row, JobState.CANCELLED, {"cancel_requested": True})
+            elif row.state != JobState.CANCELLED.value:
+                self._change(connection, row.id, {"cancel_requested": True})
+        return self.get_job(job_id)
+
+    def job_events(self, job_id: str, after: int = 0) -> list[JobEvent]:
+        """What has happened to a job since event ``after``, oldest first, at most 1,000."""
+        query = self._scope.mine(job_events, job_events.c.job == job_id, job_events.c.id > after)
+        with self._scope.database.read() as connection:
+            rows = connection.execute(query.order_by(job_events.c.id).limit(MAX_EVENTS)).all()
+        return [JobEvent(r.id, moment(r.time), JobState(r.state), r.progress, r.step, r.message) for r in rows]
+
+    # What a worker does; every write checks the token
+
+    def claim_job(self, job_id: str, worker: str) -> JobRecord | None:
+        """Take a job that is queued, or whose worker has lost its lease.
+
+        Returns:
+            The job with a fresh token, or None if there is nothing to take.
+        """
+        now = time.time()
+        with self._scope.database.write() as connection:
+            row = connection.execute(self._scope.mine(jobs, jobs.c.id == job_id)).first()
+            if row is None:
+                return None
+            expired = row.state in ACTIVE and (row.lease_until or 0) < now
+            if row.state != JobState.QUEUED.value and not expired:
+                return None
+            if row.cancel_requested:
+                self._close(connection, row, JobState.CANCELLED, {})
+                return None
+            values = {
+                "state": JobState.RUNNING.value,
+                "attempt": row.attempt + 1,
+                "token": row.token + 1,
+                "worker": worker,
+                "lease_until": now + self._lease_s,
+                "started": row.started or now,
+                "step": "claimed",
+                "message": "a worker has taken the job" if row.attempt == 0 else "another worker goes on with the job",
+            }
+            self._change(connection, job_id, values)
+            self._event(connection, job_id, JobState.RUNNING, row.progress, values["step"], values["message"])
+            return job_record(self._job_row(connection, job_id))
+
+    def heartbeat(self, job_id: str, token: int) -> JobRecord:
+        """Renew the lease.
+
+        Raises:
+            LostLease: Another attempt has the job.
+        """
+        with self._scope.database.write() as connection:
+            self._held(connection, job_id, token)
+            self._change(connection, job_id, {"lease_until": time.time() + self._lease_s})
+            return job_record(self._job_row(connection, job_id))
+
+    def progress(
+        self, job_id: str, token: int, progress: float, step: str, message: str, *, publishing: bool = False
+    ) -> None:
+        """Say how far the job is; renews the lease.
+
+        Raises:
+            LostLease: Another attempt has the job.
+        """
+        state = JobState.PUBLISHING if publishing else JobState.RUNNING
+        with self._scope.database.write() as connection:
+            self._held(connection, job_id, token)
+            where = {"state": state.value, "progress": progress, "step": step, "message": message}
+            self._change(connection, job_id, where | {"lease_until": time.time() + self._lease_s})
+            self._event(connection, job_id, state, progress, step, message)
+
+    def give_back(self, job_id: str, token: int) -> None:
+        """Queue the job again, as a worker that is stopping does.
+
+        Raises:
+            LostLease: Another attempt has the job.
+        """
+        with self._scope.database.write() as connection:
+            row = self._held(connection, job_id, token)
+            values = {"state": JobState.QUEUED.value, "lease_until": None, "sent": None, "token": token + 1}
+            self._change(connection, job_id, values)
+            self._event(connection, job_id, JobState.QUEUED, row.progress, "queued", "given back by its worker")
+
+    def job_clips(self, job_id: str) -> list[str]:
+        """Ids of the clips that the job learns from.
+
+        Raises:
+            NotFound: The tenant has no such job.
+        """
+        with self._scope.database.read() as connection:
+            return list(self._job_row(connection, job_id).clips)
+
+    def save_checkpoint(self, job_id: str, token: int, name: str, data: bytes) -> None:
+        """Keep something for the next attempt.
+
+        Raises:
+            LostLease: Another attempt has the job.
+        """
+        with self._scope.database.read() as connection:
+            self._held(connection, job_id, token)
+        self._scope.blobs.write(self._checkpoint(job_id, name), data)
+
+    def load_checkpoint(self, job_id: str, name: str) -> bytes | None:
+        """What an earlier attempt kept, or None."""
+        try:
+            return self._scope.blobs.read(self._checkpoint(job_id, name))
+        except FileNotFoundError:
+            return None
+
+    def next_version(self, job_id: str, token: int) -> int:
+        """The version number that this job publishes under, the same at every attempt.
+
+        Raises:
+            LostLease: Another attempt has the job.
+        """
+        with self._scope.database.write() as connection:
+            row = self._held(connection, job_id, token)
+            if row.version is not None:
+                return int(row.version)
+            owner = tenants.c.id == self._scope.tenant
+            found = connection.execute(select(tenants.c.last_version).where(owner)).scalar_one_or_none()
+            if found is None:
+                raise NotFound(NOTHING)
+            version = int(found) + 1
+            connection.execute(update(tenants).where(owner).values(last_version=version))
+            self._change(connection, job_id, {"version": version})
+            return version
+
+    def finish_job(
+        self,
+        job_id: str,
+        token: int,
+        state: JobState,
+        *,
+        error: str | None = None,
+        version: int | None = None,
+        activated: bool = False,
+        reason: str | None = None,
+    ) -> None:
+        """End the job. A job that did not succeed shows no version.
+
+        Raises:
+            LostLease: Another attempt has the job.
+        """
+        with self._scope.database.write() as connection:
+            row = self._held(connection, job_id, token)
+            values = {"error": error, "version": version, "activated": activated, "reason": reason}
+            self._close(connection, row, state, values)
+        self._scope.blobs.delete_below(f"tenants/{self._scope.tenant}/jobs/{job_id}")
+
+    # Inside a transaction
+
+    def held(self, connection: Connection, job_id: str, token: int) -> Any:
+        """The job's row, if the token is still the latest; for writes of other repositories in one transaction.
+
+        Raises:
+            LostLease: It is not.
+        """
+        return self._held(connection, job_id, token)
+
+    def _held(self, connection: Connection, job_id: str, token: int) -> Any:
+        row = connection.execute(self._scope.mine(jobs, jobs.c.id == job_id)).first()
+        if row is None or row.token != token or row.state not in ACTIVE:
+            raise LostLease(f"job {job_id}: token {token} is outdated")
+        return row
+
+    def _job_row(self, connection: Connection, job_id: str) -> Any:
+        row = connection.execute(self._scope.mine(jobs, jobs.c.id == job_id)).first()
+        if row is None:
+            raise NotFound(NOTHING)
+        return row
+
+    def _position(self, connection: Connection, row: Any) -> int | None:
+        """How many jobs, of all tenants, are before a queued one."""
+        if row.state != JobState.QUEUED.value:
+            return None
+        before = or_(jobs.c.created < row.created, (jobs.c.created == row.created) & (jobs.c.id < row.id))
+        query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value, before)
+        return int(connection.execute(query).scalar_one())
+
+    def _change(self, connection: Connection, job_id: str, values: dict[str, Any]) -> None:
+        connection.execute(update(jobs).where(jobs.c.tenant == self._scope.tenant, jobs.c.id == job_id).values(values))
+
+    def _close(self, connection: Connection, row: Any, state: JobState, values: dict[str, Any]) -> None:
+        progress = 1.0 if state is JobState.SUCCEEDED else row.progress
+        message = values.get("error") or values.get("reason") or state.value
+        ended = {"state": state.value, "finished": time.time(), "lease_until": None, "progress": progress}
+        self._change(connection, row.id, ended | {"step": state.value, "message": message} | values)
+        self._event(connection, row.id, state, progress, state.value, message)
+
+    def _event(
+        self, connection: Connection, job_id: str, state: JobState, progress: float, step: str, message: str
+    ) -> None:
+        row = {"tenant": self._scope.tenant, "job": job_id, "time": time.time(), "state": state.value}
+        connection.execute(insert(job_events).values(row | {"progress": progress, "step": step, "message": message}))
+
+    def _checkpoint(self, job_id: str, name: str) -> str:
+        if not CHECKPOINT.fullmatch(name):
+            raise ValueError(f"not a checkpoint name: {name!r}")
+        return f"tenants/{self._scope.tenant}/jobs/{job_id}/{name}"
