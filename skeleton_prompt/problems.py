@@ -23,7 +23,7 @@ import orjson
 from skeleton_prompt.answers import JobInfo, Json
 
 
-class ClientError(Exception):
+class ClientError(RuntimeError):
     """Anything this client raises."""
 
 

@@ -16,8 +16,11 @@ T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-class UsageError(Exception):
+class UsageError(ValueError):
     """The command line or a file it names is wrong; the message says how."""
+
+
+EXPECTED = (OSError, RuntimeError, ValueError, LookupError, ImportError)  # they explain themselves; others need a trace
 
 
 def print_json(value: Any) -> None:
@@ -33,7 +36,7 @@ def console(*, stderr: bool = False) -> Console:
     """A rich console; plain text where it is not a terminal."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empty: str = "none") -> None:
@@ -93,9 +96,10 @@ def progress(items: Iterable[T], *, total: int, what: str, quiet: bool) -> Itera
 
 def fail(error: Exception, *, as_json: bool) -> int:
     """Say on stderr what went wrong; gives the exit code."""
-    from skeleton_prompt.problems import ApiError, ClientError
+    from skeleton_prompt.problems import ApiError
 
-    expected = isinstance(error, (ClientError, UsageError, OSError, RuntimeError, ValueError, LookupError, ImportError))
+    # A wrong index or key is a mistake of ours, although both are lookups.
+    expected = isinstance(error, EXPECTED) and not isinstance(error, (IndexError, KeyError))
     message = str(error) or type(error).__name__
     if as_json:
         import orjson

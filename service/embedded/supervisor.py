@@ -49,9 +49,11 @@ class Supervisor:
     def stop(self, *retired: Child, grace_s: float = 3.0) -> None:
         """Stop everything: the retired children first, the others in reverse order of their start."""
         with self._lock:
-            others = self._children[::-1]
+            others = [child for child in reversed(self._children) if child not in retired]
             self._children = []
         deadline = time.monotonic() + grace_s
+        for child in retired:  # asked again: a stop during start-up comes here without `retire`
+            child.terminate()
         for child in retired:
             child.finish(deadline)
         for child in others:
