@@ -35,6 +35,7 @@ from service.metrics import Metrics
 from service.queue import JobQueue
 from service.settings import Settings
 from service.storage import Storage
+from service.storage.prompt_cache import PromptCache
 from service.sweeper import Sweeper
 from skeleton_prompt import __version__
 
@@ -83,11 +84,13 @@ async def _open(
     storage = await run(Storage.open, settings)
     stack.callback(storage.close)
     await run(storage.migrate)
+    prompt_cache = await run(PromptCache.of, settings, storage)
     if engine is None:
-        engine = await run(_embedded, settings, storage, metrics)
+        engine = await run(_embedded, settings, prompt_cache, metrics)
     await engine.start()
     stack.push_async_callback(engine.stop)
     queue = JobQueue(settings.redis_url)
+    stack.callback(queue.close)
     usage_meter = UsageMeter(storage)
     stack.push_async_callback(usage_meter.flush)
     for forever in (Sweeper(storage, queue).run(), usage_meter.run()):
@@ -96,6 +99,7 @@ async def _open(
         settings=settings,
         storage=storage,
         engine=engine,
+        prompts=prompt_cache,
         queue=queue,
         metrics=metrics,
         rate_limits=RateLimits(settings.rate_limit, settings.redis_url),
@@ -109,16 +113,14 @@ async def _end(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _embedded(settings: Settings, storage: Storage, metrics: Metrics) -> InferenceEngine:
+def _embedded(settings: Settings, prompt_cache: PromptCache, metrics: Metrics) -> InferenceEngine:
     """The engine in this process. Torch is imported here, so that a gateway before another engine needs none."""
     from service.inference.embedded import EmbeddedEngine
-    from service.storage.prompt_cache import PromptCache
     from skeleton_prompt.engine import Engine
 
-    prompts_cache = PromptCache.of(settings, storage)
     return EmbeddedEngine(
         partial(Engine.load, settings.backbone, threads=1),
-        prompts_cache,
+        prompt_cache,
         queue_size=settings.queue_size,
         batch_size=settings.batch_size,
         on_batch=metrics.batch,

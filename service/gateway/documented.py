@@ -30,7 +30,7 @@ def documented(
     answer: type[BaseModel] | None = None,
     *,
     status: int = 200,
-    other: dict[int, Any] | None = None,
+    other: dict[int | str, Any] | None = None,
     content: dict[str, Any] | None = None,
     fails: Iterable[type[ServiceError]] = (),
     body: type[BaseModel] | None = None,
@@ -51,7 +51,7 @@ def documented(
         key: Whether a key is needed.
         idempotent: Whether ``Idempotency-Key`` is honoured.
     """
-    success: dict[str, Any] = {"description": (answer.__doc__ or "").splitlines()[0] if answer else "Done."}
+    success: dict[str, Any] = {"description": (answer.__doc__ or "Done.").splitlines()[0] if answer else "Done."}
     if content is not None:
         success["content"] = content
     elif answer is not None:

@@ -18,6 +18,7 @@ from service.gateway.paging import After, Limit, page
 from service.gateway.questions import MAX_VERSION
 from service.gateway.state import answer, run
 from service.storage import PromptRecord
+from skeleton_prompt.bundle import PromptRef
 from skeleton_prompt.report_page import report_page
 
 router = APIRouter(tags=["prompts"])
@@ -158,5 +159,12 @@ async def download(
 )
 async def delete_prompt(version: str, access: Access = Owner) -> Response:
     """Scope manage. The active version answers 409."""
-    await run(access.repository.delete_prompt, version_of(version))
+    number = version_of(version)
+
+    def delete() -> None:
+        record = access.repository.get_prompt(number)
+        access.repository.delete_prompt(number)
+        access.gateway.prompts.erase([PromptRef(access.tenant, number, record.sha256)])
+
+    await run(delete)
     return Response(status_code=204)

@@ -388,4 +388,6 @@ def page(item: type[BaseModel]) -> type[BaseModel]:
     """The schema of a page of items."""
     from pydantic import create_model
 
-    return create_model(f"{item.__name__}Page", items=(list[item], ...), next=(Cursor, None))  # type: ignore[valid-type]
+    name = f"{item.__name__}Page"
+    items = list[item]  # type: ignore[valid-type]
+    return create_model(name, __doc__="A page of a list.", items=(items, ...), next=(Cursor, None))

@@ -20,6 +20,7 @@ from service.metrics import Metrics
 from service.queue import JobQueue
 from service.settings import Settings
 from service.storage import Storage
+from service.storage.prompt_cache import PromptCache
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Gateway:
     settings: Settings
     storage: Storage
     engine: InferenceEngine
+    prompts: PromptCache
     queue: JobQueue
     metrics: Metrics
     rate_limits: RateLimits

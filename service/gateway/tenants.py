@@ -19,6 +19,7 @@ from service.gateway.jobs import time_of
 from service.gateway.paging import After, Limit, page
 from service.gateway.state import answer, gateway_of, run
 from service.storage import KeyRecord, Principal, TenantRecord
+from skeleton_prompt.bundle import PromptRef
 
 router = APIRouter(tags=["tenants"])
 
@@ -100,4 +101,24 @@ async def delete_tenant(access: Access = Eraser) -> Response:
     gateway = access.gateway
     gateway.usage.forget(access.tenant)
     gateway.recent.forget(access.tenant)
-    return answer(await run(gateway.storage.admin.delete_tenant, access.tenant))
+
+    def erase() -> dict[str, Any]:
+        refs = refs_of(access)
+        receipt = gateway.storage.admin.delete_tenant(access.tenant)
+        gateway.prompts.erase(refs)
+        gateway.prompts.forget(access.tenant)
+        return receipt
+
+    return answer(await run(erase))
+
+
+def refs_of(access: Access) -> list[PromptRef]:
+    """The addresses of all prompts of a tenant; blocks."""
+    refs: list[PromptRef] = []
+    after: str | None = None
+    while True:
+        found = access.repository.list_prompts(200, after)
+        refs += [PromptRef(access.tenant, prompt.version, prompt.sha256) for prompt in found.items]
+        after = found.next
+        if after is None:
+            return refs

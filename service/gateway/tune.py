@@ -288,7 +288,12 @@ def _create(access: Access, asked: Asked) -> dict[str, Any]:
 
 async def _send(gateway: Gateway, tenant: str, job: str) -> None:
     """Tell a worker. Without Redis the job waits in its row until the sweeper sends it."""
+
+    def send() -> None:
+        if gateway.queue.send(tenant, job):
+            gateway.storage.admin.mark_sent(tenant, job)
+
     try:
-        await run(gateway.queue.send, tenant, job)
+        await run(send)
     except Exception:
         log.warning("the job's message could not be sent; the sweeper will", job=job, exc_info=True)

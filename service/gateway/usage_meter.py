@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 
 import structlog
 from anyio import to_thread
 
+from service.errors import NotFound
 from service.storage import Storage
 
 log = structlog.get_logger(__name__)
@@ -40,7 +42,9 @@ class UsageMeter:
             if not self._counts[tenant]:
                 del self._counts[tenant]
             try:
-                await to_thread.run_sync(lambda t=tenant, c=count: self._storage.tenant(t).add_usage(predictions=c))
+                await to_thread.run_sync(partial(self._storage.tenant(tenant).add_usage, predictions=count))
+            except NotFound:  # erased meanwhile
+                continue
             except Exception:
                 log.warning("usage cannot be written", exc_info=True)
                 self._counts[tenant] += count

@@ -51,8 +51,11 @@ class Verbs(Protocol):
 class Prompts(Protocol):
     """The part of the prompt cache that predicting needs."""
 
+    def peek(self, ref: PromptRef) -> Prompt | None:
+        """The prompt, if it is in memory."""
+
     def get(self, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
-        """The prompt, and where it was found."""
+        """The prompt, and where it was found; may wait for Redis or the store."""
 
 
 class EmbeddedEngine:
@@ -121,8 +124,7 @@ class EmbeddedEngine:
 
     async def _predict(self, question: Question) -> Answer:
         began = time.monotonic()
-        loop = asyncio.get_running_loop()
-        prompt, cache = await loop.run_in_executor(self._loaders, self._prompt, question.ref)
+        prompt, cache = await self._find(question.ref)
         row = Row(question, prompt, cache, prompt_ms=1000 * (time.monotonic() - began))
         displaced = self._queue.put(row)
         if displaced is not None:
@@ -142,12 +144,19 @@ class EmbeddedEngine:
         def errand() -> None:
             result = self._try_probe()
             with suppress(RuntimeError):  # the loop may be closed by now
-                loop.call_soon_threadsafe(lambda: done.done() or done.set_result(result))
+                loop.call_soon_threadsafe(_set_once, done, result)
 
         self._queue.errand(errand)
         with anyio.move_on_after(PROBE_S):
             return await done
         return time.monotonic() - self._last_success < PROBE_S
+
+    async def _find(self, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
+        """The prompt: at once from memory, which is nearly always; otherwise by a thread that may wait."""
+        known = self._prompts.peek(ref)
+        if known is not None:
+            return known, "memory"
+        return await asyncio.get_running_loop().run_in_executor(self._loaders, self._prompt, ref)
 
     def _prompt(self, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
         try:
@@ -233,6 +242,11 @@ class EmbeddedEngine:
         except Exception as error:
             log.error("a row failed", version=question.ref.version, error=repr(error))
             _settle(row, EngineUnavailable("The forward pass failed for this clip.", retry_after=1.0))
+
+
+def _set_once(done: asyncio.Future[bool], result: bool) -> None:
+    if not done.done():
+        done.set_result(result)
 
 
 def _settle(row: Row, outcome: Any) -> None:

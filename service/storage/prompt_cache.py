@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Literal
 
@@ -123,6 +123,27 @@ class PromptCache:
         finally:
             with self._lock:
                 del self._loading[ref]
+
+    def peek(self, ref: PromptRef) -> Prompt | None:
+        """A prompt, if it is in memory; never waits for anything."""
+        with self._lock:
+            prompt = self._entries.get(ref)
+            if prompt is not None:
+                self._entries.move_to_end(ref)
+            return prompt
+
+    def erase(self, refs: Iterable[PromptRef]) -> None:
+        """Drop prompts from memory and, if it can be reached, from Redis; there they would end after a day anyway."""
+        refs = list(refs)
+        with self._lock:
+            for ref in refs:
+                prompt = self._entries.pop(ref, None)
+                self._bytes -= prompt.nbytes if prompt is not None else 0
+        if refs and self._redis is not None:
+            try:
+                self._redis.delete(*map(redis_key, refs))
+            except redis.RedisError as error:
+                self._pause(error)
 
     def forget(self, tenant: str) -> int:
         """Drop a tenant's prompts from memory; how many."""
