@@ -106,33 +106,22 @@ def serve(settings: Settings) -> None:
             if folder is not None:
                 _start_redis(supervisor, folder)
                 settings = settings.model_copy(update={"redis_url": folder.url})
-            _migrate(settings)
             workers += worker_children(settings)
-            for worker in workers:
-                supervisor.add(worker)
-            _run_gateway(
-                settings,
-                listener,
-                on_ready=lambda: _announce(settings, secrets, listener, stack),
-                on_drain=lambda: supervisor.retire(*workers),
-            )
+
+            def on_ready() -> None:
+                _announce(settings, secrets, listener, stack)
+                # Workers come after the gateway: it has brought the database up to date, and on a small machine two
+                # processes that load torch at once would both be late.
+                for worker in workers:
+                    supervisor.add(worker, timeout_s=0.0)
+
+            _run_gateway(settings, listener, on_ready, on_drain=lambda: supervisor.retire(*workers))
 
 
 def _start_redis(supervisor: Supervisor, folder: RedisDir) -> None:
     supervisor.add(redis_child(folder))
     if not wait_for_redis(folder.socket):
         raise CannotServe(f"The private Redis did not start: {folder.last_words() or 'it said nothing'}")
-
-
-def _migrate(settings: Settings) -> None:
-    """Bring the database up to date before a worker or the gateway looks at it."""
-    from service.storage import Storage
-
-    storage = Storage.open(settings)
-    try:
-        storage.migrate()
-    finally:
-        storage.close()
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ class Supervisor:
         self._thread.start()
 
     def add(self, child: Child, timeout_s: float = 5.0) -> None:
-        """Start a child and keep it running; returns once it was started for the first time."""
+        """Start a child and keep it running; waits up to `timeout_s` seconds for its first start."""
         with self._lock:
             self._children.append(child)
             self._lock.notify_all()
