@@ -78,18 +78,25 @@ class Choice:
         return self.judged.get(self.chosen.name)
 
 
-def candidates(blocks: Sequence[str]) -> list[Candidate]:
-    """All candidates whose feature blocks there are, every strength of ridge on its own, simplest first."""
+def candidates(blocks: Sequence[str], kinds: Sequence[str] | None = None) -> list[Candidate]:
+    """All candidates of some kinds whose feature blocks there are, every strength of ridge, simplest first."""
     result = []
     for kind, wanted in ORDER:
-        if set(wanted) <= set(blocks):
+        if set(wanted) <= set(blocks) and (kinds is None or kind in kinds):
             strengths = STRENGTHS if kind == "ridge" else (0.0,)
             result += [Candidate(kind, wanted, strength) for strength in strengths]
     return result
 
 
-def without_held_out(blocks: Sequence[str]) -> Candidate:
-    """What to fit where one clip per label leaves nothing to compare with: prototypes on the best blocks there are."""
+def without_held_out(blocks: Sequence[str], kinds: Sequence[str] | None = None) -> Candidate:
+    """What to fit where one clip per label leaves nothing to compare with: prototypes on the best blocks there are.
+
+    Where only ridge is asked for (as a baseline), it is the most shrunk one: one clip per label wants much of that.
+    """
+    if kinds is not None and "prototypes" not in kinds:
+        return Candidate(
+            "ridge", next(b for kind, b in ORDER if kind == "ridge" and set(b) <= set(blocks)), STRENGTHS[-1]
+        )
     return Candidate("prototypes", HOUSE if set(HOUSE) <= set(blocks) else BOTH)
 
 

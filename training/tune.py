@@ -45,11 +45,13 @@ class TuneConfig:
 
     Attributes:
         seed: All randomness follows from it.
+        kinds: Only heads of these kinds, None for all.
         module_shots: Median clips per label from which the prompt module is tried; fewer cannot feed it.
         module_seconds: Budget of the module, its cross-validation included.
     """
 
     seed: int = 0
+    kinds: tuple[str, ...] | None = None
     module_shots: int = 20
     module_seconds: float = 120.0
 
@@ -180,7 +182,7 @@ def tune(lesson: Lesson, config: TuneConfig, tick: Tick, module: ModuleTuner | N
         The outcome.
     """
     plan = plan_folds(lesson.truth, lesson.groups, config.seed)
-    choice = choose_head(lesson, plan, lambda share, message: tick(0.6 * share, message))
+    choice = choose_head(lesson, plan, config, lambda share, message: tick(0.6 * share, message))
     found, note = None, "needs more clips per label"
     if module is not None and plan is not None and choice.best is not None and _enough(lesson, config):
         found = try_module(lesson, choice.best, plan, module, config, lambda s, m: tick(0.6 + 0.2 * s, m))
@@ -194,12 +196,12 @@ def tune(lesson: Lesson, config: TuneConfig, tick: Tick, module: ModuleTuner | N
     return Outcome(choice, plan, tensors | centres, calibration, found, note, held_out)
 
 
-def choose_head(lesson: Lesson, plan: FoldPlan | None, tick: Tick) -> Choice:
+def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick: Tick) -> Choice:
     """The linear head that the labels justify; prototypes where nothing can be held out."""
     if plan is None:
-        alone = without_held_out(tuple(lesson.blocks))
+        alone = without_held_out(tuple(lesson.blocks), config.kinds)
         return Choice(alone, "one clip per label: nothing could be held out to compare with", {})
-    choices = candidates(tuple(lesson.blocks))
+    choices = candidates(tuple(lesson.blocks), config.kinds)
     judged = cross_validate(choices, lesson.block_features(), lesson.truth, lesson.classes, plan, tick)
     return choose(judged)
 

@@ -1,0 +1,117 @@
+"""The commands that training adds to the program: ``worker``, ``pretrain`` and ``evaluate``.
+
+Nothing heavy is imported before a command runs: the program lists its commands in a blink.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(worker)
+    app.command()(pretrain)
+    app.command()(evaluate)
+
+
+def worker() -> None:
+    """Run one training worker until Ctrl-C or SIGTERM; its settings are those of the service."""
+    from training.worker import main
+
+    main()
+
+
+def pretrain(
+    motion: Annotated[Path, typer.Argument(help="The motion corpus, motion.npz.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; a run that is there continues.")] = Path("runs/edge"),
+    backbone: Annotated[str, typer.Option(help="edge or base.")] = "edge",
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 2000,
+    batch: Annotated[int, typer.Option(min=2, help="Motions per step.")] = 48,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
+    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where there is one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pre-train a backbone on motion capture; Ctrl-C stops, the same command continues."""
+    from training.pretrain import PretrainConfig, run
+
+    config = PretrainConfig(
+        motion=motion,
+        out=out,
+        backbone=backbone,
+        steps=steps,
+        batch=batch,
+        evaluate_every=evaluate_every,
+        seed=seed,
+        device=device,
+    )
+    figures: dict[str, float] = {}
+    with _bar(quiet=as_json) as bar:
+        task = bar.add_task("pre-training", total=steps)
+        for figures in run(config):
+            shown = f"loss {figures['total']:.3f}"
+            bar.update(task, completed=figures["step"], description=f"pre-training, {shown}")
+    _print({"out": str(out), **figures}, as_json=as_json)
+
+
+def evaluate(
+    datasets: Annotated[
+        Path | None, typer.Option(envvar="SKELETON_PROMPT_DATASETS", help="Folder of the labelled sets.")
+    ] = None,
+    sets: Annotated[
+        str, typer.Option(help="Which sets, by comma.")
+    ] = "utd_mhad,nw_ucla,msr_action3d,penn_action,jhmdb14",
+    shots: Annotated[str, typer.Option(help="Clips per class, by comma; a number or all.")] = "1,5,10,all",
+    seeds: Annotated[str, typer.Option(help="Seeds of the draws, by comma.")] = "0,1,2,3,4",
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/evaluation"),
+    backbone: Annotated[str, typer.Option(help="A name that ships, or the path of a file.")] = "edge",
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Few-shot accuracy on labelled sets, with its baselines beside it: JSON, a table and plots."""
+    from training.evaluate import EvaluationConfig, parse_shots
+    from training.evaluate import evaluate as run
+    from training.evaluation_results import markdown, write_results
+
+    config = EvaluationConfig(
+        folder=datasets,
+        sets=tuple(sets.split(",")),
+        shots=tuple(parse_shots(word) for word in shots.split(",")),
+        seeds=tuple(int(seed) for seed in seeds.split(",")),
+        backbone=backbone,
+        cache=cache,
+    )
+    with _bar(quiet=as_json) as bar:
+        task = bar.add_task("evaluating", total=1.0)
+
+        def tick(share: float, message: str) -> None:
+            bar.update(task, completed=share, description=message)
+
+        results = run(config, tick)
+    write_results(results, out)
+    _print({"out": str(out), **results} if as_json else markdown(results), as_json=as_json)
+
+
+def _bar(*, quiet: bool) -> Any:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(console=Console(stderr=True), disable=quiet, transient=True)
+
+
+def _print(value: Any, *, as_json: bool) -> None:
+    import orjson
+
+    if as_json:
+        print(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY, default=str).decode())
+    elif isinstance(value, str):
+        print(value)
+    else:
+        for name, entry in value.items():
+            print(f"{name}: {entry}")

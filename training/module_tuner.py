@@ -1,0 +1,65 @@
+"""The prompt module as a candidate of the tuning: its fitting bound to an engine and to the people of a lesson."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from skeleton_prompt.bundle import Array
+from skeleton_prompt.engine import Engine, Observed
+from skeleton_prompt.normalise import Prepared
+from training.module import ModuleConfig, fit_module, observe_all, predict_module
+
+
+class EngineModule:
+    """Tunes prompt modules on an engine; see ``training.tune.ModuleTuner``.
+
+    Args:
+        engine: Whose backbone stays frozen.
+        people: All people of the lesson, in its order.
+        seed: All randomness follows from it.
+        check: Raises if the work should stop; asked before every optimiser step.
+    """
+
+    def __init__(self, engine: Engine, people: Sequence[Prepared], seed: int, check: Callable[[], None]) -> None:
+        self._engine = engine
+        self._people = people
+        self._seed = seed
+        self._check = check
+        self._observed: Observed | None = None
+
+    @property
+    def observed(self) -> Observed:
+        """The trunk of every clip, computed at the first use: most lessons have too few clips for a module."""
+        if self._observed is None:
+            self._observed = observe_all(self._engine, self._people)
+        return self._observed
+
+    def fit(self, rows: np.ndarray, labels: np.ndarray, classes: int, seconds: float) -> dict[str, Array]:
+        """Tensors of a module taught on some of the people."""
+        observed = _some(self.observed, rows)
+        config = ModuleConfig(seed=self._seed, seconds=seconds)
+        return fit_module(self._engine, observed, labels, classes, config, stop=self._stop)
+
+    def logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
+        """Logits ``(len(rows), N)`` on some of the people."""
+        return predict_module(self._engine, self.observed, dict(tensors), [int(row) for row in rows])
+
+    def _stop(self) -> bool:
+        self._check()
+        return False
+
+
+def _some(observed: Observed, rows: np.ndarray) -> Observed:
+    """Some of the windows; each person has one."""
+    index = rows.tolist()
+    return Observed(
+        windows=observed.windows.select(index),
+        embedded=observed.embedded[index],
+        x=observed.x[index],
+        bias=observed.bias[index],
+        tokens=observed.tokens[index],
+        masks=observed.masks[index],
+        features=observed.features[index],
+    )

@@ -1,0 +1,103 @@
+"""The training worker: takes job messages off Redis and runs one job at a time.
+
+Started with ``python -m training.worker`` or ``skeleton-prompt worker``, any number of times on any number of machines.
+The jobs table decides who may run what; a message only says that it is worth a look, so one too many does no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.logs import configure_logging
+from service.queue import ACTOR, QUEUE, make_broker
+from service.settings import Settings
+from service.storage import Storage
+from skeleton_prompt.engine import Engine
+from training.attempt import Workplace
+from training.jobs import run_job
+
+if TYPE_CHECKING:
+    import dramatiq
+
+log = structlog.get_logger(__name__)
+
+NICENESS = 5  # predictions on the same machine go first
+GRACE_S = 20.0  # for the job in hand to notice that it should stop
+
+
+class NoQueue(RuntimeError):
+    """There is no Redis to take jobs from."""
+
+
+def declare_actor(broker: dramatiq.Broker, workplace: Workplace) -> None:
+    """Make the actor that messages name; what it raises is logged by ``run_job`` and never retried by the broker."""
+    import dramatiq
+
+    @dramatiq.actor(
+        broker=broker,
+        actor_name=ACTOR,
+        queue_name=QUEUE,
+        max_retries=0,
+        time_limit=int((workplace.max_seconds + 60) * 1000),
+    )
+    def tune(tenant: str, job_id: str) -> None:
+        run_job(workplace, tenant, job_id)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main(settings: Settings | None = None) -> None:
+    """Work until SIGTERM or Ctrl-C; a job in hand is then given back at its next step.
+
+    Raises:
+        NoQueue: If no Redis is set.
+    """
+    import dramatiq
+
+    settings = (settings or Settings()).resolved()
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    if settings.redis_url is None:
+        raise NoQueue("a worker takes its jobs from Redis: set SKELETON_PROMPT_REDIS_URL, or run skeleton-prompt serve")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    os.nice(NICENESS)
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    storage = Storage.open(settings)
+    try:
+        # One core is left to predictions; threads that fight over a core cost far more than they bring.
+        engine = Engine.load(settings.backbone, threads=max(1, cores() - 1))
+        workplace = Workplace(
+            storage=storage,
+            engine=engine,
+            name=name,
+            lease_s=settings.job_lease_s,
+            max_seconds=settings.tune_max_seconds,
+            stopping=stopping,
+        )
+        broker = make_broker(settings.redis_url)
+        declare_actor(broker, workplace)
+        worker = dramatiq.Worker(broker, worker_threads=1)
+        worker.queue_prefetch = 1  # else one worker hoards messages while another idles
+        worker.start()
+        log.info("worker ready", worker=name, backbone=engine.backbone_sha256[:12])
+        stopping.wait()
+        log.info("worker stopping")
+        worker.stop(timeout=int(GRACE_S * 1000))
+        broker.close()
+    finally:
+        storage.close()
+    log.info("worker stopped")
+
+
+if __name__ == "__main__":
+    main()
