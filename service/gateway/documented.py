@@ -54,6 +54,8 @@ def documented(
     success: dict[str, Any] = {"description": (answer.__doc__ or "Done.").splitlines()[0] if answer else "Done."}
     if content is not None:
         success["content"] = content
+        if answer is not None:
+            _bodies.add(answer)
     elif answer is not None:
         success["model"] = answer
     responses: dict[int | str, Any] = {status: success, **(other or {})}
@@ -102,6 +104,11 @@ def _build(app: FastAPI) -> dict[str, Any]:
     _, definitions = models_json_schema(wanted, ref_template=REF)  # type: ignore[arg-type]
     for name, schema in definitions.get("$defs", {}).items():
         made.setdefault(name, schema)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            # FastAPI's own 422 of routes whose parameters are all strings, and so cannot fail.
+            if "x-codes" not in operation["responses"].get("422", {"x-codes": ()}):
+                del operation["responses"]["422"]
     for unused in ("HTTPValidationError", "ValidationError"):
         made.pop(unused, None)
     made["Problem"]["properties"]["code"]["enum"] = sorted(kind.code for kind in all_errors())
