@@ -51,8 +51,11 @@ class Windows:
 
         counts = tuple(len(person.pose) for person in people)
         has_depth = np.repeat([person.has_depth for person in people], counts)
+        pose = join([person.pose for person in people])
+        # Detectors mean different things by confidence; pre-training knows only seen and not seen.
+        pose[..., 2] = (pose[..., 2] > 0).float()
         return cls(
-            join([person.pose for person in people]),
+            pose,
             join([person.depth for person in people]),
             torch.from_numpy(has_depth).to(device),
             join([person.log_seconds for person in people]),
