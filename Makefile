@@ -29,7 +29,7 @@ demo: server
 	@exec $(BIN)/skeleton-prompt demo --out runs/demo.png
 
 test: dev
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 chaos: dev
 	$(BIN)/python -m pytest tests/faults $(ARGS)

@@ -40,6 +40,11 @@ class Server:
             made = admin.create_tenant(f"t-{uuid.uuid4().hex[:12]}")
         return made.id, self.client(made.key.secret)
 
+    def ready(self) -> bool:
+        """Whether it can predict right now."""
+        with self.client(attempts=1) as client:
+            return bool(client.ready())
+
     def child(self, program: str) -> int:
         """The process id of the child whose command line contains `program`; waits until it has started."""
 

@@ -35,7 +35,7 @@ def test_a_job_whose_worker_was_killed_is_finished_by_the_next_one_and_gives_one
     tenant, client = breakable.tenant()
     with client:
         worker = breakable.child("training.worker")
-        job = client.tune(tenant, lessons(12))
+        job = client.tune(tenant, lessons(6))
         eventually(lambda: job.refresh().state == "running", "the job runs")
         os.kill(worker, signal.SIGKILL)
         done = job.wait(timeout=120)
@@ -66,7 +66,7 @@ def test_a_killed_parent_leaves_no_child_behind(tmp_path):
         eventually(lambda: not any(alive(pid) for pid in left), "the children end with their parent")
         # And nothing it left stands in the way of the next one.
         with serving(tmp_path / "data") as successor:
-            assert successor.client().ready()
+            assert successor.ready()
 
 
 def test_a_second_serve_on_the_same_data_folder_is_refused_and_told_why(breakable):
@@ -75,7 +75,7 @@ def test_a_second_serve_on_the_same_data_folder_is_refused_and_told_why(breakabl
     said = " ".join(log.read_text().split())
     assert f"in use by process {breakable.process.pid}" in said
     assert "SKELETON_PROMPT_DATA_DIR" in said
-    assert breakable.client().ready()
+    assert breakable.ready()
 
 
 def test_a_taken_port_is_refused_before_anything_is_started(breakable, tmp_path):
@@ -91,7 +91,7 @@ def test_sigterm_under_load_finishes_the_requests_in_flight(tmp_path):
     with serving(tmp_path / "data") as server:
         tenant, client = server.tenant()
         client.tune(tenant, lessons(2)).wait(timeout=120)
-        batch = [question()] * 48
+        batch = [question()] * 24
         outcomes: list[object] = []
 
         def ask() -> None:
@@ -110,5 +110,5 @@ def test_sigterm_under_load_finishes_the_requests_in_flight(tmp_path):
         for thread in clients:
             thread.join()
         client.close()
-    assert outcomes == [48] * 4
+    assert outcomes == [24] * 4
     assert not any(alive(pid) for pid in family)
