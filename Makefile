@@ -28,6 +28,7 @@ run: server
 demo: server
 	@exec $(BIN)/skeleton-prompt demo --out runs/demo.png
 
+# By file, so that the tests of a file share the service that its fixture started.
 test: dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
