@@ -36,9 +36,14 @@ def pretrain(
     evaluate_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where there is one.")] = None,
+    house_motions: Annotated[int, typer.Option(min=0, help="Motions that the house weights are learned from.")] = 2048,
+    store: Annotated[Path, typer.Option(help="Where the best checkpoint and its card go.")] = Path(
+        "model_store/backbone"
+    ),
     as_json: AsJson = False,
 ) -> None:
-    """Pre-train a backbone on motion capture; Ctrl-C stops, the same command continues."""
+    """Pre-train a backbone on motion capture and ship its best checkpoint; Ctrl-C stops, the same command continues."""
+    from training.model_card import ship
     from training.pretrain import PretrainConfig, run
 
     config = PretrainConfig(
@@ -57,7 +62,15 @@ def pretrain(
         for figures in run(config):
             shown = f"loss {figures['total']:.3f}"
             bar.update(task, completed=figures["step"], description=f"pre-training, {shown}")
-    _print({"out": str(out), **figures}, as_json=as_json)
+        house = bar.add_task("house weights", total=2.0)
+        done = {"flat": 0.0, "deep": 0.0}
+
+        def learned(kind: str, share: float) -> None:
+            done[kind] = share
+            bar.update(house, completed=sum(done.values()))
+
+        shipped = ship(out, store, house_motions=house_motions, progress=learned)
+    _print({"out": str(out), "shipped": str(shipped), **figures}, as_json=as_json)
 
 
 def evaluate(

@@ -82,7 +82,8 @@ def episodes(
     """Features ``(n, v, F)`` of motions, each from several cameras."""
     columns = torch.from_numpy(engine.columns(BLOCKS))
     rows = []
-    for batch in range(motions // BATCH):
+    batches = max(1, motions // BATCH)
+    for batch in range(batches):
         seed = (batch + 1) * 100_003 + KINDS.index(kind)
         first, other, seconds, other_seconds, _ = sampler.motions(BATCH, seed)
         shots = []
@@ -98,7 +99,7 @@ def episodes(
                 seen = engine.observe(Windows(pose, depth, has_depth, log_seconds, (1,) * BATCH))
             shots.append(seen.features[:, columns].half())
         rows.append(torch.stack(shots, 1))
-        progress((batch + 1) / (motions // BATCH))
+        progress((batch + 1) / batches)
     return torch.cat(rows).float().numpy()
 
 
@@ -131,7 +132,8 @@ def discriminants(shots: Floats, width: int) -> tuple[Floats, Floats]:
     whitener = vectors / np.sqrt(values)
     gains, directions = np.linalg.eigh(whitener.T @ outer @ whitener)
     best = np.argsort(-gains)[:width]
-    weights = np.sqrt(gains[best] / (1 + gains[best]))
+    share = np.maximum(gains[best], 0)
+    weights = np.sqrt(share / (1 + share))
     projection = scale[:, None] * (basis.numpy() @ whitener @ directions[:, best] * weights)
     return mean.astype(np.float32), projection.astype(np.float32)
 

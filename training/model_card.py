@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from skeleton_prompt.backbone import load_backbone
+from skeleton_prompt.backbone import backbone_bytes, load_backbone
+from skeleton_prompt.engine import Engine
+from training.house import fit_house
 
 TERMS = (
     "| Source | Share of the draws | Terms and acknowledgement |\n|---|---|---|\n"
@@ -56,12 +58,16 @@ def choose(run: Path) -> Chosen:
     return Chosen(there[best["step"]], best["step"], best, judged[0])
 
 
-def ship(run: Path, store: Path) -> Path:
-    """Copy the best checkpoint of a run into a model store and write its card beside it.
+def ship(
+    run: Path, store: Path, *, house_motions: int = 2048, progress: Callable[[str, float], None] | None = None
+) -> Path:
+    """Put the best checkpoint of a run, with house weights learned on it, into a model store; a card goes beside it.
 
     Args:
         run: Folder of a pre-training run.
         store: ``model_store/backbone``.
+        house_motions: Motions that the house weights are learned from; 0 leaves them out.
+        progress: Told the kind of input and the share done while they are learned.
 
     Returns:
         The shipped file.
@@ -69,15 +75,16 @@ def ship(run: Path, store: Path) -> Path:
     chosen = choose(run)
     config = json.loads((run / "config.json").read_text())
     model = load_backbone(chosen.path)
+    if house_motions:
+        model.house = fit_house(Engine(model), Path(config["motion"]), motions=house_motions, progress=progress)
     store.mkdir(parents=True, exist_ok=True)
     target = store / f"{model.config.name}.safetensors"
+    data = backbone_bytes(model, {"steps": str(chosen.step)})
     partial = target.with_suffix(".part")
-    shutil.copyfile(chosen.path, partial)
+    partial.write_bytes(data)
     partial.replace(target)
-    figures = {**config, "name": model.config.name, "parameters": model.parameters_count()}
-    (store / f"{model.config.name}.md").write_text(
-        card(chosen, figures, hashlib.sha256(target.read_bytes()).hexdigest())
-    )
+    facts = {**config, "name": model.config.name, "parameters": model.parameters_count(), "house": house_motions}
+    (store / f"{model.config.name}.md").write_text(card(chosen, facts, hashlib.sha256(data).hexdigest()))
     return target
 
 
@@ -95,6 +102,7 @@ recognise one motion from two cameras. It is frozen: tenants own prompts on it, 
 | SHA-256 | `{sha256}` |
 | Steps | {chosen.step} of {config["steps"]}, {config["batch"]} motions each; {config["lift_steps"]} lifting only |
 | Seed | {config["seed"]} |
+| House weights | from {config["house"]} motions of the training part, four views each as 2-D and as 3-D |
 | Chosen | by held-out few-shot accuracy, {date.today().isoformat()} |
 
 ## Data

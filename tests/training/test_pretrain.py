@@ -82,9 +82,10 @@ def test_the_checkpoint_with_the_best_held_out_accuracy_ships_with_its_card(conf
             line["few_shot_hidden"] = 50.0
     log.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     assert choose(config.out).step == 2
-    shipped = ship(config.out, tmp_path / "store")
+    shipped = ship(config.out, tmp_path / "store", house_motions=64)
     card = shipped.with_suffix(".md").read_text()
     assert load_backbone(shipped).sha256 in card
+    assert load_backbone(shipped).house is not None
     assert "NSF EIA-0196217" in card
 
 
