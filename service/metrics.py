@@ -24,7 +24,6 @@ class Metrics:
         self.prompt_cache = Counter(
             prefix + "prompt_cache", "Where prompts were found", ("layer",), registry=self.registry
         )
-        self.refused = Counter(prefix + "refused", "Requests refused, by error code", ("code",), registry=self.registry)
         self.batch_rows = Histogram(
             prefix + "batch_rows", "Rows per forward pass", buckets=ROWS, registry=self.registry
         )

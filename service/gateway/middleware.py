@@ -60,7 +60,7 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
-            log.error("unforeseen", request_id=request_id, path=scope["path"], exc_info=True)
+            log.error("unforeseen", request_id=request_id, exc_info=True)
             if status:  # half an answer is out: only breaking off can still tell the client
                 raise
             response = problem_response(as_service_error(error), request_id)

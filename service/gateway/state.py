@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+import anyio
 import orjson
 from anyio import to_thread
 from starlette.requests import Request
@@ -39,6 +40,7 @@ class Gateway:
     rate_limits: RateLimits
     usage: UsageMeter
     recent: RecentClips = field(default_factory=RecentClips)
+    large_body: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1))
     secrets: Secrets24h = field(default_factory=Secrets24h)
 
 

@@ -6,10 +6,11 @@ arrays as it arrives.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -35,6 +36,7 @@ router = APIRouter(tags=["teach"])
 
 LINES_PER_HOP = 32  # lines that go to a thread together
 BYTES_PER_HOP = 1 << 20
+LARGE_BODY = 16 << 20
 OPTIONS = ("activate", "dry_run", "base_version", "seed", "max_seconds", "webhook", "include_stored")
 ACTIVATE = ("if_better", "always", "never")
 MAX_SEED = 2**32 - 1
@@ -122,7 +124,7 @@ async def _read(request: Request, gateway: Gateway) -> Asked:
             for line in part:
                 sha.update(line + b"\n")
             await run(lessons.add_lines, part)
-        return _with(asked, sha.hexdigest())
+        return replace(asked, digest=sha.hexdigest())
     body = await bodies.read(request, settings.max_tune_bytes, "max_tune_bytes")
 
     def decode() -> Asked:
@@ -133,11 +135,9 @@ async def _read(request: Request, gateway: Gateway) -> Asked:
             lessons.add(clip)
         return asked
 
-    return await run(decode)
-
-
-def _with(asked: Asked, digest: str) -> Asked:
-    return Asked(asked.lessons, asked.stored, asked.include_stored, asked.dry_run, asked.options, digest)
+    # A large document takes ten times its size while it is decoded: one at a time.
+    async with gateway.large_body if len(body) > LARGE_BODY else contextlib.nullcontext():
+        return await run(decode)
 
 
 async def _parts(lines: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
