@@ -96,6 +96,7 @@ def serve(settings: Settings) -> None:
     settings = settings.resolved()
     data_dir = Path(settings.data_dir).resolve()
     with contextlib.closing(listen(settings.host, settings.port)) as listener, DataDirLock(data_dir), _stop_signals():
+        log.info("starting", data_dir=str(data_dir), backbone=settings.backbone)
         secrets = ensure_secrets(settings)
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(RedisDir()) if settings.redis_url is None else None
@@ -167,6 +168,8 @@ def _run_gateway(
         log_config=None,  # its loggers propagate into ours
         access_log=False,
         server_header=False,
+        # Longer than clients keep an idle connection (httpx: 5 s): else both may close and use it in the same moment.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.shutdown_seconds),
     )
     server = Server(config)
