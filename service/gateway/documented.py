@@ -21,6 +21,12 @@ KEYED = (errors.Unauthenticated, errors.StorageUnavailable)
 BODY = (errors.MalformedBody, errors.TooLarge, errors.UnsupportedMediaType, errors.InvalidRequest)
 STORES = (errors.StorageFull,)
 CREATES = (*BODY, *STORES, errors.IdempotencyConflict)
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 EVERYWHERE = (errors.Internal, errors.MethodNotAllowed)
 
 _bodies: set[type[BaseModel]] = {schemas.Problem}
@@ -59,30 +65,30 @@ def documented(
     elif answer is not None:
         success["model"] = answer
     responses: dict[int | str, Any] = {status: success, **(other or {})}
-    by_status: dict[int, set[str]] = {}
-    for kind in (*EVERYWHERE, *(KEYED if key else ()), *fails):
-        by_status.setdefault(kind.status, set()).add(kind.code)
-    for number, codes in sorted(by_status.items()):
-        responses[number] = {
-            "description": " or ".join(f"`{code}`" for code in sorted(codes)),
-            "content": PROBLEM,
-            "x-codes": sorted(codes),
-        }
+    responses |= _error_answers((*EVERYWHERE, *(KEYED if key else ()), *fails))
     extra: dict[str, Any] = {"security": [{"key": []}] if key else []}
     if body is not None:
         _bodies.add(body)
         schema = {"$ref": REF.format(model=body.__name__)}
         extra["requestBody"] = {"required": True, "content": {form: {"schema": schema} for form in forms}}
     if idempotent:
-        extra["parameters"] = [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": False,
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-            }
-        ]
+        extra["parameters"] = [IDEMPOTENCY_KEY]
     return {"status_code": status, "responses": responses, "openapi_extra": extra, "response_model": None}
+
+
+def _error_answers(kinds: Iterable[type[ServiceError]]) -> dict[int | str, Any]:
+    """The answers for errors, those of one status together."""
+    by_status: dict[int, set[str]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, set()).add(kind.code)
+    return {
+        status: {
+            "description": " or ".join(f"`{code}`" for code in sorted(codes)),
+            "content": PROBLEM,
+            "x-codes": sorted(codes),
+        }
+        for status, codes in sorted(by_status.items())
+    }
 
 
 def install(app: FastAPI) -> None:

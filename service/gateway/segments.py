@@ -17,7 +17,7 @@ from service.gateway.documented import documented
 from service.gateway.fields import Fields
 from service.gateway.predict import CLIP_FAILS, FAILS, FORMS, prompt_headers, read_request, resolve, unless_gone
 from service.gateway.questions import Options, Work, ask, limits_of, make_work
-from service.gateway.state import answer, gateway_of, run
+from service.gateway.state import Gateway, answer, gateway_of, run
 from service.inference.protocol import Answer
 from service.storage import Resolved
 from skeleton_prompt.clip import Clip, InvalidClip, Segment, cut_segments
@@ -58,6 +58,27 @@ async def predict_segments(request: Request) -> Response:
         return resolved, options, work, cut(work.clip, window, stride)
 
     resolved, options, work, windows = await run(begin)
+    found = await unless_gone(request, look(gateway, resolved, options, windows))
+    document = {
+        "tenant": resolved.ref.tenant,
+        "version": resolved.ref.version,
+        "sha256": resolved.ref.sha256,
+        "segments": timeline(windows, [row.prediction if row else None for row in found]),
+        "quality": work.quality.document(),
+        "request_id": request.state.request_id,
+    }
+    cache = next((row.cache for row in found if row), "memory")
+    return answer(document, headers=prompt_headers(resolved, cache))
+
+
+async def look(
+    gateway: Gateway, resolved: Resolved, options: Options, windows: Sequence[Window]
+) -> list[Answer | None]:
+    """The answers for all windows; None where nobody was visible.
+
+    Raises:
+        ServiceError: What the first window failed with, once all are through: half a timeline would mislead.
+    """
     found: list[Answer | None] = [None] * len(windows)
     failures: list[errors.ServiceError] = []
     room = Semaphore(WINDOWS_IN_FLIGHT)
@@ -69,26 +90,13 @@ async def predict_segments(request: Request) -> Response:
             except errors.ServiceError as error:
                 failures.append(error)
 
-    async def everything() -> None:
-        async with create_task_group() as group:
-            for index, window in enumerate(windows):
-                if window.person is not None:
-                    group.start_soon(one, index, window.person)
-        if failures:
-            raise failures[0]
-
-    await unless_gone(request, everything())
-    predictions = [row.prediction if row else None for row in found]
-    cache = next((row.cache for row in found if row), "memory")
-    document = {
-        "tenant": resolved.ref.tenant,
-        "version": resolved.ref.version,
-        "sha256": resolved.ref.sha256,
-        "segments": timeline(windows, predictions),
-        "quality": work.quality.document(),
-        "request_id": request.state.request_id,
-    }
-    return answer(document, headers=prompt_headers(resolved, cache))
+    async with create_task_group() as group:
+        for index, window in enumerate(windows):
+            if window.person is not None:
+                group.start_soon(one, index, window.person)
+    if failures:
+        raise failures[0]
+    return found
 
 
 def read_pace(document: Mapping[str, Any]) -> tuple[float, float]:
