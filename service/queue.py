@@ -16,10 +16,11 @@ log = structlog.get_logger(__name__)
 QUEUE = "tune"
 ACTOR = "tune"
 SOCKET_TIMEOUT_S = 5.0
+SEND_TIMEOUT_S = 1.0  # a request waits for this; what is not sent by then the sweeper sends
 DAY_MS = 24 * 3600 * 1000
 
 
-def make_broker(redis_url: str) -> RedisBroker:
+def make_broker(redis_url: str, timeout_s: float = SOCKET_TIMEOUT_S) -> RedisBroker:
     """The broker, for senders and workers alike.
 
     A killed worker's message is sent again after 5 s (dramatiq's own defaults take about two minutes); attempts are
@@ -32,8 +33,8 @@ def make_broker(redis_url: str) -> RedisBroker:
         heartbeat_timeout=5000,
         maintenance_chance=1_000_000,
         middleware=middleware,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
     )
     broker.declare_queue(QUEUE)
     return broker
@@ -47,7 +48,7 @@ class JobQueue:
     """
 
     def __init__(self, redis_url: str | None) -> None:
-        self._broker = make_broker(redis_url) if redis_url else None
+        self._broker = make_broker(redis_url, SEND_TIMEOUT_S) if redis_url else None
 
     def send(self, tenant: str, job_id: str) -> bool:
         """Send a job's message; whether it went out. If not, the sweeper will try again."""

@@ -95,6 +95,7 @@ class AdminRepository:
 
         Raises:
             NotFound: There is none of this id.
+            StorageUnavailable: Not all files could be erased; the tenant is still there, to be erased again.
         """
         erased: dict[str, int] = {}
         with self._database.write() as connection:
@@ -102,7 +103,8 @@ class AdminRepository:
                 raise NotFound(NOTHING)
             for name, table in OF_TENANT.items():
                 erased[name] = connection.execute(delete(table).where(table.c.tenant == tenant_id)).rowcount
-        files = self._blobs.delete_below(f"tenants/{tenant_id}")
+            # Before the commit: were it after, files that could not be erased would have no tenant to name them by.
+            files = self._blobs.delete_below(f"tenants/{tenant_id}")
         self._database.forget_erased()
         return {
             "tenant": tenant_id,

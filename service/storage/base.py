@@ -31,13 +31,21 @@ class Scope:
         """A query for the tenant's rows of a table."""
         return select(table).where(table.c.tenant == self.tenant, *conditions)
 
+    def locked(self, table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
+        """The same for a transaction that goes on to change the rows, which nobody else may do before it ends.
+
+        SQLite has no such clause and needs none: only one transaction writes at a time.
+        """
+        return self.mine(table, *conditions).with_for_update()
+
     def require_tenant(self, connection: Connection) -> None:
         """Refuse to write for a tenant that was erased meanwhile.
 
         Raises:
             NotFound: There is no such tenant.
         """
-        if connection.execute(select(tenants.c.id).where(tenants.c.id == self.tenant)).first() is None:
+        query = select(tenants.c.id).where(tenants.c.id == self.tenant).with_for_update(read=True)
+        if connection.execute(query).first() is None:
             raise NotFound(NOTHING)
 
 

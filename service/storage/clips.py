@@ -13,7 +13,7 @@ from service.errors import NotFound, StorageUnavailable
 from service.storage.base import NOTHING, Scope, moment, new_id, plain_cursor
 from service.storage.records import ClipRecord, Page
 from service.storage.tables import clips
-from skeleton_prompt.clip import Clip, decode_clip, encode_clip
+from skeleton_prompt.clip import Clip, InvalidClip, decode_clip, encode_clip
 
 
 def clip_record(row: Any) -> ClipRecord:
@@ -124,6 +124,8 @@ class ClipRepository:
             return clip_record(row), decode_clip(self._scope.blobs.read(blob_name(self._scope.tenant, row.id)))
         except FileNotFoundError:
             raise NotFound(NOTHING) from None
+        except InvalidClip as error:
+            raise StorageUnavailable(f"The file of clip {row.id} is damaged; delete the clip.") from error
 
     def load_clips(self, ids: Sequence[str] | None = None) -> Iterator[tuple[ClipRecord, Clip]]:
         """Clips with their frames, one by one, in the order of ``ids``; those deleted meanwhile are left out."""
@@ -150,7 +152,7 @@ class ClipRepository:
             mine = (clips.c.tenant == self._scope.tenant) & (clips.c.id == clip_id)
             if not connection.execute(delete(clips).where(mine)).rowcount:
                 raise NotFound(NOTHING)
-        self._scope.blobs.delete(blob_name(self._scope.tenant, clip_id))
+            self._scope.blobs.delete(blob_name(self._scope.tenant, clip_id))
 
     def stored_bytes(self) -> int:
         """Bytes of all clips."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -16,7 +19,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.errors import StorageFull, StorageUnavailable
 
+log = structlog.get_logger(__name__)
+
 BUSY_S = 5.0
+MIGRATION_LOCK = 0x5350  # any number that nobody else takes in this database
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -69,16 +75,24 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with self.write() as connection:
+            if connection.dialect.name == "postgresql":
+                # Held to the end of the transaction; on SQLite the write lock does the same.
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     def forget_erased(self) -> None:
         """Take what was erased out of SQLite's write-ahead log, too."""
-        if self.sqlite:
-            with _readable_errors(), self.engine.connect() as connection:
-                raw = connection.connection.dbapi_connection
-                if raw is not None:
-                    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if not self.sqlite:
+            return
+        deadline = time.monotonic() + BUSY_S
+        with _readable_errors(), self.engine.connect() as connection:
+            raw: Any = connection.connection.dbapi_connection
+            # A reader may hold the log for a moment; the row says 1 while one does.
+            while raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > deadline:
+                    log.warning("a reader holds the write-ahead log; the next checkpoint will empty it")
+                    return
 
     def close(self) -> None:
         """Close all connections."""
@@ -108,6 +122,8 @@ def _readable_errors() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise StorageUnavailable("All connections to the database are busy.", retry_after=1.0) from error
+    except sqlite3.OperationalError as error:
+        raise StorageUnavailable("The database does not answer or is locked.", retry_after=1.0) from error
     except (OperationalError, InterfaceError, DatabaseError) as error:
         text = str(error.orig).lower() if error.orig is not None else ""
         if "full" in text or "no space" in text:

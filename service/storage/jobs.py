@@ -126,7 +126,7 @@ class JobRepository:
             JobFinished: It has succeeded or failed.
         """
         with self._scope.database.write() as connection:
-            row = self._job_row(connection, job_id)
+            row = self._job_row(connection, job_id, change=True)
             if row.state in (JobState.SUCCEEDED.value, JobState.FAILED.value):
                 raise JobFinished(f"The job has {row.state}.")
             if row.state == JobState.QUEUED.value:
@@ -152,7 +152,7 @@ class JobRepository:
         """
         now = time.time()
         with self._scope.database.write() as connection:
-            row = connection.execute(self._scope.mine(jobs, jobs.c.id == job_id)).first()
+            row = connection.execute(self._scope.locked(jobs, jobs.c.id == job_id)).first()
             if row is None:
                 return None
             expired = row.state in ACTIVE and (row.lease_until or 0) < now
@@ -228,9 +228,13 @@ class JobRepository:
         Raises:
             LostLease: Another attempt has the job.
         """
-        with self._scope.database.read() as connection:
-            self._held(connection, job_id, token)
-        self._scope.blobs.write(self._checkpoint(job_id, name), data)
+        path = self._checkpoint(job_id, name)
+        self.check_held(job_id, token)
+        self._scope.blobs.write(path, data)
+        if self.erased(job_id):
+            # The tenant was erased between the check and the write: leave nothing behind.
+            self._scope.blobs.delete(path)
+            raise LostLease(f"job {job_id} was erased")
 
     def load_checkpoint(self, job_id: str, name: str) -> bytes | None:
         """What an earlier attempt kept, or None."""
@@ -250,7 +254,8 @@ class JobRepository:
             if row.version is not None:
                 return int(row.version)
             owner = tenants.c.id == self._scope.tenant
-            found = connection.execute(select(tenants.c.last_version).where(owner)).scalar_one_or_none()
+            query = select(tenants.c.last_version).where(owner).with_for_update()
+            found = connection.execute(query).scalar_one_or_none()
             if found is None:
                 raise NotFound(NOTHING)
             version = int(found) + 1
@@ -280,6 +285,20 @@ class JobRepository:
             self._close(connection, row, state, values)
         self._scope.blobs.delete_below(f"tenants/{self._scope.tenant}/jobs/{job_id}")
 
+    def check_held(self, job_id: str, token: int) -> None:
+        """Refuse early what a write would refuse.
+
+        Raises:
+            LostLease: Another attempt has the job.
+        """
+        with self._scope.database.read() as connection:
+            self._held(connection, job_id, token)
+
+    def erased(self, job_id: str) -> bool:
+        """Whether the job's row is gone, as after an erasure of its tenant."""
+        with self._scope.database.read() as connection:
+            return connection.execute(self._scope.mine(jobs, jobs.c.id == job_id)).first() is None
+
     # Inside a transaction
 
     def held(self, connection: Connection, job_id: str, token: int) -> Any:
@@ -291,13 +310,14 @@ class JobRepository:
         return self._held(connection, job_id, token)
 
     def _held(self, connection: Connection, job_id: str, token: int) -> Any:
-        row = connection.execute(self._scope.mine(jobs, jobs.c.id == job_id)).first()
+        row = connection.execute(self._scope.locked(jobs, jobs.c.id == job_id)).first()
         if row is None or row.token != token or row.state not in ACTIVE:
             raise LostLease(f"job {job_id}: token {token} is outdated")
         return row
 
-    def _job_row(self, connection: Connection, job_id: str) -> Any:
-        row = connection.execute(self._scope.mine(jobs, jobs.c.id == job_id)).first()
+    def _job_row(self, connection: Connection, job_id: str, *, change: bool = False) -> Any:
+        query = self._scope.locked if change else self._scope.mine
+        row = connection.execute(query(jobs, jobs.c.id == job_id)).first()
         if row is None:
             raise NotFound(NOTHING)
         return row

@@ -17,6 +17,8 @@ from typing import Literal
 
 import redis
 import structlog
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from service.errors import BackboneMismatch, EngineUnavailable, VersionNotFound
 from service.settings import Settings
@@ -47,6 +49,12 @@ def redis_key(ref: PromptRef) -> str:
     """The key of a prompt: a hash of all of its address, so no tenant id can be made to look like another's."""
     address = f"{len(ref.tenant)}:{ref.tenant}:{ref.version}:{ref.sha256}"
     return f"sp:prompt:{hashlib.sha256(address.encode()).hexdigest()}"
+
+
+def redis_client(url: str) -> redis.Redis:
+    """A client that gives up soon and tries once: the store is quicker than a Redis that has to be waited for."""
+    timeouts = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **timeouts)
 
 
 class PromptCache:
@@ -85,8 +93,7 @@ class PromptCache:
         """The cache that the settings describe."""
         client = None
         if settings.redis_url:
-            timeouts = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
-            client = redis.Redis.from_url(settings.redis_url, **timeouts)
+            client = redis_client(settings.redis_url)
         return cls(
             storage.blobs, client, max_entries=settings.prompt_cache_entries, max_bytes=settings.prompt_cache_bytes
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from service.errors import NoActivePrompt, StorageUnavailable, VersionActive, VersionNotFound
+from service.errors import LostLease, NoActivePrompt, StorageUnavailable, VersionActive, VersionNotFound
 from service.storage.base import Scope, moment, number_cursor
 from service.storage.jobs import JobRepository
 from service.storage.records import Page, PromptRecord
@@ -66,6 +66,7 @@ class PromptRepository:
             StorageFull, StorageUnavailable: No row was written.
         """
         ref = PromptRef(self._scope.tenant, version, digest(data))
+        self._jobs.check_held(job_id, token)
         self._scope.blobs.write(blob_name(ref), data)
         row = {
             "tenant": ref.tenant,
@@ -80,21 +81,30 @@ class PromptRepository:
             "report": dict(report),
             "job": job_id,
         }
+        try:
+            self._insert(ref, row, token)
+        except LostLease:
+            # A file without a row is harmless, and the other attempt may be about to point to it. Not so where the
+            # whole tenant was erased meanwhile.
+            if self._jobs.erased(job_id):
+                self._scope.blobs.delete(blob_name(ref))
+            raise
+        return self.get_prompt(version)
+
+    def _insert(self, ref: PromptRef, row: dict[str, Any], token: int) -> None:
         outdated = None
         with self._scope.database.write() as connection:
-            self._jobs.held(connection, job_id, token)
-            there = connection.execute(self._scope.mine(prompts, prompts.c.version == version)).first()
+            self._jobs.held(connection, row["job"], token)
+            there = connection.execute(self._scope.locked(prompts, prompts.c.version == ref.version)).first()
             if there is not None:
-                active = self._active(connection)
-                if there.sha256 == ref.sha256 or there.version == active:
-                    return prompt_record(there, active)
+                if there.sha256 == ref.sha256 or there.version == self._active(connection):
+                    return
                 # An attempt that died before its canary; nothing has ever pointed to it.
-                outdated = PromptRef(ref.tenant, version, there.sha256)
-                connection.execute(delete(prompts).where(self._version(version)))
+                outdated = PromptRef(ref.tenant, ref.version, there.sha256)
+                connection.execute(delete(prompts).where(self._version(ref.version)))
             connection.execute(insert(prompts).values(row))
         if outdated is not None:
             self._scope.blobs.delete(blob_name(outdated))
-        return self.get_prompt(version)
 
     def list_prompts(self, limit: int = 50, after: str | None = None) -> Page[PromptRecord]:
         """Versions, newest first."""
@@ -142,8 +152,9 @@ class PromptRepository:
         with self._scope.database.write() as connection:
             if job_id is not None and token is not None:
                 self._jobs.held(connection, job_id, token)
+            active = self._active(connection, change=True)
             self._prompt_row(connection, version)
-            if self._active(connection) == version:
+            if active == version:
                 return
             self._point(connection, version)
             row = {"tenant": self._scope.tenant, "version": version, "time": time.time()}
@@ -156,7 +167,7 @@ class PromptRepository:
             NoActivePrompt: There was none before, or it was deleted.
         """
         with self._scope.database.write() as connection:
-            active = self._active(connection)
+            active = self._active(connection, change=True)
             history = connection.execute(self._scope.mine(activations).order_by(activations.c.id.desc())).all()
             for row in history:
                 connection.execute(
@@ -179,8 +190,9 @@ class PromptRepository:
             VersionActive: It is the active one.
         """
         with self._scope.database.write() as connection:
+            active = self._active(connection, change=True)
             row = self._prompt_row(connection, version)
-            if self._active(connection) == version:
+            if active == version:
                 raise VersionActive(f"Version {version} is active; activate another one first.")
             connection.execute(delete(prompts).where(self._version(version)))
         self._scope.blobs.delete(blob_name(PromptRef(self._scope.tenant, version, row.sha256)))
@@ -207,8 +219,10 @@ class PromptRepository:
             raise VersionNotFound(MISSING)
         return row
 
-    def _active(self, connection: Connection) -> int | None:
+    def _active(self, connection: Connection, *, change: bool = False) -> int | None:
         query = select(tenants.c.active_version).where(tenants.c.id == self._scope.tenant)
+        if change:
+            query = query.with_for_update()
         found = connection.execute(query).scalar_one_or_none()
         return None if found is None else int(found)
 
