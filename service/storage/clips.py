@@ -59,6 +59,8 @@ class ClipRepository:
             StorageFull, StorageUnavailable: Nothing was stored.
             NotFound: The tenant is gone.
         """
+        if not given:
+            return []
         scope, now, rows, written = self._scope, time.time(), [], []
         try:
             for clip in given:

@@ -6,17 +6,18 @@ once another attempt has a higher one, so a worker that was frozen and woke up c
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
-from service.errors import JobFinished, LostLease, NotFound
+from service.errors import JobFinished, LostLease, NotFound, StorageUnavailable
 from service.storage.base import NOTHING, Scope, moment, new_id, plain_cursor
 from service.storage.records import JobEvent, JobRecord, JobState, Page
-from service.storage.tables import job_events, jobs, tenants
+from service.storage.tables import job_events, jobs, prompts, tenants
 
 CHECKPOINT = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
 FINAL = tuple(state.value for state in JobState if state.final)
@@ -131,7 +132,7 @@ class JobRepository:
                 raise JobFinished(f"The job has {row.state}.")
             if row.state == JobState.QUEUED.value:
                 self._close(connection, row, JobState.CANCELLED, {"cancel_requested": True})
-            elif row.state != JobState.CANCELLED.value:
+            elif row.state == JobState.RUNNING.value:  # while publishing it is too late, the job completes
                 self._change(connection, row.id, {"cancel_requested": True})
         return self.get_job(job_id)
 
@@ -283,7 +284,18 @@ class JobRepository:
             row = self._held(connection, job_id, token)
             values = {"error": error, "version": version, "activated": activated, "reason": reason}
             self._close(connection, row, state, values)
-        self._scope.blobs.delete_below(f"tenants/{self._scope.tenant}/jobs/{job_id}")
+            if state is not JobState.SUCCEEDED:
+                self._withdraw(connection, job_id)
+        # The job has ended whether or not its checkpoints can be deleted now; the tenant's erasure finds the rest.
+        with contextlib.suppress(StorageUnavailable):
+            self._scope.blobs.delete_below(f"tenants/{self._scope.tenant}/jobs/{job_id}")
+
+    def _withdraw(self, connection: Connection, job_id: str) -> None:
+        """Take back a version that an earlier attempt published, unless it predicts already."""
+        active = select(tenants.c.active_version).where(tenants.c.id == self._scope.tenant)
+        version = connection.execute(active).scalar_one_or_none()
+        mine = (prompts.c.tenant == self._scope.tenant) & (prompts.c.job == job_id)
+        connection.execute(delete(prompts).where(mine, prompts.c.version != (version or 0)))
 
     def check_held(self, job_id: str, token: int) -> None:
         """Refuse early what a write would refuse.

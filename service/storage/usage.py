@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.errors import IdempotencyConflict
+from service.errors import IdempotencyConflict, NotFound
 from service.storage.base import Scope
 from service.storage.records import StoredAnswer, UsageDay
 from service.storage.tables import clips, idempotency, prompts, usage
@@ -47,7 +47,11 @@ class UsageRepository:
             row = {"tenant": self._scope.tenant, "day": day, "predictions": predictions}
             row |= {"tuning_seconds": tuning_seconds, "stored_bytes": stored}
             self._scope.require_tenant(connection)
-            connection.execute(insert(usage).values(row))
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(usage).values(row))
+            except IntegrityError:  # another replica was first to count something today
+                connection.execute(update(usage).where(key).values(values))
 
     def usage(self, days: int = 30) -> list[UsageDay]:
         """The last days with any use, newest first; today is always there."""
@@ -81,7 +85,8 @@ class UsageRepository:
             connection.execute(delete(idempotency).where(old))
             row = {"tenant": self._scope.tenant, "key": key, "digest": digest, "status": status, "body": body}
             try:
+                self._scope.require_tenant(connection)
                 with connection.begin_nested():
                     connection.execute(insert(idempotency).values(row | {"created": now}))
-            except IntegrityError:
+            except (IntegrityError, NotFound):  # answered twice at once; or erased meanwhile, and nothing may stay
                 return
