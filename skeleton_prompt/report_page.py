@@ -24,8 +24,9 @@ h1{font-size:1.6rem;margin:0 0 .2rem}h2{font-size:1.1rem;margin:2.4rem 0 .6rem}p
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th{color:var(--soft);font-weight:600;font-size:.85rem}th:first-child,td:first-child{text-align:left}
-td.text{text-align:left}tr.chosen td{font-weight:650}.bar{display:inline-block;height:.6rem;border-radius:.3rem;
-background:var(--bar)}.warn{border-left:.25rem solid var(--bad);padding:.3rem .8rem;margin:.4rem 0;
+table.words td,table.words th{text-align:left}tr.chosen td{font-weight:650}
+.bar{display:inline-block;height:.6rem;border-radius:.3rem;background:var(--bar)}
+.warn{border-left:.25rem solid var(--bad);padding:.3rem .8rem;margin:.4rem 0;
 background:var(--card)}
 .confusion td{padding:.1rem .35rem;border:1px solid var(--line);text-align:center;font-size:.78rem;min-width:1.2rem}
 .confusion th{font-size:.75rem;border:0;padding:.1rem .35rem}.confusion th.side{text-align:right;max-width:16rem;
@@ -224,21 +225,23 @@ def _suspects(suspects: Sequence[Mapping[str, Any]]) -> str:
         )
         for one in suspects
     )
-    return "<h2>Perhaps mislabelled</h2>" + _table(["clip", "labelled", "looks like", "probability"], rows)
+    return "<h2>Perhaps mislabelled</h2>" + _table(
+        ["clip", "labelled", "looks like", "probability"], rows, kind="words"
+    )
 
 
 def _needs_more(needs: Sequence[Mapping[str, Any]]) -> str:
     if not needs:
         return ""
     rows = (_row([escape(str(one["label"])), str(one["clips"]), escape(str(one["why"]))]) for one in needs)
-    return "<h2>More clips would help</h2>" + _table(["label", "clips", "why"], rows)
+    return "<h2>More clips would help</h2>" + _table(["label", "clips", "why"], rows, kind="words")
 
 
 def _skipped(skipped: Sequence[Mapping[str, Any]]) -> str:
     if not skipped:
         return ""
     rows = (_row([escape(str(one["clip"])), escape(str(one["reason"]))]) for one in skipped)
-    return "<h2>Left out</h2>" + _table(["clip", "why"], rows)
+    return "<h2>Left out</h2>" + _table(["clip", "why"], rows, kind="words")
 
 
 def _seconds(seconds: Mapping[str, float]) -> str:

@@ -50,7 +50,9 @@ def plan_folds(labels: np.ndarray, groups: Sequence[str | None], seed: int) -> F
     each = [len(np.unique(named[labels == label])) for label in np.unique(labels[rows])]
     has_groups = any(group is not None for group in groups)
     grouped = has_groups and min(each) > 1
-    repeats = REPEATS if len(labels) < SMALL else 1
+    # Every group held out once is always the same split: there is nothing to repeat.
+    alone = grouped and len(np.unique(named[rows])) <= FOLDS
+    repeats = REPEATS if len(labels) < SMALL and not alone else 1
     splits = tuple(tuple(_once(labels, named if grouped else None, rows, seed + repeat)) for repeat in range(repeats))
     return FoldPlan(splits, grouped, np.isin(np.arange(len(labels)), rows), _why(has_groups, grouped))
 

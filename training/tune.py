@@ -197,9 +197,9 @@ def tune(lesson: Lesson, config: TuneConfig, tick: Tick, module: ModuleTuner | N
 
 
 def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick: Tick) -> Choice:
-    """The linear head that the labels justify; prototypes where nothing can be held out."""
+    """The linear head that the labels justify; a fixed one where nothing can be held out."""
     if plan is None:
-        alone = without_held_out(tuple(lesson.blocks), config.kinds)
+        alone = without_held_out(tuple(lesson.blocks))
         return Choice(alone, "one clip per label: nothing could be held out to compare with", {})
     choices = candidates(tuple(lesson.blocks), config.kinds)
     judged = cross_validate(choices, lesson.block_features(), lesson.truth, lesson.classes, plan, tick)
