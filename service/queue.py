@@ -59,7 +59,7 @@ class JobQueue:
         )
         try:
             self._broker.enqueue(message)
-        except (redis.RedisError, dramatiq.errors.ConnectionError) as error:
+        except (redis.RedisError, dramatiq.errors.BrokerError) as error:
             log.warning("the job's message waits for Redis", job=job_id, error=str(error))
             return False
         return True

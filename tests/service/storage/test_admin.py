@@ -86,7 +86,7 @@ def test_migrating_twice_changes_nothing_and_makes_what_the_tables_say(tmp_path)
         with sqlite3.connect(tmp_path / "skeleton-prompt.db") as connection:
             found = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             columns = {
-                table.name: {row[1] for row in connection.execute(f"PRAGMA table_info('{table.name}')")}  # noqa: S608
+                table.name: {row[1] for row in connection.execute(f"PRAGMA table_info('{table.name}')")}
                 for table in metadata.sorted_tables
             }
             secure = connection.execute("PRAGMA journal_mode").fetchone()[0]
