@@ -10,6 +10,8 @@ import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AgeLimit, Retries, ShutdownNotifications, TimeLimit
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 log = structlog.get_logger(__name__)
 
@@ -27,14 +29,19 @@ def make_broker(redis_url: str, timeout_s: float = SOCKET_TIMEOUT_S) -> RedisBro
     counted by the jobs table, so nothing is retried here.
     """
     middleware = [AgeLimit(), TimeLimit(time_limit=DAY_MS), ShutdownNotifications(), Retries(max_retries=0)]
+    # A client of our own: given a URL, the broker drops the timeouts, and a Redis that hangs would hang us, too.
+    client = redis.Redis.from_url(
+        redis_url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
     broker = RedisBroker(  # type: ignore[no-untyped-call]
-        url=redis_url,
+        client=client,
         namespace="sp:jobs",
         heartbeat_timeout=5000,
         maintenance_chance=1_000_000,
         middleware=middleware,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
     )
     broker.declare_queue(QUEUE)
     return broker
@@ -68,3 +75,4 @@ class JobQueue:
         """Close the connections."""
         if self._broker is not None:
             self._broker.close()
+            self._broker.client.close()

@@ -48,7 +48,7 @@ def received(server: RedisServer) -> list[tuple]:
         found.append(tuple(message.args))
         consumer.ack(message)
     consumer.close()
-    broker.close()
+    broker.client.close()
     return found
 
 
@@ -84,6 +84,13 @@ def test_without_redis_nothing_is_sent_and_nothing_raised():
         assert not queue.send("acme", "job")
         queue.close()
     assert [line["log_level"] for line in lines] == ["warning"]
+
+
+def test_a_redis_that_hangs_is_waited_for_no_longer_than_we_say(server):
+    broker = make_broker(server.url, 0.25)
+    options = broker.client.connection_pool.connection_kwargs
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (0.25, 0.25)
+    broker.client.close()
 
 
 def test_a_job_whose_message_vanished_is_sent_again(storage, queue, server):
