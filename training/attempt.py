@@ -216,7 +216,9 @@ class Attempt:
             groups=tuple(one.group for one in examples),
             ids=tuple(one.clip for one in examples),
         )
-        config = TuneConfig(seed=int(self.job.options.get("seed") or 0))
+        # The module takes what it is given: a third of the job's time leaves enough for all other steps.
+        seconds = min(TuneConfig.module_seconds, self.lease.max_seconds / 3)
+        config = TuneConfig(seed=int(self.job.options.get("seed") or 0), module_seconds=seconds)
         module = EngineModule(self.engine, [one.person for one in examples], config.seed, self.lease.check)
         outcome = tune(lesson, config, self._tick, module)
         self.clock.lap("tune")

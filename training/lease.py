@@ -60,7 +60,7 @@ class Lease:
         self.job = job
         self._lease_s = lease_s
         self._deadline = time.monotonic() + max_seconds
-        self._max_seconds = max_seconds
+        self.max_seconds = max_seconds
         self._stopping = stopping
         self._cancelled = job.cancel_requested
         self._lost = False
@@ -111,7 +111,7 @@ class Lease:
         if self._cancelled:
             raise Cancelled
         if time.monotonic() > self._deadline:
-            raise OutOfTime(f"the tuning took longer than its limit of {self._max_seconds:g} s (max_seconds)")
+            raise OutOfTime(f"the tuning took longer than its limit of {self.max_seconds:g} s (max_seconds)")
         if self._stopping.is_set():
             raise GivenBack
 
