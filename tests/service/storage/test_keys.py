@@ -134,3 +134,8 @@ def test_another_tenant_and_one_that_does_not_exist_are_refused_in_the_same_word
             storage.admin.resolve_prediction(secret, tenant)
         said.append(refused.value.problem("same"))
     assert said[0] == said[1]
+
+
+def test_no_key_is_made_for_a_tenant_that_is_gone(storage):
+    with pytest.raises(NotFound):
+        storage.tenant("never-made").create_key()
