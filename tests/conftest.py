@@ -1,10 +1,17 @@
-"""Fixtures for the tests that need the real service."""
+"""Fixtures that tests in several folders share: the real service, and the gateway alone."""
 
+from __future__ import annotations
+
+import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.serving import Server, serving
+
+if TYPE_CHECKING:
+    from tests.gateway import Bench
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +19,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The real service, shared by all tests of a session: each makes its own tenants and breaks nothing."""
     with serving(tmp_path_factory.mktemp("service") / "data") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One application for the tests of the gateway; each test makes its own tenants."""
+    from tests.gateway import gateway
+
+    with gateway(tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
+@pytest.fixture
+def acme(bench: Bench) -> tuple[str, str]:
+    """A tenant and its first key."""
+    name = f"acme-{uuid.uuid4().hex[:10]}"
+    return name, bench.tenant(name)
+
+
+@pytest.fixture
+def taught(bench: Bench, acme: tuple[str, str]) -> tuple[str, str]:
+    """A tenant with an active version, and its first key."""
+    bench.teach(acme[0])
+    return acme
