@@ -15,6 +15,7 @@ from service.errors import InvalidRequest, NotFound
 from service.storage.blobs import BlobStore
 from service.storage.database import Database
 from service.storage.tables import tenants
+from skeleton_prompt.bundle import PromptRef
 
 NOTHING = "There is no such resource, or it is not for this key."
 
@@ -47,6 +48,11 @@ class Scope:
         query = select(tenants.c.id).where(tenants.c.id == self.tenant).with_for_update(read=True)
         if connection.execute(query).first() is None:
             raise NotFound(NOTHING)
+
+
+def prompt_blob(ref: PromptRef) -> str:
+    """Where a version's file lies; the hash is part of the name, so two attempts never write over each other."""
+    return f"tenants/{ref.tenant}/prompts/{ref.version}-{ref.sha256}.safetensors"
 
 
 def new_id() -> str:

@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from service.errors import JobFinished, LostLease, NotFound, StorageUnavailable
-from service.storage.base import NOTHING, Scope, moment, new_id, plain_cursor
+from service.storage.base import NOTHING, Scope, moment, new_id, plain_cursor, prompt_blob
 from service.storage.records import JobEvent, JobRecord, JobState, Page
 from service.storage.tables import job_events, jobs, prompts, tenants
+from skeleton_prompt.bundle import PromptRef
 
 CHECKPOINT = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
 FINAL = tuple(state.value for state in JobState if state.final)
@@ -284,18 +285,23 @@ class JobRepository:
             row = self._held(connection, job_id, token)
             values = {"error": error, "version": version, "activated": activated, "reason": reason}
             self._close(connection, row, state, values)
-            if state is not JobState.SUCCEEDED:
-                self._withdraw(connection, job_id)
-        # The job has ended whether or not its checkpoints can be deleted now; the tenant's erasure finds the rest.
+            withdrawn = [] if state is JobState.SUCCEEDED else self._withdraw(connection, job_id)
+        # The job has ended whether or not its files can be deleted now; the tenant's erasure finds the rest.
         with contextlib.suppress(StorageUnavailable):
+            for ref in withdrawn:
+                self._scope.blobs.delete(prompt_blob(ref))
             self._scope.blobs.delete_below(f"tenants/{self._scope.tenant}/jobs/{job_id}")
 
-    def _withdraw(self, connection: Connection, job_id: str) -> None:
+    def _withdraw(self, connection: Connection, job_id: str) -> list[PromptRef]:
         """Take back a version that an earlier attempt published, unless it predicts already."""
-        active = select(tenants.c.active_version).where(tenants.c.id == self._scope.tenant)
-        version = connection.execute(active).scalar_one_or_none()
-        mine = (prompts.c.tenant == self._scope.tenant) & (prompts.c.job == job_id)
-        connection.execute(delete(prompts).where(mine, prompts.c.version != (version or 0)))
+        owner = tenants.c.id == self._scope.tenant
+        active = connection.execute(select(tenants.c.active_version).where(owner)).scalar_one_or_none()
+        idle = (prompts.c.job == job_id) & (prompts.c.version != (active or 0))
+        rows = connection.execute(self._scope.locked(prompts, idle)).all()
+        for row in rows:
+            one = (prompts.c.tenant == self._scope.tenant) & (prompts.c.version == row.version)
+            connection.execute(delete(prompts).where(one))
+        return [PromptRef(self._scope.tenant, row.version, row.sha256) for row in rows]
 
     def check_held(self, job_id: str, token: int) -> None:
         """Refuse early what a write would refuse.

@@ -23,8 +23,8 @@ from redis.retry import Retry
 from service.errors import BackboneMismatch, EngineUnavailable, VersionNotFound
 from service.settings import Settings
 from service.storage import Storage
+from service.storage.base import prompt_blob
 from service.storage.blobs import BlobStore
-from service.storage.prompts import blob_name
 from skeleton_prompt import bundle
 from skeleton_prompt.bundle import BadPrompt, Prompt, PromptRef, digest, load_prompt
 
@@ -178,7 +178,7 @@ class PromptCache:
             except BadPrompt as error:
                 log.warning("a cached prompt is damaged; the store has it", ref=redis_key(ref), error=str(error))
         try:
-            data = self._blobs.read(blob_name(ref))
+            data = self._blobs.read(prompt_blob(ref))
         except FileNotFoundError:
             raise VersionNotFound("There is no such version.") from None
         try:

@@ -9,18 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from service.errors import LostLease, NoActivePrompt, StorageUnavailable, VersionActive, VersionNotFound
-from service.storage.base import Scope, moment, number_cursor
+from service.storage.base import Scope, moment, number_cursor, prompt_blob
 from service.storage.jobs import JobRepository
 from service.storage.records import Page, PromptRecord
 from service.storage.tables import activations, prompts, tenants
 from skeleton_prompt.bundle import PromptRef, digest
 
 MISSING = "There is no such version."
-
-
-def blob_name(ref: PromptRef) -> str:
-    """Where a version's file lies; the hash is part of the name, so two attempts never write over each other."""
-    return f"tenants/{ref.tenant}/prompts/{ref.version}-{ref.sha256}.safetensors"
 
 
 def prompt_record(row: Any, active: int | None) -> PromptRecord:
@@ -67,7 +62,7 @@ class PromptRepository:
         """
         ref = PromptRef(self._scope.tenant, version, digest(data))
         self._jobs.check_held(job_id, token)
-        self._scope.blobs.write(blob_name(ref), data)
+        self._scope.blobs.write(prompt_blob(ref), data)
         row = {
             "tenant": ref.tenant,
             "version": version,
@@ -87,7 +82,7 @@ class PromptRepository:
             # A file without a row is harmless, and the other attempt may be about to point to it. Not so where the
             # whole tenant was erased meanwhile.
             if self._jobs.erased(job_id):
-                self._scope.blobs.delete(blob_name(ref))
+                self._scope.blobs.delete(prompt_blob(ref))
             raise
         return self.get_prompt(version)
 
@@ -104,7 +99,7 @@ class PromptRepository:
                 connection.execute(delete(prompts).where(self._version(ref.version)))
             connection.execute(insert(prompts).values(row))
         if outdated is not None:
-            self._scope.blobs.delete(blob_name(outdated))
+            self._scope.blobs.delete(prompt_blob(outdated))
 
     def list_prompts(self, limit: int = 50, after: str | None = None) -> Page[PromptRecord]:
         """Versions, newest first."""
@@ -195,7 +190,7 @@ class PromptRepository:
             if active == version:
                 raise VersionActive(f"Version {version} is active; activate another one first.")
             connection.execute(delete(prompts).where(self._version(version)))
-        self._scope.blobs.delete(blob_name(PromptRef(self._scope.tenant, version, row.sha256)))
+        self._scope.blobs.delete(prompt_blob(PromptRef(self._scope.tenant, version, row.sha256)))
 
     def prompt_bytes(self, version: int) -> bytes:
         """The file of a version.
@@ -206,7 +201,7 @@ class PromptRepository:
         """
         ref = PromptRef(self._scope.tenant, version, self.get_prompt(version).sha256)
         try:
-            return self._scope.blobs.read(blob_name(ref))
+            return self._scope.blobs.read(prompt_blob(ref))
         except FileNotFoundError:
             raise StorageUnavailable(f"The file of version {version} is missing.") from None
 

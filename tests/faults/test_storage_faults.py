@@ -16,8 +16,8 @@ from service.errors import EngineUnavailable, LostLease, StorageFull, StorageUna
 from service.queue import JobQueue
 from service.settings import Settings
 from service.storage import JobState, Storage, database
+from service.storage.base import prompt_blob
 from service.storage.prompt_cache import REDIS_PAUSE_S, PromptCache, redis_key
-from service.storage.prompts import blob_name
 from skeleton_prompt.bundle import PromptRef, digest
 from tests.gateway import gateway, lessons
 from tests.redis_server import redis_server
@@ -152,7 +152,7 @@ def test_a_job_is_queued_though_redis_is_dead_or_silent(server, mine):
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
 def test_a_truncated_prompt_file_is_refused_and_the_version_before_stays(storage, mine, keep):
     before, ref = teach(mine), teach(mine)
-    name = blob_name(ref)
+    name = prompt_blob(ref)
     Path(storage.blobs.root, name).write_bytes(storage.blobs.read(name)[:keep])
     cache = PromptCache(storage.blobs, None)
     with pytest.raises(EngineUnavailable):
@@ -301,7 +301,7 @@ def test_a_worker_that_was_frozen_and_woke_up_cannot_publish(storage, mine):
             late()
     assert mine.active_prompt().sha256 == right.sha256
     assert digest(mine.prompt_bytes(version)) == right.sha256
-    assert storage.blobs.names(f"tenants/{mine.tenant}") == [blob_name(PromptRef(mine.tenant, version, right.sha256))]
+    assert storage.blobs.names(f"tenants/{mine.tenant}") == [prompt_blob(PromptRef(mine.tenant, version, right.sha256))]
 
 
 def test_of_many_workers_that_claim_a_job_at_once_one_gets_it(storage, mine):

@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from service.errors import BackboneMismatch, EngineUnavailable, VersionNotFound
+from service.storage.base import prompt_blob
 from service.storage.blobs import BlobStore
 from service.storage.prompt_cache import PromptCache, plain_loader, redis_key
-from service.storage.prompts import blob_name
 from skeleton_prompt import bundle
 from skeleton_prompt.bundle import PromptRef, digest
 from tests.storing import prompt_file
@@ -26,7 +26,7 @@ class Shelf(BlobStore):
     def put(self, tenant: str = "acme", version: int = 1, seed: int = 0) -> PromptRef:
         data = prompt_file(tenant, version, seed)
         ref = PromptRef(tenant, version, digest(data))
-        self.write(blob_name(ref), data)
+        self.write(prompt_blob(ref), data)
         return ref
 
 
@@ -58,7 +58,7 @@ def test_the_prompt_used_longest_ago_leaves_when_there_are_too_many(shelf):
 
 def test_memory_is_bounded_in_bytes_and_a_prompt_given_out_stays_whole(shelf):
     refs = [shelf.put(version=n) for n in range(1, 6)]
-    size = plain_loader(shelf.read(blob_name(refs[0])), refs[0]).nbytes
+    size = plain_loader(shelf.read(prompt_blob(refs[0])), refs[0]).nbytes
     cache = PromptCache(shelf, None, max_bytes=2 * size)
     held = [cache.get(ref)[0] for ref in refs]
     assert [cache.peek(ref) is not None for ref in refs] == [False, False, False, True, True]
@@ -95,12 +95,12 @@ def test_one_who_fails_to_load_fails_all_who_wait_and_nobody_after(shelf):
 
 def test_a_damaged_file_is_refused_and_the_repaired_one_is_used(shelf):
     cache, ref = PromptCache(shelf, None), shelf.put()
-    sound = shelf.read(blob_name(ref))
+    sound = shelf.read(prompt_blob(ref))
     for damaged in (sound[:50], b"", sound[:-1] + bytes([sound[-1] ^ 1]), prompt_file("acme", 1, seed=5)):
-        shelf.write(blob_name(ref), damaged)
+        shelf.write(prompt_blob(ref), damaged)
         with pytest.raises(EngineUnavailable, match="damaged"):
             cache.get(ref)
-    shelf.write(blob_name(ref), sound)
+    shelf.write(prompt_blob(ref), sound)
     assert cache.get(ref)[1] == "store"
 
 
@@ -108,7 +108,7 @@ def test_a_file_of_another_tenant_or_version_is_refused_though_its_hash_is_right
     cache = PromptCache(shelf, None)
     data = prompt_file("acme", 1)
     for ref in (PromptRef("other", 1, digest(data)), PromptRef("acme", 2, digest(data))):
-        shelf.write(blob_name(ref), data)
+        shelf.write(prompt_blob(ref), data)
         with pytest.raises(EngineUnavailable):
             cache.get(ref)
 

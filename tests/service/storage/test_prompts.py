@@ -4,7 +4,7 @@ import pytest
 
 from service.errors import InvalidRequest, LostLease, NoActivePrompt, StorageUnavailable, VersionActive, VersionNotFound
 from service.storage import JobState
-from service.storage.prompts import blob_name
+from service.storage.base import prompt_blob
 from skeleton_prompt.bundle import digest, load_prompt
 from tests.storing import BACKBONE, LABELS, claimed, prompt_file, publish, teach
 
@@ -95,7 +95,7 @@ def test_the_active_version_cannot_be_deleted_and_another_one_can(storage, mine)
     mine.delete_prompt(first.version)
     with pytest.raises(VersionNotFound):
         mine.get_prompt(first.version)
-    assert storage.blobs.names(f"tenants/{mine.tenant}/prompts") == [blob_name(second)]
+    assert storage.blobs.names(f"tenants/{mine.tenant}/prompts") == [prompt_blob(second)]
 
 
 def test_a_version_number_is_never_given_twice_even_after_a_deletion(mine):
@@ -132,7 +132,7 @@ def test_versions_are_paged_newest_first(mine):
 
 def test_a_version_whose_file_is_missing_says_so(storage, mine):
     ref = teach(mine)
-    storage.blobs.delete(blob_name(ref))
+    storage.blobs.delete(prompt_blob(ref))
     with pytest.raises(StorageUnavailable, match="missing"):
         mine.prompt_bytes(ref.version)
 
@@ -162,9 +162,22 @@ def test_the_pointer_moves_at_once_for_every_reader(storage, mine):
     assert wrong == []
 
 
-def test_a_job_that_failed_after_publishing_shows_no_version(mine):
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
+def test_a_job_that_ended_badly_after_publishing_leaves_no_version_and_no_file(storage, mine, state):
+    before = teach(mine)
     job = claimed(mine)
     publish(mine, job, mine.next_version(job.id, job.token))
-    mine.finish_job(job.id, job.token, JobState.FAILED, error="the canary differed")
+    mine.finish_job(job.id, job.token, state, error="the canary differed")
     assert mine.get_job(job.id).version is None
-    assert mine.active_prompt() is None
+    assert [record.version for record in mine.list_prompts().items] == [before.version]
+    assert storage.blobs.names(f"tenants/{mine.tenant}") == [prompt_blob(before)]
+
+
+def test_a_version_that_predicts_already_stays_whatever_its_job_comes_to(mine):
+    job = claimed(mine)
+    version = mine.next_version(job.id, job.token)
+    publish(mine, job, version)
+    mine.activate(version, job_id=job.id, token=job.token)
+    mine.finish_job(job.id, job.token, JobState.FAILED, error="lost its disk")
+    assert mine.active_prompt().version == version
+    assert mine.prompt_bytes(version)
