@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakValueDictionary
@@ -19,39 +16,11 @@ from service.gateway import state
 from service.storage import TenantRepository
 
 MAX_KEY = 255
-SECRET_S = 24 * 3600.0
-MAX_SECRETS = 10_000
 
 Document = dict[str, Any]
 
 # Equal requests at the same moment wait for the first one. Weak, so that a lock lives as long as somebody holds it.
 _locks: WeakValueDictionary[tuple[int, str, str], asyncio.Lock] = WeakValueDictionary()
-
-
-class Secrets24h:
-    """Secrets of keys made lately, for a replay. In memory only: at rest a key is nothing but a keyed hash."""
-
-    def __init__(self) -> None:
-        self._secrets: OrderedDict[str, tuple[float, str]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def put(self, key_id: str, secret: str) -> None:
-        """Remember a secret for a day at most."""
-        with self._lock:
-            self._secrets[key_id] = (time.monotonic() + SECRET_S, secret)
-            while len(self._secrets) > MAX_SECRETS:
-                self._secrets.popitem(last=False)
-
-    def get(self, key_id: str) -> str | None:
-        """The secret of a key, if it is still remembered."""
-        with self._lock:
-            until, secret = self._secrets.get(key_id, (0.0, ""))
-            return secret if time.monotonic() < until else None
-
-    def forget(self, key_id: str) -> None:
-        """Drop the secret of a key that was revoked."""
-        with self._lock:
-            self._secrets.pop(key_id, None)
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -12,9 +12,9 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.gateway.idempotency import Secrets24h
 from service.gateway.limits import RateLimits
 from service.gateway.recent import RecentClips
+from service.gateway.secrets24h import Secrets24h
 from service.gateway.usage_meter import UsageMeter
 from service.inference import InferenceEngine
 from service.metrics import Metrics

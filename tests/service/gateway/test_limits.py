@@ -7,9 +7,9 @@ import pytest
 
 from service.errors import RateLimited
 from service.gateway import recent
-from service.gateway.idempotency import Secrets24h
 from service.gateway.limits import RateLimits
 from service.gateway.recent import RecentClips
+from service.gateway.secrets24h import Secrets24h
 from tests.gateway import gateway, lessons, person
 
 
