@@ -15,19 +15,15 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from serving import Service, service
 
 from skeleton_prompt.backbone import DESCRIPTORS
 from skeleton_prompt.client import Client
@@ -38,45 +34,7 @@ from training.datasets import LabelledSet, draw_shots, read_set
 from training.heads import linear_logits
 from training.tune import Lesson, TuneConfig, tune
 
-START_S = 60.0
 LATENCY_CLIPS = 200
-
-
-@dataclass(frozen=True)
-class Service:
-    """Where the service is, and its admin key."""
-
-    url: str
-    key: str
-
-
-@contextlib.contextmanager
-def service() -> Iterator[Service]:
-    """The service of the environment, or a fresh one."""
-    url, key = os.environ.get("SKELETON_PROMPT_URL"), os.environ.get("SKELETON_PROMPT_KEY")
-    if url and key:
-        yield Service(url, key)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
-        env = os.environ | {"SKELETON_PROMPT_DATA_DIR": str(data), "SKELETON_PROMPT_PORT": "0"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "serve"],
-            env=env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            deadline = time.monotonic() + START_S
-            while not (data / "server.json").exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit("the service did not start")
-                time.sleep(0.05)
-            document = json.loads((data / "server.json").read_text())
-            yield Service(document["url"], (data / "admin_key").read_text().strip())
-        finally:
-            process.terminate()
-            process.wait(60)
 
 
 def baseline(labelled: LabelledSet, drawn: np.ndarray) -> float:

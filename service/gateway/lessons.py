@@ -123,5 +123,5 @@ def check_labels(labels: Mapping[str, int]) -> None:
     if len(labels) >= MIN_LABELS:
         return
     there = ", ".join(repr(label) for label in labels) or "none"
-    row = {"loc": "clips", "rule": "too_few_labels", "message": f"the labels are: {there}"}
+    row = {"loc": "clips", "rule": "too_few_labels", "message": f"at least 2 are needed; the labels are: {there}"}
     raise errors.TooFewLabels(f"At least {MIN_LABELS} labels are needed; there are {len(labels)}.", errors=[row])

@@ -38,7 +38,7 @@ class Database:
         self.sqlite = parsed.get_backend_name() == "sqlite"
         options: dict[str, Any] = {"pool_pre_ping": not self.sqlite}
         if self.sqlite:
-            if parsed.database:
+            if parsed.database and not parsed.database.startswith("file:"):
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             # A connection per thread of the gateway's pool: SQLite connections are cheap, waiting for one is not.
             options |= {"connect_args": {"timeout": BUSY_S, "check_same_thread": False}, "pool_size": 64}
