@@ -185,7 +185,7 @@ def main() -> None:
             job = client.tune("acme", lessons(3))
             job.wait(timeout=120)
         bad_clips(at, key)
-        show("another tenant's job", ask(at, other, f"/tenants/acme/jobs/{job.id}", None, get=True))
+        show("another tenant's job", ask(at, other, f"/tenants/acme/jobs/{job.id}", None, method="GET"))
         once = {"Idempotency-Key": "one"}
         ask(at, key, "/tenants/acme/clips", {"clips": lessons(1)}, once)
         show("the same idempotency key, another body", ask(at, key, "/tenants/acme/clips", {"clips": lessons(2)}, once))
