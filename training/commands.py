@@ -36,6 +36,11 @@ def pretrain(
     evaluate_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where there is one.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="A trained backbone, at most as large, to start from; else random weights.")
+    ] = None,
+    lift_steps: Annotated[int, typer.Option(min=0, help="How many of the steps only lift.")] = 150,
+    learning_rate: Annotated[float, typer.Option(min=1e-6, help="Peak of the cosine schedule.")] = 1.5e-3,
     house_motions: Annotated[int, typer.Option(min=0, help="Motions that the house weights are learned from.")] = 2048,
     store: Annotated[Path, typer.Option(help="Where the best checkpoint and its card go.")] = Path(
         "model_store/backbone"
@@ -55,6 +60,9 @@ def pretrain(
         evaluate_every=evaluate_every,
         seed=seed,
         device=device,
+        start=start,
+        lift_steps=lift_steps,
+        learning_rate=learning_rate,
     )
     figures: dict[str, float] = {}
     with _bar(quiet=as_json) as bar:

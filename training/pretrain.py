@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeleton_prompt.backbone import CONFIGS, JOINTS, PATCH, Backbone, backbone_bytes
+from skeleton_prompt.backbone import CONFIGS, JOINTS, PATCH, Backbone, backbone_bytes, load_backbone
+from training.grow import grow
 from training.motion import MotionSampler, load_corpus
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class PretrainConfig:
         evaluate_every: Steps between checkpoints and held-out figures.
         seed: All randomness follows from it.
         device: ``cpu``, ``cuda``, or None for CUDA where there is one.
+        start: A trained backbone, at most as large, that the run starts from; None for random weights.
     """
 
     motion: Path
@@ -62,6 +64,7 @@ class PretrainConfig:
     evaluate_every: int = 100
     seed: int = 0
     device: str | None = None
+    start: Path | None = None
 
 
 class Projector(nn.Module):
@@ -149,7 +152,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config = config
         self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = Backbone(CONFIGS[config.backbone]).to(self.device)
+        form = CONFIGS[config.backbone]
+        model = Backbone(form) if config.start is None else grow(load_backbone(config.start), form)
+        self.model = model.requires_grad_(True).to(self.device)
         self.projector = Projector(self.model.config.width).to(self.device)
         self.average = Backbone(CONFIGS[config.backbone]).to(self.device).requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from skeleton_prompt.backbone import CONFIGS, BackboneConfig, load_backbone
+from skeleton_prompt.backbone import CONFIGS, Backbone, BackboneConfig, backbone_bytes, load_backbone
 from training import pretrain
+from training.grow import grow
 from training.model_card import choose, ship
 from training.motion import MIRROR, MotionSampler, facing, from_bones, load_corpus, mirror, rotate_y, to_bones
 
@@ -131,3 +132,31 @@ def test_rows_of_one_action_are_not_held_against_each_other() -> None:
     with_groups = pretrain.contrast_loss(a, confused, groups, 0.1)
     without = pretrain.contrast_loss(a, confused, torch.full((4,), -1), 0.1)
     assert float(with_groups) < float(without)
+
+
+def test_a_grown_backbone_starts_as_the_smaller_one() -> None:
+    torch.manual_seed(0)
+    small = Backbone(BackboneConfig("small", width=16, blocks=3, heads=2)).eval()
+    large = grow(small, BackboneConfig("large", width=24, blocks=4, heads=3)).eval()
+    pose = torch.randn(2, 64, 17, 3)
+    pose[..., 2] = 1
+    with torch.inference_mode():
+        before, after = (model.lift(model(pose, torch.zeros(2))) for model in (small, large))
+        unlike = Backbone(large.config).eval()
+        strange = unlike.lift(unlike(pose, torch.zeros(2)))
+    assert (before - after).abs().mean() < 0.1 * (before - strange).abs().mean()
+
+
+def test_a_backbone_is_not_grown_into_heads_of_another_size() -> None:
+    with pytest.raises(ValueError, match="heads of one size"):
+        grow(Backbone(BackboneConfig("small", width=16, blocks=3, heads=2)), BackboneConfig("large", 32, 3, 2))
+
+
+def test_a_run_can_start_from_a_smaller_backbone(config, tmp_path) -> None:
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(backbone_bytes(Backbone(BackboneConfig("small", width=8, blocks=3, heads=1))))
+    trainer = pretrain.Trainer(dataclasses.replace(config, start=start))
+    small = load_backbone(start)
+    assert torch.equal(trainer.model.embed.weight[:8], small.embed.weight)
+    assert trainer.advance()["total"] > 0
+    assert not torch.equal(trainer.model.embed.weight[:8], small.embed.weight)
