@@ -62,25 +62,46 @@ def action_of(name: str) -> str:
     return name
 
 
+def source_shares(source: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
+    """How much of the draws each source gets: by its frames, but those of ``SOURCE_SHARE`` split theirs as it says.
+
+    Args:
+        source: ``(clips,)`` source of every clip.
+        lengths: ``(clips,)`` frames of every clip.
+    """
+    size = {str(name): float(lengths[source == name].sum()) for name in np.unique(source)}
+    known = {name: SOURCE_SHARE[name] for name in size if name in SOURCE_SHARE}
+    together = sum(size[name] for name in known)
+    shares = {name: together * share / sum(known.values()) for name, share in known.items()}
+    return {name: shares.get(name, frames) / sum(size.values()) for name, frames in size.items()}
+
+
 def load_corpus(path: Path, *, held_out: bool) -> Corpus:
-    """Read ``motion.npz`` (see its README for the arrays).
+    """Read ``motion.npz`` (see its README for the arrays; ``docs/pretraining.md`` for those of other corpora).
 
     Args:
         path: The file.
-        held_out: Whether to take the held-out clips (whole recordings and whole subjects) or the training ones.
+        held_out: Whether to take the held-out clips (whole recordings and whole subjects) or the training ones. Which
+            they are is said by the file's ``held_out`` array, or where it has none by ``HELD_OUT``.
+
+    Raises:
+        ValueError: If no clip of the file is of the part asked for.
     """
     with np.load(path, allow_pickle=False) as file:
         frames = file["rel"].astype(np.float32) + file["root"][:, None]
         offsets, names, source = file["offsets"], file["names"], file["source"]
         fps = float(file["fps"])
-    keep = np.array([bool(HELD_OUT.search(str(name))) == held_out for name in names])
+        marked = file["held_out"] if "held_out" in file else [bool(HELD_OUT.search(str(name))) for name in names]
+    keep = np.asarray(marked, dtype=bool) == held_out
+    if not keep.any():
+        raise ValueError(f"{path}: none of the {len(names)} clips is {'held out' if held_out else 'for training'}")
     pieces = [frames[offsets[i] : offsets[i + 1]] for i in np.flatnonzero(keep)]
     lengths = np.array([len(piece) for piece in pieces])
     weights = np.zeros(len(pieces))
-    for name, share in SOURCE_SHARE.items():
+    for name, share in source_shares(source[keep], lengths).items():
         mine = source[keep] == name
         # By the square root of the length: long walks should not drown short actions.
-        weights[mine] = share * np.sqrt(lengths[mine]) / max(np.sqrt(lengths[mine]).sum(), 1e-9)
+        weights[mine] = share * np.sqrt(lengths[mine]) / np.sqrt(lengths[mine]).sum()
     actions = [action_of(str(name)) for name in names[keep]]
     groups = np.unique(actions, return_inverse=True)[1]
     bounds = np.concatenate([[0], np.cumsum(lengths)])
