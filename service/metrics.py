@@ -33,6 +33,21 @@ class Metrics:
         self.queue_rows = Gauge(prefix + "queue_rows", "Rows that wait for the engine", registry=self.registry)
         self.jobs_created = Counter(prefix + "jobs_created", "Tuning jobs created", registry=self.registry)
 
+        self.retunes_created = Counter(
+            prefix + "retunes_created", "Jobs created to tune again on a new backbone", registry=self.registry
+        )
+        self.old_backbone_tenants = Gauge(
+            prefix + "old_backbone_tenants", "Tenants served on another backbone than this", registry=self.registry
+        )
+        self.old_backbones_loaded = Gauge(
+            prefix + "old_backbones_loaded", "Older backbones in memory", registry=self.registry
+        )
+
+    def retuned(self, waiting: int, created: int) -> None:
+        """Count a look at tenants on older backbones."""
+        self.old_backbone_tenants.set(waiting)
+        self.retunes_created.inc(created)
+
     def batch(self, rows: int, seconds: float) -> None:
         """Count a forward pass."""
         self.batch_rows.observe(rows)

@@ -13,10 +13,13 @@ from dramatiq.middleware import AgeLimit, Retries, ShutdownNotifications, TimeLi
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from service.storage.records import JobKind
+
 log = structlog.get_logger(__name__)
 
 QUEUE = "tune"
 ACTOR = "tune"
+RETUNE = "retune"  # queue and actor of jobs that nobody asked for: a worker takes them where no other job waits
 SOCKET_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 1.0  # a request waits for this; what is not sent by then the sweeper sends
 DAY_MS = 24 * 3600 * 1000
@@ -44,6 +47,7 @@ def make_broker(redis_url: str, timeout_s: float = SOCKET_TIMEOUT_S) -> RedisBro
         middleware=middleware,
     )
     broker.declare_queue(QUEUE)
+    broker.declare_queue(RETUNE)
     return broker
 
 
@@ -57,12 +61,13 @@ class JobQueue:
     def __init__(self, redis_url: str | None) -> None:
         self._broker = make_broker(redis_url, SEND_TIMEOUT_S) if redis_url else None
 
-    def send(self, tenant: str, job_id: str) -> bool:
+    def send(self, tenant: str, job_id: str, kind: JobKind = JobKind.TUNE) -> bool:
         """Send a job's message; whether it went out. If not, the sweeper will try again."""
         if self._broker is None:
             return False
+        queue, actor = (RETUNE, RETUNE) if kind is JobKind.NEW_BACKBONE else (QUEUE, ACTOR)
         message: dramatiq.Message[None] = dramatiq.Message(
-            queue_name=QUEUE, actor_name=ACTOR, args=(tenant, job_id), kwargs={}, options={}
+            queue_name=queue, actor_name=actor, args=(tenant, job_id), kwargs={}, options={}
         )
         try:
             self._broker.enqueue(message)

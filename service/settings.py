@@ -49,6 +49,12 @@ class Settings(BaseSettings):
         None, description="Where clips and prompts go (any fsspec address); a folder in the data folder when unset."
     )
     backbone: str = Field("edge", description="The frozen backbone: a name that ships, or the path of a file.")
+    old_backbones: int = Field(
+        2, ge=1, le=16, description="Most older backbones in memory at once, for prompts made on them."
+    )
+    retune_jobs: int = Field(
+        4, ge=0, le=1000, description="Most jobs open at once that tune again for a new backbone; 0 makes none."
+    )
     workers: int = Field(1, ge=0, le=64, description="Training workers that `serve` starts.")
     max_predict_bytes: Bytes = Field(8 * MIB, description="Largest body of a predict request, unpacked, in bytes.")
     max_tune_bytes: Bytes = Field(256 * MIB, description="Largest body of a tune or clips request, unpacked, in bytes.")

@@ -35,8 +35,8 @@ class Sweeper:
         """Look once; how many messages went out. Blocks."""
         admin = self._storage.admin
         sent = 0
-        for tenant, job_id in [*admin.unsent_jobs(RESEND_AFTER_S), *admin.orphaned_jobs()]:
-            if not self._queue.send(tenant, job_id):
+        for tenant, job_id, kind in [*admin.unsent_jobs(RESEND_AFTER_S), *admin.orphaned_jobs()]:
+            if not self._queue.send(tenant, job_id, kind):
                 break
             admin.mark_sent(tenant, job_id)
             sent += 1

@@ -18,8 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -222,32 +221,44 @@ def backbone_bytes(model: Backbone, metadata: dict[str, str] | None = None) -> b
 
 
 def load_backbone(path: Path) -> Backbone:
-    """Read, check and freeze a backbone file.
+    """Read, check and freeze a backbone file; see ``parse_backbone``.
 
     Args:
         path: A file that ``backbone_bytes`` wrote.
-
-    Returns:
-        The model in evaluation mode with ``sha256`` set to the hash of the file.
 
     Raises:
         BackboneError: If a tensor is missing, of another shape or not finite, or the configuration is unknown.
         OSError: If the file cannot be read.
     """
-    data = path.read_bytes()
+    return parse_backbone(path.read_bytes(), path.name)
+
+
+def parse_backbone(data: bytes, name: str) -> Backbone:
+    """A backbone from the bytes of its file, checked and frozen.
+
+    Args:
+        data: What ``backbone_bytes`` gave.
+        name: What to call it in an error.
+
+    Returns:
+        The model in evaluation mode with ``sha256`` set to the hash of the bytes.
+
+    Raises:
+        BackboneError: If a tensor is missing, of another shape or not finite, or the configuration is unknown.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            config = BackboneConfig(**json.loads((file.metadata() or {})["config"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        config = BackboneConfig(**json.loads(header["__metadata__"]["config"]))
+        tensors = load(data)
         model = Backbone(config)
-        house = {name: tensors.pop(name) for name in list(tensors) if name.startswith("house.")}
+        house = {key: tensors.pop(key) for key in list(tensors) if key.startswith("house.")}
         model.load_state_dict(tensors)
         if house:
             model.house = House.of(house, (JOINTS + 4) * config.width + DESCRIPTORS)
     except Exception as error:  # safetensors raises its own types, load_state_dict a RuntimeError
-        raise BackboneError(f"{path.name} is not a backbone: {error}") from error
-    for name, value in (tensors | house).items():
+        raise BackboneError(f"{name} is not a backbone: {error}") from error
+    for key, value in (tensors | house).items():
         if not bool(torch.isfinite(value).all()):
-            raise BackboneError(f"{path.name}: tensor {name} holds a number that is not finite")
+            raise BackboneError(f"{name}: tensor {key} holds a number that is not finite")
     model.sha256 = hashlib.sha256(data).hexdigest()
     return model.eval().requires_grad_(False)

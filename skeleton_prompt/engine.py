@@ -45,13 +45,18 @@ def backbone_path(name: str | Path) -> Path:
         if path.is_file():
             return path
         raise FileNotFoundError(f"backbone file {path} does not exist")
-    package = Path(__file__).parent
-    stores = [store / "model_store" / "backbone" for store in (package, package.parent)]
-    for store in stores:
-        if (store / f"{name}.safetensors").is_file():
-            return store / f"{name}.safetensors"
-    there = sorted({path.stem for store in stores for path in store.glob("*.safetensors")})
+    for path in shipped_backbones():
+        if path.stem == str(name):
+            return path
+    there = sorted({path.stem for path in shipped_backbones()})
     raise FileNotFoundError(f"no backbone named {name!r}; there are: {', '.join(there) or 'none'}")
+
+
+def shipped_backbones() -> Iterator[Path]:
+    """The backbone files of the package's or the checkout's ``model_store``."""
+    package = Path(__file__).parent
+    for store in (package, package.parent):
+        yield from sorted((store / "model_store" / "backbone").glob("*.safetensors"))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ class Previous:
         labels: Its labels.
         taught: ``(n,)`` bool, which of this lesson's clips it has learnt from.
         clips: How many clips it has learnt from.
+        features: Gives the lesson's features on the backbone that it was made on, block by block.
     """
 
     version: int
@@ -41,9 +42,12 @@ class Previous:
     labels: tuple[str, ...]
     taught: np.ndarray
     clips: int
+    features: Callable[[], Mapping[str, np.ndarray]]
 
 
-def decide(option: str, lesson: Lesson, outcome: Outcome, previous: Previous | None, ask: Ask) -> Verdict:
+def decide(
+    option: str, lesson: Lesson, outcome: Outcome, previous: Previous | None, ask: Ask, *, again: bool = False
+) -> Verdict:
     """Apply the job's ``activate`` option.
 
     Args:
@@ -52,6 +56,8 @@ def decide(option: str, lesson: Lesson, outcome: Outcome, previous: Previous | N
         outcome: What came of it.
         previous: The active version, if there is one.
         ask: Logits of the active version on clips that it has not learnt from.
+        again: The active version is tuned again for a new backbone: without its labels, and without a comparison where
+            it can be asked, nothing takes over.
     """
     if option == "always":
         return Verdict(True, "activate is always")
@@ -60,7 +66,7 @@ def decide(option: str, lesson: Lesson, outcome: Outcome, previous: Previous | N
     if previous is None:
         return Verdict(True, "there was no active version")
     if set(previous.labels) != set(lesson.names):
-        return Verdict(True, f"the labels differ from those of version {previous.version}")
+        return Verdict(not again, f"the labels differ from those of version {previous.version}")
     if outcome.judged is None:
         if previous.clips > len(lesson.truth):
             return Verdict(False, f"version {previous.version} has learnt from more clips, and nothing was held out")
@@ -68,6 +74,8 @@ def decide(option: str, lesson: Lesson, outcome: Outcome, previous: Previous | N
     ours = outcome.judged.right
     theirs = right_before(lesson, outcome, previous, ask)
     both = np.isfinite(ours) & np.isfinite(theirs) & (lesson.truth < len(lesson.names))
+    if not both.any() and again and previous.prompt is not None:
+        return Verdict(False, f"version {previous.version} cannot be compared on these clips")
     if not both.any():
         return Verdict(True, f"version {previous.version} cannot be asked about these clips")
     new, old = float(ours[both].mean()), float(theirs[both].mean())
@@ -95,12 +103,13 @@ def right_before(lesson: Lesson, outcome: Outcome, previous: Previous, ask: Ask)
         said = ask(prompt, unseen).argmax(1)
         right[unseen] = [names[index] == lesson.labels[row] for index, row in zip(said, unseen, strict=True)]
     known = outcome.plan.held_out & previous.taught
-    if not known.any() or not set(prompt.blocks) <= set(lesson.blocks):
+    blocks = previous.features() if known.any() else {}
+    if not known.any() or not set(prompt.blocks) <= set(blocks):
         return right
     strength = float(prompt.metrics.get("strength") or 0.1)
     recipe = Candidate(prompt.kind if prompt.kind in KINDS else "ridge", prompt.blocks, strength)
     counts, hits = np.zeros(len(right)), np.zeros(len(right))
-    features = {name: values for name, values in lesson.block_features().items() if name in prompt.blocks}
+    features = {name: values for name, values in blocks.items() if name in prompt.blocks}
     for splits in outcome.plan.splits:
         for train, test in splits:
             rows, others = train[previous.taught[train]], test[known[test]]

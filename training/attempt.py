@@ -11,18 +11,20 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 
-from service.errors import NotFound, ServiceError
+from service.errors import ServiceError
 from service.storage.records import JobState
 from skeleton_prompt.bundle import BadPrompt, Prompt, digest, load_prompt, save_prompt
 from skeleton_prompt.engine import Engine
-from training.activation import Previous, Verdict, decide
+from training.activation import Verdict
+from training.again import check_wanted, check_whole, origin
+from training.comparison import Comparison
 from training.examples import Example, collect, fingerprint, pack, unpack
 from training.heads import linear_logits
 from training.lease import Lease
@@ -58,6 +60,7 @@ class Workplace:
         lease_s: How long a claim lasts without renewal.
         max_seconds: Upper bound of a job's own limit.
         stopping: Set when the worker is to stop.
+        old_engine: Gives an engine on an older backbone by its SHA-256, to ask versions made on it; None knows none.
     """
 
     storage: Storage
@@ -66,6 +69,7 @@ class Workplace:
     lease_s: float = 10.0
     max_seconds: float = DEFAULT_SECONDS
     stopping: threading.Event = field(default_factory=threading.Event)
+    old_engine: Callable[[str], Engine] | None = None
 
 
 class Clock:
@@ -147,8 +151,10 @@ class Attempt:
 
         Raises:
             JobFailed: If fewer than two labels can be taught.
+            GaveWay, LessonGone: If a version need not, or cannot be, tuned again.
         """
         self.show(0.0, "validate", f"reading {self.job.clips} clips")
+        check_wanted(self.repository, self.job)
         ids = self.repository.job_clips(self.job.id)
         clips = []
         for record, clip in self.repository.load_clips(ids):
@@ -158,6 +164,7 @@ class Attempt:
         gone = set(ids) - {stored for stored, _ in clips}
         self.skipped += skipped
         self.skipped += [{"clip": clip, "reason": "it was deleted before the job ran"} for clip in sorted(gone)]
+        check_whole(self.repository, self.job, (example.label for example in examples))
         labels = {example.label for example in examples if example.label is not None}
         if len(labels) < 2:
             raise JobFailed(
@@ -223,7 +230,7 @@ class Attempt:
         outcome = tune(lesson, config, self._tick, module)
         self.clock.lap("tune")
         self.show(0.82, "calibrate", "comparing with the active version")
-        verdict = self._verdict(lesson, outcome, examples)
+        verdict = Comparison(self.workplace, self.repository, self.job, self.lease, examples).verdict(lesson, outcome)
         self.clock.lap("compare")
         facts = Facts(
             skipped=tuple(self.skipped),
@@ -231,6 +238,8 @@ class Attempt:
             backbone=self.engine.backbone_sha256,
             seed=config.seed,
             warnings=self._warnings(),
+            origin=origin(self.repository, self.job),
+            verdict={"activate": verdict.activate, "reason": verdict.reason},
         )
         report = build_report(lesson, outcome, facts)
         prompt = self._prompt(lesson, outcome, report)
@@ -286,38 +295,6 @@ class Attempt:
                 raise JobFailed(f"the engine refuses the tuned prompt: {result}")
         return [result for result in results if not isinstance(result, Exception)]
 
-    def _verdict(self, lesson: Lesson, outcome: Outcome, examples: Sequence[Example]) -> Verdict:
-        option = str(self.job.options.get("activate") or "if_better")
-        active = self.repository.active_prompt()
-        previous = None if active is None or option != "if_better" else self._previous(active, examples)
-
-        def ask(prompt: Prompt, rows: np.ndarray) -> np.ndarray:
-            people = [(examples[row].person, prompt) for row in rows]
-            logits = []
-            for start in range(0, len(people), BATCH):
-                self.lease.check()
-                logits += self.engine.forward(people[start : start + BATCH])
-            failed = [one for one in logits if isinstance(one, Exception)]
-            if failed:
-                raise JobFailed(f"the active version cannot be asked: {failed[0]}")
-            return np.stack([one for one in logits if not isinstance(one, Exception)])
-
-        return decide(option, lesson, outcome, previous, ask)
-
-    def _previous(self, active: PromptRecord, examples: Sequence[Example]) -> Previous:
-        try:
-            data = self.repository.prompt_bytes(active.version)
-            prompt = load_prompt(data, sha256=active.sha256, backbone_sha256=self.engine.backbone_sha256)
-        except (BadPrompt, ServiceError) as error:
-            log.warning("the active version cannot be compared with", version=active.version, error=str(error))
-            prompt = None
-        try:
-            known = set(self.repository.job_clips(active.job)) if active.job else set()
-        except NotFound:
-            known = set()
-        taught = np.array([one.stored in known for one in examples])
-        return Previous(active.version, prompt, tuple(active.labels), taught, len(known))
-
     def publish(self, tuned: Tuned) -> PromptRecord:
         """Make the version durable: from here on the job completes, a cancel comes too late."""
         self.lease.check()
@@ -358,13 +335,17 @@ class Attempt:
     def activate(self, record: PromptRecord, tuned: Tuned) -> None:
         """Move the pointer where the verdict says so, and end the job."""
         self._publishing(0.98, "activate", tuned.verdict.reason)
-        if tuned.verdict.activate:
-            self.repository.activate(record.version, job_id=self.job.id, token=self.job.token)
+        activated, reason = tuned.verdict.activate, tuned.verdict.reason
+        if activated:
+            activated = self.repository.activate(
+                record.version, job_id=self.job.id, token=self.job.token, instead_of=self.job.source
+            )
+            reason = reason if activated else "another version was activated meanwhile"
         self.repository.finish_job(
             self.job.id,
             self.job.token,
             JobState.SUCCEEDED,
             version=record.version,
-            activated=tuned.verdict.activate,
-            reason=tuned.verdict.reason,
+            activated=activated,
+            reason=reason,
         )

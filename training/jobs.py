@@ -11,6 +11,7 @@ import structlog
 from service.errors import LostLease, ServiceError, StorageUnavailable
 from service.storage.records import JobState
 from skeleton_prompt.bundle import BadPrompt
+from training.again import GaveWay, LessonGone
 from training.attempt import Attempt, JobFailed, Workplace
 from training.lease import Cancelled, GivenBack, Lease, OutOfTime
 
@@ -31,7 +32,7 @@ def run_job(workplace: Workplace, tenant: str, job_id: str) -> str:
         where the job is finished, gone, or in other hands.
     """
     repository = workplace.storage.tenant(tenant)
-    job = repository.claim_job(job_id, workplace.name)
+    job = repository.claim_job(job_id, workplace.name, workplace.engine.backbone_sha256)
     if job is None:
         log.info("job not taken", tenant=tenant, job=job_id)
         return "refused"
@@ -63,7 +64,9 @@ def _guarded(attempt: Attempt) -> str:
         return "returned"
     except Cancelled:
         return _finish(repository, job, JobState.CANCELLED)
-    except (JobFailed, OutOfTime, BadPrompt) as error:
+    except GaveWay as error:
+        return _finish(repository, job, JobState.CANCELLED, reason=str(error), gave_way=True)
+    except (JobFailed, LessonGone, OutOfTime, BadPrompt) as error:
         return _finish(repository, job, JobState.FAILED, error=str(error))
     except StorageUnavailable as error:
         if job.attempt < MAX_ATTEMPTS:
@@ -81,15 +84,22 @@ def _guarded(attempt: Attempt) -> str:
     return "succeeded"
 
 
-def _finish(repository: TenantRepository, job: JobRecord, state: JobState, error: str | None = None) -> str:
+def _finish(
+    repository: TenantRepository,
+    job: JobRecord,
+    state: JobState,
+    error: str | None = None,
+    reason: str | None = None,
+    gave_way: bool = False,
+) -> str:
     """Record an end without a version; the version that was active before stays so."""
     try:
-        repository.finish_job(job.id, job.token, state, error=error)
+        repository.finish_job(job.id, job.token, state, error=error, reason=reason, gave_way=gave_way)
     except (LostLease, ServiceError):
         # The lease runs out and another attempt comes to an end of its own, or the tenant is gone.
         log.exception("the end of the job could not be recorded", state=state.value)
         return "lost"
-    log.info("job ended", state=state.value, error=error)
+    log.info("job ended", state=state.value, error=error, reason=reason)
     return state.value
 
 

@@ -28,6 +28,8 @@ class Facts:
         backbone: Its SHA-256.
         seed: Of the tuning.
         warnings: Things that the tenant should know.
+        origin: Why the version was made, and of which other.
+        verdict: Whether it was to take over, and why.
     """
 
     skipped: tuple[Mapping[str, Any], ...] = ()
@@ -35,6 +37,8 @@ class Facts:
     backbone: str = ""
     seed: int = 0
     warnings: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_report(lesson: Lesson, outcome: Outcome, facts: Facts) -> dict[str, Any]:
@@ -65,6 +69,8 @@ def build_report(lesson: Lesson, outcome: Outcome, facts: Facts) -> dict[str, An
         "candidates": _candidates(outcome),
         "baseline": _baseline(outcome),
         "suspects": _suspects(lesson, outcome),
+        "origin": dict(facts.origin),
+        "verdict": dict(facts.verdict),
         "backbone_sha256": facts.backbone,
         "seed": facts.seed,
         "seconds": {name: round(value, 2) for name, value in facts.durations.items()},

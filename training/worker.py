@@ -10,12 +10,14 @@ import os
 import signal
 import socket
 import threading
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from service.backbones import old_engine
 from service.logs import configure_logging
-from service.queue import ACTOR, QUEUE, make_broker
+from service.queue import ACTOR, QUEUE, RETUNE, make_broker
 from service.settings import Settings
 from service.storage import Storage
 from skeleton_prompt.engine import Engine
@@ -36,18 +38,23 @@ class NoQueue(RuntimeError):
 
 
 def declare_actor(broker: dramatiq.Broker, workplace: Workplace) -> None:
-    """Make the actor that messages name; what it raises is logged by ``run_job`` and never retried by the broker."""
+    """Make the actors that messages name; what they raise is logged by ``run_job`` and never retried by the broker."""
     import dramatiq
 
-    @dramatiq.actor(
-        broker=broker,
-        actor_name=ACTOR,
-        queue_name=QUEUE,
-        max_retries=0,
-        time_limit=int((workplace.max_seconds + 60) * 1000),
-    )
     def tune(tenant: str, job_id: str) -> None:
         run_job(workplace, tenant, job_id)
+
+    # Of the messages that a worker has fetched, those of a lower number go first: tenants before new backbones.
+    for actor, queue, priority in ((ACTOR, QUEUE, 0), (RETUNE, RETUNE, 10)):
+        declare = dramatiq.actor(
+            broker=broker,
+            actor_name=actor,
+            queue_name=queue,
+            priority=priority,
+            max_retries=0,
+            time_limit=int((workplace.max_seconds + 60) * 1000),
+        )
+        declare(tune)
 
 
 def cores() -> int:
@@ -83,6 +90,7 @@ def main(settings: Settings | None = None) -> None:
             lease_s=settings.job_lease_s,
             max_seconds=settings.tune_max_seconds,
             stopping=stopping,
+            old_engine=lru_cache(1)(partial(old_engine, storage)),
         )
         broker = make_broker(settings.redis_url)
         declare_actor(broker, workplace)

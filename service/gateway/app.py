@@ -9,6 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from service.backbones import old_engine
 from service.gateway import (
     clips,
     console_page,
@@ -33,6 +34,7 @@ from service.gateway.usage_meter import UsageMeter
 from service.inference import InferenceEngine
 from service.metrics import Metrics
 from service.queue import JobQueue
+from service.retune import Retuner
 from service.settings import Settings
 from service.storage import Storage
 from service.storage.prompt_cache import PromptCache
@@ -86,14 +88,19 @@ async def _open(
     await run(storage.migrate)
     prompt_cache = await run(PromptCache.of, settings, storage)
     if engine is None:
-        engine = await run(_embedded, settings, prompt_cache, metrics)
+        engine = await run(_embedded, settings, storage, prompt_cache, metrics)
     await engine.start()
     stack.push_async_callback(engine.stop)
     queue = JobQueue(settings.redis_url)
     stack.callback(queue.close)
     usage_meter = UsageMeter(storage)
     stack.push_async_callback(usage_meter.flush)
-    for forever in (Sweeper(storage, queue).run(), usage_meter.run()):
+    tasks = [Sweeper(storage, queue).run(), usage_meter.run()]
+    sha256 = getattr(engine, "backbone_sha256", None)
+    if sha256 is not None:
+        retuner = Retuner(storage, settings.backbone, sha256, most=settings.retune_jobs, on_look=metrics.retuned)
+        tasks.append(retuner.run())
+    for forever in tasks:
         stack.push_async_callback(_end, asyncio.create_task(forever))
     return Gateway(
         settings=settings,
@@ -113,7 +120,7 @@ async def _end(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _embedded(settings: Settings, prompt_cache: PromptCache, metrics: Metrics) -> InferenceEngine:
+def _embedded(settings: Settings, storage: Storage, prompt_cache: PromptCache, metrics: Metrics) -> InferenceEngine:
     """The engine in this process. Torch is imported here, so that a gateway before another engine needs none."""
     from service.inference.embedded import EmbeddedEngine
     from skeleton_prompt.engine import Engine
@@ -124,4 +131,6 @@ def _embedded(settings: Settings, prompt_cache: PromptCache, metrics: Metrics) -
         queue_size=settings.queue_size,
         batch_size=settings.batch_size,
         on_batch=metrics.batch,
+        load_old=partial(old_engine, storage),
+        old_models=settings.old_backbones,
     )

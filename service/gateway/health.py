@@ -47,4 +47,5 @@ async def metrics(request: Request, _: Principal = Admin) -> Response:
     waiting = getattr(gateway.engine, "waiting", None)
     if waiting is not None:
         gateway.metrics.queue_rows.set(waiting)
+    gateway.metrics.old_backbones_loaded.set(getattr(gateway.engine, "old_models", 0))
     return Response(gateway.metrics.page(), media_type=PROMETHEUS)

@@ -39,6 +39,7 @@ def job_document(job: JobRecord) -> dict[str, Any]:
     return {
         "job": job.id,
         "tenant": job.tenant,
+        "kind": job.kind.value,
         "state": job.state.value,
         "progress": job.progress,
         "step": job.step,

@@ -212,6 +212,7 @@ class Job(BaseModel):
 
     job: str
     tenant: str
+    kind: Literal["tune", "new_backbone"]
     state: State
     progress: float
     step: str | None

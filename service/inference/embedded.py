@@ -10,7 +10,7 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol
@@ -21,31 +21,16 @@ import structlog
 
 from service.errors import BackboneMismatch, DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
 from service.inference.fair_queue import FairQueue, Row
-from service.inference.protocol import Answer, CacheLayer, Question
+from service.inference.models import Models
+from service.inference.protocol import Answer, CacheLayer, Question, Verbs
 from skeleton_prompt import bundle
 from skeleton_prompt.bundle import Array, Prompt, PromptRef
-from skeleton_prompt.decision import Prediction
 from skeleton_prompt.normalise import Prepared
 
 log = structlog.get_logger(__name__)
 
 PROBE_S = 10.0  # a forward pass this recent proves that the engine works
 LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
-
-
-class Verbs(Protocol):
-    """The part of ``skeleton_prompt.engine.Engine`` that predicting needs."""
-
-    def features(self, people: Sequence[Prepared], batch_size: int = 16) -> Array:
-        """Frozen features."""
-
-    def forward(self, rows: Sequence[tuple[Prepared, Prompt]]) -> list[Array | Exception]:
-        """Logits per row, or the exception that stands for them."""
-
-    def finish(
-        self, person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
-    ) -> Prediction:
-        """The prediction."""
 
 
 class Prompts(Protocol):
@@ -67,6 +52,8 @@ class EmbeddedEngine:
         queue_size: Rows that may wait.
         batch_size: Rows of one forward pass.
         on_batch: Told of each batch: rows, seconds.
+        load_old: Gives the model of another backbone by its SHA-256, for prompts made on it; None serves none.
+        old_models: How many of these may be in memory at once.
     """
 
     def __init__(
@@ -77,6 +64,8 @@ class EmbeddedEngine:
         queue_size: int = 256,
         batch_size: int = 16,
         on_batch: Callable[[int, float], None] | None = None,
+        load_old: Callable[[str], Verbs] | None = None,
+        old_models: int = 2,
     ) -> None:
         self._load = load
         self._prompts = prompts
@@ -85,7 +74,9 @@ class EmbeddedEngine:
         self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._on_batch = on_batch
+        self._load_old, self._old_models = load_old, old_models
         self._engine: Verbs | None = None
+        self._models: Models | None = None
         self._row_s = 0.01  # moving average of seconds per row, for Retry-After
         self._last_success = -np.inf
 
@@ -94,9 +85,20 @@ class EmbeddedEngine:
         """Rows in the queue."""
         return len(self._queue)
 
+    @property
+    def backbone_sha256(self) -> str | None:
+        """The current backbone, once it is loaded."""
+        return None if self._engine is None else self._engine.backbone_sha256
+
+    @property
+    def old_models(self) -> int:
+        """How many models of older backbones are in memory."""
+        return 0 if self._models is None else self._models.loaded
+
     async def start(self) -> None:
         """Load the model, warm it up, start the thread."""
         self._engine = await asyncio.to_thread(self._load)
+        self._models = Models(self._engine, self._load_old, self._old_models)
         await asyncio.to_thread(self._engine.features, [PROBE])
         # The model's many objects never become garbage; scanning them made for the slowest requests of all.
         gc.collect()
@@ -110,6 +112,8 @@ class EmbeddedEngine:
             _settle(row, EngineUnavailable("The engine is shutting down.", retry_after=5.0))
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 30.0)
+        if self._models is not None:
+            self._models.close()
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
     async def predict(self, question: Question) -> Answer:
@@ -125,11 +129,13 @@ class EmbeddedEngine:
     async def _predict(self, question: Question) -> Answer:
         began = time.monotonic()
         prompt, cache = await self._find(question.ref)
-        row = Row(question, prompt, cache, prompt_ms=1000 * (time.monotonic() - began))
-        displaced = self._queue.put(row)
-        if displaced is not None:
-            _settle(displaced, self._overloaded())
-        prediction, queue_ms, forward_ms = await asyncio.wrap_future(row.done)
+        assert self._models is not None  # noqa: S101  # made by start, which predict has checked
+        async with self._models.using(prompt.backbone_sha256) as model:
+            row = Row(question, prompt, model, cache, prompt_ms=1000 * (time.monotonic() - began))
+            displaced = self._queue.put(row)
+            if displaced is not None:
+                _settle(displaced, self._overloaded())
+            prediction, queue_ms, forward_ms = await asyncio.wrap_future(row.done)
         return Answer(prediction, cache, queue_ms, row.prompt_ms, forward_ms)
 
     async def probe(self) -> bool:
@@ -193,13 +199,19 @@ class EmbeddedEngine:
                     return
                 for errand in errands:
                     errand()
-                if rows:
-                    self._run(rows)
             except BaseException:
-                # Nothing may end this thread: all tenants depend on it.
-                log.critical("a batch failed outside its rows", rows=len(rows), exc_info=True)
-                for row in rows:
-                    _settle(row, EngineUnavailable("The forward pass failed.", retry_after=1.0))
+                log.critical("an errand failed", exc_info=True)
+            for model in dict.fromkeys(row.model for row in rows):
+                self._run_guarded([row for row in rows if row.model is model])
+
+    def _run_guarded(self, rows: list[Row]) -> None:
+        try:
+            self._run(rows)
+        except BaseException:
+            # Nothing may end this thread: all tenants depend on it.
+            log.critical("a batch failed outside its rows", rows=len(rows), exc_info=True)
+            for row in rows:
+                _settle(row, EngineUnavailable("The forward pass failed.", retry_after=1.0))
 
     def _run(self, rows: list[Row]) -> None:
         began = time.monotonic()
@@ -214,10 +226,9 @@ class EmbeddedEngine:
             self._on_batch(len(rows), seconds)
 
     def _forward(self, rows: list[Row]) -> list[Array | Exception]:
-        """The engine's forward pass; where a whole batch fails, each row on its own, to find the culprit."""
-        assert self._engine is not None  # noqa: S101
+        """The forward pass of one model's rows; where a whole batch fails, each row on its own, to find the culprit."""
         try:
-            outcomes = self._engine.forward([(row.question.person, row.prompt) for row in rows])
+            outcomes = rows[0].model.forward([(row.question.person, row.prompt) for row in rows])
             if len(outcomes) == len(rows):
                 return outcomes
             raise RuntimeError(f"{len(outcomes)} outcomes for {len(rows)} rows")
@@ -228,12 +239,11 @@ class EmbeddedEngine:
             return [self._forward([row])[0] for row in rows]
 
     def _finish(self, row: Row, outcome: Array | Exception, began: float, forward_ms: float) -> None:
-        assert self._engine is not None  # noqa: S101
         question = row.question
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            prediction = self._engine.finish(
+            prediction = row.model.finish(
                 question.person, row.prompt, outcome, top_k=question.top_k, threshold=question.threshold
             )
             _settle(row, (prediction, 1000 * (began - row.queued), forward_ms))

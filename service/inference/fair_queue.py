@@ -9,17 +9,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from service.inference.protocol import CacheLayer, Question
+from service.inference.protocol import CacheLayer, Question, Verbs
 from skeleton_prompt.bundle import Prompt
 from skeleton_prompt.decision import Prediction
 
 
 @dataclass(eq=False)
 class Row:
-    """A question on its way, with the prompt that was found for it."""
+    """A question on its way, with the prompt that was found for it and the model that runs it."""
 
     question: Question
     prompt: Prompt
+    model: Verbs
     cache: CacheLayer
     prompt_ms: float
     queued: float = field(default_factory=time.monotonic)

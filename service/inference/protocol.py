@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from skeleton_prompt.bundle import PromptRef
+from skeleton_prompt.bundle import Array, Prompt, PromptRef
 from skeleton_prompt.decision import Prediction
 from skeleton_prompt.normalise import Prepared
 
@@ -50,6 +51,23 @@ class Answer:
     forward_ms: float
 
 
+class Verbs(Protocol):
+    """The part of ``skeleton_prompt.engine.Engine`` that predicting needs."""
+
+    backbone_sha256: str
+
+    def features(self, people: Sequence[Prepared], batch_size: int = 16) -> Array:
+        """Frozen features."""
+
+    def forward(self, rows: Sequence[tuple[Prepared, Prompt]]) -> list[Array | Exception]:
+        """Logits per row, or the exception that stands for them."""
+
+    def finish(
+        self, person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+    ) -> Prediction:
+        """The prediction."""
+
+
 class InferenceEngine(Protocol):
     """Predicts rows of any tenants; safe to call from many tasks of one event loop."""
 
@@ -66,7 +84,7 @@ class InferenceEngine(Protocol):
             Overloaded: The queue is full.
             DeadlineExceeded: The answer would come too late.
             EngineUnavailable: The forward pass or the prompt failed for a reason that is not the caller's.
-            BackboneMismatch: The prompt belongs to another backbone.
+            BackboneMismatch: The prompt belongs to another backbone, and this engine runs no other.
         """
 
     async def probe(self) -> bool:

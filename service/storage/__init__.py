@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.settings import Settings, ensure_secrets
 from service.storage.admin import AdminRepository
+from service.storage.backbones import BackboneGone, BackboneRepository
 from service.storage.base import Scope
 from service.storage.blobs import BlobStore
 from service.storage.clips import ClipRepository
@@ -14,6 +15,7 @@ from service.storage.prompts import PromptRepository
 from service.storage.records import (
     ClipRecord,
     JobEvent,
+    JobKind,
     JobRecord,
     JobState,
     KeyRecord,
@@ -25,11 +27,15 @@ from service.storage.records import (
     TenantRecord,
     UsageDay,
 )
+from service.storage.retunes import RetuneRepository
 from service.storage.usage import UsageRepository
 
 __all__ = [
+    "BackboneGone",
+    "BackboneRepository",
     "ClipRecord",
     "JobEvent",
+    "JobKind",
     "JobRecord",
     "JobState",
     "KeyRecord",
@@ -45,7 +51,9 @@ __all__ = [
 ]
 
 
-class TenantRepository(KeyRepository, ClipRepository, JobRepository, PromptRepository, UsageRepository):
+class TenantRepository(
+    KeyRepository, ClipRepository, JobRepository, RetuneRepository, PromptRepository, UsageRepository
+):
     """Everything of one tenant, and nothing of any other. Making one asks the database nothing."""
 
     def __init__(self, scope: Scope, hasher: KeyHasher, lease_s: float) -> None:
@@ -68,6 +76,7 @@ class Storage:
         self.blobs = blobs
         self._hasher = hasher
         self._lease_s = lease_s
+        self.backbones = BackboneRepository(database, blobs)
         self.admin = AdminRepository(database, blobs, hasher, hasher.digest(admin_key))
 
     @classmethod

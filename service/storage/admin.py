@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.elements import ColumnElement
 
 from service.errors import (
     Forbidden,
@@ -21,7 +22,7 @@ from service.storage.base import NOTHING, moment, plain_cursor
 from service.storage.blobs import BlobStore
 from service.storage.database import Database
 from service.storage.keys import KeyHasher, add_key, key_id_of
-from service.storage.records import SCOPES, JobState, KeyRecord, Page, Principal, Resolved, TenantRecord
+from service.storage.records import SCOPES, JobKind, JobState, KeyRecord, Page, Principal, Resolved, TenantRecord
 from service.storage.tables import OF_TENANT, jobs, keys, prompts, tenants
 from skeleton_prompt.bundle import PromptRef
 
@@ -174,23 +175,24 @@ class AdminRepository:
 
     # For the sweeper
 
-    def unsent_jobs(self, resend_after_s: float, limit: int = 100) -> list[tuple[str, str]]:
-        """(tenant, job) of queued jobs whose message was never sent, or so long ago that it may be lost."""
+    def unsent_jobs(self, resend_after_s: float, limit: int = 100) -> list[tuple[str, str, JobKind]]:
+        """(tenant, job, kind) of queued jobs whose message was never sent, or so long ago that it may be lost."""
         # The longer a job waits, the longer its message may take: a long queue must not fill with copies.
         patience = case((jobs.c.sent - jobs.c.created > 120, 60.0), else_=resend_after_s)
         late = or_(jobs.c.sent.is_(None), jobs.c.sent + patience < time.time())
-        query = select(jobs.c.tenant, jobs.c.id).where(jobs.c.state == JobState.QUEUED.value, late)
-        with self._database.read() as connection:
-            return [(row.tenant, row.id) for row in connection.execute(query.order_by(jobs.c.created).limit(limit))]
+        return self._to_send(limit, jobs.c.state == JobState.QUEUED.value, late)
 
-    def orphaned_jobs(self, limit: int = 100) -> list[tuple[str, str]]:
-        """(tenant, job) of running jobs whose worker has lost its lease, not sent again since."""
+    def orphaned_jobs(self, limit: int = 100) -> list[tuple[str, str, JobKind]]:
+        """(tenant, job, kind) of running jobs whose worker has lost its lease, not sent again since."""
         now = time.time()
         held = jobs.c.state.in_((JobState.RUNNING.value, JobState.PUBLISHING.value))
         unsent = or_(jobs.c.sent.is_(None), jobs.c.sent < jobs.c.lease_until, jobs.c.sent < now - 5)
-        query = select(jobs.c.tenant, jobs.c.id).where(held, jobs.c.lease_until < now, unsent)
+        return self._to_send(limit, held, jobs.c.lease_until < now, unsent)
+
+    def _to_send(self, limit: int, *conditions: ColumnElement[bool]) -> list[tuple[str, str, JobKind]]:
+        query = select(jobs.c.tenant, jobs.c.id, jobs.c.kind).where(*conditions).order_by(jobs.c.created).limit(limit)
         with self._database.read() as connection:
-            return [(row.tenant, row.id) for row in connection.execute(query.order_by(jobs.c.created).limit(limit))]
+            return [(row.tenant, row.id, JobKind(row.kind)) for row in connection.execute(query)]
 
     def mark_sent(self, tenant: str, job_id: str) -> None:
         """Note that a job's message has just been sent."""

@@ -12,6 +12,8 @@ from typing import Any
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
@@ -79,6 +81,12 @@ class Database:
                 # Held to the end of the transaction; on SQLite the write lock does the same.
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
             config.attributes["connection"] = connection
+            found = MigrationContext.configure(connection).get_current_revision()
+            known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+            if found is not None and found not in known:
+                # A newer release was here. Migrations only add, with defaults, so that a package can be rolled back.
+                log.warning("a newer release has used this database; going on with its schema", revision=found)
+                return
             command.upgrade(config, "head")
 
     def forget_erased(self) -> None:

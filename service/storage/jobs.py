@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from service.errors import JobFinished, LostLease, NotFound, StorageUnavailable
 from service.storage.base import NOTHING, Scope, moment, new_id, plain_cursor, prompt_blob
-from service.storage.records import JobEvent, JobRecord, JobState, Page
+from service.storage.records import JobEvent, JobKind, JobRecord, JobState, Page
 from service.storage.tables import job_events, jobs, prompts, tenants
 from skeleton_prompt.bundle import PromptRef
 
@@ -53,6 +53,9 @@ def job_record(row: Any, position: int | None = None) -> JobRecord:
         cancel_requested=row.cancel_requested,
         eta_seconds=eta,
         queue_position=position,
+        kind=JobKind(row.kind),
+        source=row.source,
+        target=row.target,
     )
 
 
@@ -76,7 +79,16 @@ class JobRepository:
         Raises:
             NotFound: The tenant is gone.
         """
-        now, job_id = time.time(), new_id()
+        with self._scope.database.write() as connection:
+            self._scope.require_tenant(connection)
+            job_id = self.insert(connection, clip_ids, options, {"sent": time.time()})
+        return self.get_job(job_id)
+
+    def insert(
+        self, connection: Connection, clip_ids: Sequence[str], options: dict[str, Any], columns: dict[str, Any]
+    ) -> str:
+        """Queue a job inside a transaction; gives its id."""
+        job_id = new_id()
         row = {
             "tenant": self._scope.tenant,
             "id": job_id,
@@ -86,18 +98,15 @@ class JobRepository:
             "message": "waiting for a worker",
             "attempt": 0,
             "token": 0,
-            "created": now,
-            "sent": now,
+            "created": time.time(),
             "activated": False,
             "options": options,
             "clips": list(clip_ids),
             "cancel_requested": False,
         }
-        with self._scope.database.write() as connection:
-            self._scope.require_tenant(connection)
-            connection.execute(insert(jobs).values(row))
-            self._event(connection, job_id, JobState.QUEUED, 0.0, "queued", "waiting for a worker")
-        return self.get_job(job_id)
+        connection.execute(insert(jobs).values(row | columns))
+        self._event(connection, job_id, JobState.QUEUED, 0.0, "queued", "waiting for a worker")
+        return job_id
 
     def get_job(self, job_id: str) -> JobRecord:
         """A job.
@@ -146,8 +155,13 @@ class JobRepository:
 
     # What a worker does; every write checks the token
 
-    def claim_job(self, job_id: str, worker: str) -> JobRecord | None:
+    def claim_job(self, job_id: str, worker: str, backbone: str | None = None) -> JobRecord | None:
         """Take a job that is queued, or whose worker has lost its lease.
+
+        Args:
+            job_id: The job.
+            worker: Who takes it.
+            backbone: SHA-256 of what the worker runs; a job for another backbone is left to others.
 
         Returns:
             The job with a fresh token, or None if there is nothing to take.
@@ -159,6 +173,8 @@ class JobRepository:
                 return None
             expired = row.state in ACTIVE and (row.lease_until or 0) < now
             if row.state != JobState.QUEUED.value and not expired:
+                return None
+            if backbone is not None and row.target not in (None, backbone):
                 return None
             if row.cancel_requested:
                 self._close(connection, row, JobState.CANCELLED, {})
@@ -275,8 +291,19 @@ class JobRepository:
         version: int | None = None,
         activated: bool = False,
         reason: str | None = None,
+        gave_way: bool = False,
     ) -> None:
         """End the job. A job that did not succeed shows no version.
+
+        Args:
+            job_id: The job.
+            token: Its token.
+            state: How it ended.
+            error: What went wrong, for the tenant.
+            version: What it published.
+            activated: Whether that predicts now.
+            reason: Why, or why not.
+            gave_way: The job stepped back before it was tried: its version may be tuned again on this backbone.
 
         Raises:
             LostLease: Another attempt has the job.
@@ -284,6 +311,8 @@ class JobRepository:
         with self._scope.database.write() as connection:
             row = self._held(connection, job_id, token)
             values = {"error": error, "version": version, "activated": activated, "reason": reason}
+            if gave_way:
+                values["target"] = None
             self._close(connection, row, state, values)
             withdrawn = [] if state is JobState.SUCCEEDED else self._withdraw(connection, job_id)
         # The job has ended whether or not its files can be deleted now; the tenant's erasure finds the rest.
@@ -327,6 +356,10 @@ class JobRepository:
         """
         return self._held(connection, job_id, token)
 
+    def drop(self, connection: Connection, row: Any, values: dict[str, Any]) -> None:
+        """Cancel a job that nobody works on."""
+        self._close(connection, row, JobState.CANCELLED, values)
+
     def _held(self, connection: Connection, job_id: str, token: int) -> Any:
         row = connection.execute(self._scope.locked(jobs, jobs.c.id == job_id)).first()
         if row is None or row.token != token or row.state not in ACTIVE:
@@ -345,6 +378,9 @@ class JobRepository:
         if row.state != JobState.QUEUED.value:
             return None
         before = or_(jobs.c.created < row.created, (jobs.c.created == row.created) & (jobs.c.id < row.id))
+        # What tenants ask for goes first, whenever they ask.
+        asked = jobs.c.kind == JobKind.TUNE.value
+        before = asked & before if row.kind == JobKind.TUNE.value else or_(asked, before)
         query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value, before)
         return int(connection.execute(query).scalar_one())
 

@@ -137,8 +137,19 @@ class PromptRepository:
             version = self._active(connection)
             return None if version is None else prompt_record(self._prompt_row(connection, version), version)
 
-    def activate(self, version: int, *, job_id: str | None = None, token: int | None = None) -> None:
+    def activate(
+        self, version: int, *, job_id: str | None = None, token: int | None = None, instead_of: int | None = None
+    ) -> bool:
         """Let a version predict, from the next request on; with a job's token only while that is the latest.
+
+        Args:
+            version: The version.
+            job_id: The job that made it.
+            token: The job's token.
+            instead_of: The version that must still be the active one.
+
+        Returns:
+            Whether it predicts now; false only where another version than ``instead_of`` was active.
 
         Raises:
             VersionNotFound: The tenant has no such version.
@@ -150,10 +161,13 @@ class PromptRepository:
             active = self._active(connection, change=True)
             self._prompt_row(connection, version)
             if active == version:
-                return
+                return True
+            if instead_of is not None and active != instead_of:
+                return False
             self._point(connection, version)
             row = {"tenant": self._scope.tenant, "version": version, "time": time.time()}
             connection.execute(insert(activations).values(row))
+            return True
 
     def rollback(self) -> None:
         """Let the version predict that was active before.

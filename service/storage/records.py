@@ -30,6 +30,13 @@ class JobState(str, Enum):
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
+class JobKind(str, Enum):
+    """Why a job is: because a tenant asked, or because their version was made on a backbone that is not the newest."""
+
+    TUNE = "tune"
+    NEW_BACKBONE = "new_backbone"
+
+
 @dataclass(frozen=True)
 class Page(Generic[T]):
     """One page of a list; ``next`` is the cursor of the page behind it, None at the end."""
@@ -102,6 +109,9 @@ class JobRecord:
         clips: How many clips it learns from.
         queue_position: Jobs that are before it in the queue, while it is queued.
         eta_seconds: Estimated time to the end, while it runs.
+        kind: Whether a tenant asked for it.
+        source: The version that it tunes again, for a new backbone.
+        target: SHA-256 of that backbone.
     """
 
     id: str
@@ -124,6 +134,9 @@ class JobRecord:
     cancel_requested: bool
     eta_seconds: float | None = None
     queue_position: int | None = None
+    kind: JobKind = JobKind.TUNE
+    source: int | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True)

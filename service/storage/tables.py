@@ -85,7 +85,12 @@ jobs = Table(
     Column("options", JSON, nullable=False),
     Column("clips", JSON, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
+    Column("kind", String(16), nullable=False, server_default="tune"),
+    Column("source", Integer),
+    Column("target", String(64)),
     Index("ix_jobs_state_created", "state", "created"),
+    # A version is tuned again on a backbone once; NULLs, which all other jobs have, are never alike.
+    Index("ix_jobs_tenant_source_target", "tenant", "source", "target", unique=True),
 )
 job_events = Table(
     "job_events",
@@ -143,6 +148,14 @@ idempotency = Table(
     Column("status", Integer, nullable=False),
     Column("body", JSON, nullable=False),
     Column("created", Float, nullable=False),
+)
+
+backbones = Table(
+    "backbones",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("seen", Float, nullable=False),
 )
 
 OF_TENANT = {

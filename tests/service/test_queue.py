@@ -59,7 +59,7 @@ class Told:
         self.works = works
         self.sent: list[tuple[str, str]] = []
 
-    def send(self, tenant: str, job_id: str) -> bool:
+    def send(self, tenant: str, job_id: str, kind: object = None) -> bool:
         if self.works:
             self.sent.append((tenant, job_id))
         return self.works

@@ -20,6 +20,8 @@ from skeleton_prompt.decision import Prediction
 class Model:
     """Notes each batch; a gate holds it while a test arranges the queue."""
 
+    backbone_sha256 = "now"
+
     def __init__(self):
         self.batches: list[list[str]] = []
         self.open = threading.Event()
@@ -45,16 +47,21 @@ class Model:
         return Prediction(prompt.tenant, True, 1.0, ((prompt.tenant, 1.0),))
 
 
+def prompt_of(ref):
+    """A prompt; tenants named ``old-…`` have theirs on an older backbone of that name."""
+    return SimpleNamespace(tenant=ref.tenant, backbone_sha256=ref.tenant if ref.tenant.startswith("old-") else "now")
+
+
 class Cache:
     def peek(self, ref):
-        return SimpleNamespace(tenant=ref.tenant) if ref.tenant == "peeked" else None
+        return prompt_of(ref) if ref.tenant == "peeked" else None
 
     def get(self, ref):
         if ref.tenant == "absent":
             raise OSError("no such file")
         if ref.tenant == "old":
             raise bundle.BackboneMismatch("made for another backbone")
-        return SimpleNamespace(tenant=ref.tenant), "memory"
+        return prompt_of(ref), "memory"
 
 
 def question(tenant="acme", seconds=10.0):
