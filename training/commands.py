@@ -1,4 +1,4 @@
-"""The commands that training adds to the program: ``worker``, ``pretrain`` and ``evaluate``.
+"""The commands that training adds to the program: ``worker``, ``corpus``, ``pretrain`` and ``evaluate``.
 
 Nothing heavy is imported before a command runs: the program lists its commands in a blink.
 """
@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from training.corpora.command import corpus
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -18,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(worker)
     app.command()(pretrain)
     app.command()(evaluate)
+    app.command()(corpus)
 
 
 def worker() -> None:
