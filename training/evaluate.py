@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from skeleton_prompt.backbone import Backbone
 from skeleton_prompt.engine import Engine
+from training.baselines.random_weights import random_engine
 from training.calibrate import confidences, probabilities, reliability
 from training.choice import BASELINE_BLOCKS, FROZEN
 from training.datasets import LabelledSet, draw_shots, read_set
@@ -68,15 +68,6 @@ def parse_shots(word: str) -> int | None:
     if shots < 1:
         raise ValueError(f"shots must be at least 1 or all, not {word}")
     return shots
-
-
-def random_engine(engine: Engine, seed: int = 0) -> Engine:
-    """An engine of the same form whose backbone has learnt nothing."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        backbone = Backbone(engine.backbone.config)
-    backbone.sha256 = f"random weights, seed {seed}, {engine.backbone.config}"
-    return Engine(backbone)
 
 
 def evaluate(config: EvaluationConfig, tick: Tick) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""Honest peers of ours: each learns from the same clips, reads the same normalised people and states its size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from skeleton_prompt.engine import Engine
+from training.baselines.interface import Baseline, Fitted
+from training.baselines.kernels import probe, svm
+from training.baselines.linear import OnFeatures, nearest_mean, ridge
+from training.baselines.random_weights import random_engine
+from training.baselines.sources import Descriptors, Frozen
+
+__all__ = ["BASELINES", "Baseline", "Fitted", "baseline"]
+
+
+class _Sources:
+    """What the linear baselines of one engine share, so that features are computed once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.descriptors = Descriptors()
+        self.frozen = Frozen(engine)
+        self.unlearnt = Frozen(random_engine(engine))
+
+
+_shared = lru_cache(maxsize=2)(_Sources)
+
+_MAKERS: dict[str, Callable[[str, Engine, _Sources], Baseline]] = {
+    "SVM on stream descriptors": lambda name, _, sources: OnFeatures(name, sources.descriptors, svm),
+    "ridge on stream descriptors": lambda name, _, sources: OnFeatures(name, sources.descriptors, ridge),
+    "NCM on the frozen backbone": lambda name, _, sources: OnFeatures(name, sources.frozen, nearest_mean),
+    "linear probe on the frozen backbone": lambda name, _, sources: OnFeatures(name, sources.frozen, probe),
+    "linear probe on random frozen weights": lambda name, _, sources: OnFeatures(name, sources.unlearnt, probe),
+}
+BASELINES: tuple[str, ...] = tuple(_MAKERS)
+
+
+def baseline(name: str, engine: Engine) -> Baseline:
+    """A baseline by name.
+
+    Args:
+        name: One of ``BASELINES``.
+        engine: Whose backbone the frozen and fine-tuned ones use.
+
+    Raises:
+        LookupError: If no baseline has this name; the message lists what there is.
+    """
+    if name not in _MAKERS:
+        raise LookupError(f"no baseline is called {name!r}; there are: {', '.join(BASELINES)}")
+    return _MAKERS[name](name, engine, _shared(engine))
