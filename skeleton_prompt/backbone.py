@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,34 +73,57 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, bias: Tensor, prefix: Prefix | None = None) -> Tensor:
-        """Attend within each of the N sequences of every clip.
+    def forward(self, x: Tensor, bias: Tensor, prefix: Prefix | None = None, *, over_time: bool = False) -> Tensor:
+        """Attend within each of the N sequences of M tokens of every clip.
 
         Args:
-            x: ``(B, N, M, D)``: B clips, N independent sequences of M tokens.
-            bias: ``(B * N, 1, 1, M)``, added to the logits of each key.
-            prefix: Keys and values that all N·M queries of a clip attend to as well, in a softmax of their own.
+            x: ``(B, S, J, D)``. Each patch is a sequence of joints, or with ``over_time`` each joint one of patches.
+            bias: ``(B, S, J)``, added to the logits of each key.
+            prefix: Keys and values that all S·J queries of a clip attend to as well, in a softmax of their own.
+            over_time: Attend over the patches of a joint instead of the joints of a patch.
 
         Returns:
-            ``(B, N, M, D)``.
+            ``(B, S, J, D)``.
         """
-        B, N, M, D = x.shape
+        B, S, J, D = x.shape
         H = self.heads
+        # The axes are swapped after the product, which is slower on a tensor that is not contiguous.
+        qkv = self.qkv(x).view(B, S, J, 3, H, D // H)
+        if over_time:
+            qkv, bias = qkv.transpose(1, 2), bias.transpose(1, 2)
         # Four dimensions, because PyTorch's fused CPU kernel does not take five.
-        q, k, v = self.qkv(x).view(B * N, M, 3, H, D // H).permute(2, 0, 3, 1, 4)
-        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        y = y.transpose(1, 2).reshape(B, N, M, D)
+        q, k, v = qkv.flatten(0, 1).permute(2, 0, 3, 1, 4)
+        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[:, None, None])
+        y = torch.unflatten(y.transpose(1, 2), 0, (B, -1))  # (B, N, M, H, D / H)
         if prefix is not None:
             keys, values = prefix
-            queries = q.transpose(1, 2).reshape(B, N * M, H, D // H).transpose(1, 2)
+            queries = q.transpose(1, 2).reshape(B, S * J, H, D // H).transpose(1, 2)
             prompted = functional.scaled_dot_product_attention(queries, keys, values)
-            y = y + prompted.transpose(1, 2).reshape(B, N, M, D)
-        return self.out(y)  # type: ignore[no-any-return]
+            y = y + torch.unflatten(prompted.transpose(1, 2), 1, y.shape[1:3])
+        if over_time:
+            y = y.transpose(1, 2)
+        return self.out(y.flatten(3))  # type: ignore[no-any-return]
+
+
+class Gelu(nn.Module):
+    """GELU in its tanh form: ``x / 2 · (1 + tanh u) = x · sigmoid(2 u)`` with ``u = √(2/π) (x + 0.044715 x³)``.
+
+    PyTorch's kernel took a tenth to a fifth of a forward pass on CPUs; the sigmoid in place takes half of that and
+    differs by less than 1e-6 (docs/decisions/0003-cpu-inference.md). Gradients need PyTorch's own.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map any shape to the same shape."""
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            return functional.gelu(x, approximate="tanh")
+        twice = 2 * math.sqrt(2 / math.pi)
+        y = x.square().mul_(0.044715 * twice).add_(twice).mul_(x)
+        return y.sigmoid_().mul_(x)
 
 
 def mlp(width: int, ratio: int) -> nn.Sequential:
     """The two-layer GELU network of a transformer block."""
-    return nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(approximate="tanh"), nn.Linear(ratio * width, width))
+    return nn.Sequential(nn.Linear(width, ratio * width), Gelu(), nn.Linear(ratio * width, width))
 
 
 class Block(nn.Module):
@@ -122,19 +146,18 @@ class Block(nn.Module):
             bias: ``(B, S, J)``: 0 for a token to attend to, a large negative number for a missing one.
             prefixes: One prefix for the attention over joints and one for the attention over time.
         """
-        over_joints, over_time = prefixes if prefixes is not None else (None, None)
-        x = x + self.space(self.norms[0](x), bias.flatten(0, 1)[:, None, None], over_joints)
+        for_joints, for_time = prefixes if prefixes is not None else (None, None)
+        x = x + self.space(self.norms[0](x), bias, for_joints)
         x = x + self.space_mlp(self.norms[1](x))
-        across = self.norms[2](x).transpose(1, 2)
-        x = x + self.time(across, bias.transpose(1, 2).flatten(0, 1)[:, None, None], over_time).transpose(1, 2)
+        x = x + self.time(self.norms[2](x), bias, for_time, over_time=True)
         return x + self.time_mlp(self.norms[3](x))  # type: ignore[no-any-return]
 
 
 class Backbone(nn.Module):
     """The whole backbone: embedding, L blocks, final norm and the lift head.
 
-    ``forward`` is ``top(trunk(...))``; the engine calls the halves apart, because the trunk below the prompted blocks
-    is the same for every tenant.
+    ``forward`` is ``top(trunk(tokens(...)))``; the engine calls the parts apart, because the trunk below the prompted
+    blocks is the same for every tenant.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -172,12 +195,11 @@ class Backbone(nn.Module):
         bias = torch.where(seen, 0.0, -1e4).to(x.dtype)
         return x, bias
 
-    def trunk(self, pose: Tensor, log_seconds: Tensor, prompted: int = 0) -> tuple[Tensor, Tensor]:
-        """Run the embedding and all but the last ``prompted`` blocks; returns tokens and bias."""
-        x, bias = self.tokens(pose, log_seconds)
+    def trunk(self, x: Tensor, bias: Tensor, prompted: int = 0) -> Tensor:
+        """Run all but the last ``prompted`` blocks on what ``tokens`` gave; returns ``(B, S, J, D)``."""
         for block in self.blocks[: len(self.blocks) - prompted]:
             x = block(x, bias)
-        return x, bias
+        return x
 
     def top(self, x: Tensor, bias: Tensor, prefixes: list[tuple[Prefix, Prefix]] | None = None, *, last: int) -> Tensor:
         """Run the last ``last`` blocks, with one pair of prefixes each if given, and the final norm.
@@ -191,8 +213,7 @@ class Backbone(nn.Module):
 
     def forward(self, pose: Tensor, log_seconds: Tensor) -> Tensor:
         """Features ``(B, S, J, D)`` of clips ``(B, T, J, 3)`` with ``(B,)`` log durations."""
-        x, _ = self.trunk(pose, log_seconds)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(self.trunk(*self.tokens(pose, log_seconds)))  # type: ignore[no-any-return]
 
     def lift(self, features: Tensor) -> Tensor:
         """The 3-D pose seen in the features.

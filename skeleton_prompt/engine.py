@@ -189,8 +189,8 @@ class Engine:
 
     def observe(self, windows: Windows) -> Observed:
         """Run the frozen part of the network once."""
-        embedded, _ = self.backbone.tokens(windows.pose, windows.log_seconds)
-        x, bias = self.backbone.trunk(windows.pose, windows.log_seconds, prompted=PROMPTED_BLOCKS)
+        embedded, bias = self.backbone.tokens(windows.pose, windows.log_seconds)
+        x = self.backbone.trunk(embedded, bias, prompted=PROMPTED_BLOCKS)
         frozen = self.backbone.top(x, bias, last=PROMPTED_BLOCKS)
         tokens, seen = streams(windows, self.backbone.lift(frozen))
         blocks = (frozen_features(frozen), descriptor_features(tokens, windows.log_seconds), tokens[:, 3].flatten(1))

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch.nn import functional
 
-from skeleton_prompt.backbone import CONFIGS, Backbone, BackboneError, backbone_bytes, load_backbone
+from skeleton_prompt.backbone import CONFIGS, Attention, Backbone, BackboneError, Gelu, backbone_bytes, load_backbone
 from skeleton_prompt.engine import Engine, backbone_path
 from skeleton_prompt.prompts import generate, initial, prefixes
 from tests.skeleton_prompt.rows import small_engine
@@ -15,13 +16,15 @@ def test_the_configurations_have_the_sizes_that_the_documentation_states() -> No
 def test_trunk_and_top_together_are_the_whole_network() -> None:
     backbone = small_engine().backbone
     pose, seconds = torch.rand(2, 64, 17, 3), torch.zeros(2)
-    x, bias = backbone.trunk(pose, seconds, prompted=3)
+    x, bias = backbone.tokens(pose, seconds)
+    x = backbone.trunk(x, bias, prompted=3)
     assert torch.allclose(backbone.top(x, bias, last=3), backbone(pose, seconds), atol=1e-6)
 
 
 def test_a_prompt_with_zero_values_leaves_the_frozen_network_as_it_was() -> None:
     backbone = small_engine().backbone
-    x, bias = backbone.trunk(torch.rand(2, 64, 17, 3), torch.zeros(2), prompted=3)
+    x, bias = backbone.tokens(torch.rand(2, 64, 17, 3), torch.zeros(2))
+    x = backbone.trunk(x, bias, prompted=3)
     p = {name: value[None] for name, value in initial(32, 3, 0).items()}
     prompted = backbone.top(x, bias, prefixes(p, generate(p, x), heads=4), last=3)
     assert torch.equal(prompted, backbone.top(x, bias, last=3))
@@ -72,3 +75,18 @@ def test_the_shipped_backbone_loads_and_an_unknown_name_lists_what_there_is() ->
     assert Engine.load("edge").backbone.config.name == "edge"
     with pytest.raises(FileNotFoundError, match="edge"):
         backbone_path("huge")
+
+
+def test_the_gelu_of_inference_is_that_of_training() -> None:
+    x = torch.linspace(-12, 12, 10_001)
+    with torch.inference_mode():
+        assert torch.allclose(Gelu()(x), functional.gelu(x, approximate="tanh"), atol=1e-6)
+
+
+def test_attention_over_time_is_attention_over_joints_of_the_swapped_clip() -> None:
+    torch.manual_seed(0)
+    attention = Attention(32, 4)
+    x, bias = torch.rand(2, 16, 17, 32), torch.where(torch.rand(2, 16, 17) > 0.3, 0.0, -1e4)
+    prefix = torch.rand(2, 4, 3, 8), torch.rand(2, 4, 3, 8)
+    swapped = attention(x.transpose(1, 2), bias.transpose(1, 2), prefix).transpose(1, 2)
+    assert torch.allclose(attention(x, bias, prefix, over_time=True), swapped, atol=1e-5)
