@@ -2,8 +2,8 @@
 
 Hips, knees, ankles, shoulders, elbows and wrists are joints of the file. The others are chosen so that files of
 different makers agree with the corpus that ships: root is the middle of the hips; thorax the joint of the trunk
-nearest to the middle of the shoulders; spine the one nearest to half the way between. Nobody records a nose: it and the
-top of the head are fixed to the head, the nose half-way between thorax and top, 11 cm in front where legs are 80 cm.
+nearest to the middle of the shoulders; spine the one nearest to 0.45 of the way to it. Nobody records a nose: it and
+the top of the head are fixed to the head, the nose half-way between thorax and top, 11 cm in front if legs are 80 cm.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from training.corpora.tree import Motion, solve
 from training.motion import JOINTS
 
 UNITS = {"mm": 0.001, "cm": 0.01, "inch": 0.0254, "CMU unit (1/0.45 inch)": 0.0254 / 0.45, "foot": 0.3048, "m": 1.0}
+SPINE = 0.45  # of the way from root to thorax: 0.39 in CMU and HDM05 as shipped, 0.48 in Human3.6M, 0.61 in UI-PRMD
 STATURE = 1.42  # metres of hip to ankle plus hips to head joint, of an adult
 _ROLES = {
     "rhip": 1, "rknee": 2, "rankle": 3, "lhip": 4, "lknee": 5, "lankle": 6, "lshoulder": 11, "lelbow": 12, "lwrist": 13,
@@ -163,7 +164,7 @@ def _joints(parts: Parts, places: dict[int, Array], head_turns: Array, pose: _Po
     shoulders = (result[:, 11] + result[:, 14]) / 2
     chosen = _nearest(parts, places, shoulders, np.linalg.norm(shoulders - result[:, 0], axis=-1) * 0.4)
     result[:, 8] = places[chosen] if chosen is not None else shoulders
-    middle = (result[:, 0] + result[:, 8]) / 2
+    middle = result[:, 0] + SPINE * (result[:, 8] - result[:, 0])
     chosen = _nearest(parts, places, middle, np.linalg.norm(result[:, 8] - result[:, 0], axis=-1) * 0.25)
     result[:, 7] = places[chosen] if chosen is not None else middle
     nose, top = _face(parts, pose)

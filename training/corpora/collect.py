@@ -73,9 +73,9 @@ class Collected:
             mine = [(clip, held) for clip, held in zip(self.clips, self.held_out, strict=True) if clip.source == source]
             minutes = [len(clip.rel) / fps / 60 for clip, _ in mine]
             held = sum(time for time, (_, out) in zip(minutes, mine, strict=True) if out)
-            subjects = len({clip.subject for clip, _ in mine})
+            recordings = len({clip.name.split("#")[0] for clip, _ in mine})
             sources.append(
-                {"source": source, "clips": len(mine), "subjects": subjects, "minutes": round(sum(minutes), 2),
+                {"source": source, "clips": len(mine), "recordings": recordings, "minutes": round(sum(minutes), 2),
                  "held_out_minutes": round(held, 2)}
             )  # fmt: skip
         files = [asdict(outcome) for outcome in self.outcomes]

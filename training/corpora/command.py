@@ -58,7 +58,7 @@ def _show(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
-    table = Table("source", "clips", "subjects", "minutes", "held out, minutes", box=None, header_style="bold")
+    table = Table("source", "clips", "recordings", "minutes", "held out, minutes", box=None, header_style="bold")
     for row in report["sources"]:
         table.add_row(escape(row["source"]), *(str(row[key]) for key in list(row)[1:]))
     console.print(table)

@@ -11,12 +11,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from skeleton_prompt.aliases import split_side
 from training.corpora.tree import Skeleton
 
 _OWN_WORDS = {"femur": "thigh", "tibia": "shin", "humerus": "upperarm", "radius": "forearm", "shldr": "shoulder"}
 _LEG = (("hip",), ("knee", "leg"), ("ankle", "foot"))
 _ARM = (("shoulder", "arm"), ("elbow",), ("wrist", "hand"))
+SHORT_FOREARM, LONG_FOREARM = 0.75, 1.2  # times the upper arm; people have about 0.9
 LIMB_ROLES = tuple(side + role for role in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist") for side in "lr")
 
 
@@ -53,6 +56,7 @@ def find_parts(skeleton: Skeleton) -> Parts:
     for side in "lr":
         for chain in (_LEG, _ARM):
             roles |= _limb(skeleton, words, side, chain)
+        roles[side + "wrist"] = _true_wrist(skeleton, *(roles[side + role] for role in ("shoulder", "elbow", "wrist")))
     heads = [joint for joint, meaning in enumerate(words) if meaning == ("", "head")]
     if not heads:
         raise LookupError(f"no joint is the head; joints: {_shown(skeleton.names)}")
@@ -104,6 +108,27 @@ def _limb(
             return {side + part[0]: joint for part, joint in zip(chain, (hips[-1], knee, end), strict=True)}
     sought = ", ".join(side + part[0] for part in chain)
     raise LookupError(f"no three joints in a row are {sought}; joints: {_shown(skeleton.names)}")
+
+
+def _true_wrist(skeleton: Skeleton, shoulder: int, elbow: int, wrist: int) -> int:
+    """The wrist, or a joint beyond it where the forearm would be too short.
+
+    CMU's ``wrist`` bone, and the ``Hand`` of BVH files made from it, starts in the middle of the forearm, where the
+    radius turns; the hand starts one joint further on.
+    """
+    places = skeleton.rest()
+    upper = float(np.linalg.norm(places[elbow] - places[shoulder]))
+    forearm = places[wrist] - places[elbow]
+    length = float(np.linalg.norm(forearm))
+    if not 0 < length < SHORT_FOREARM * upper:
+        return wrist
+    for joint, parent in enumerate(skeleton.parents):
+        further = places[joint] - places[elbow]
+        reach = float(np.linalg.norm(further))
+        straight = further @ forearm > 0.95 * reach * length
+        if parent == wrist and straight and SHORT_FOREARM * upper < reach < LONG_FOREARM * upper:
+            return joint
+    return wrist
 
 
 def _shown(names: Sequence[str]) -> str:

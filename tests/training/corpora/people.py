@@ -103,3 +103,53 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+CMU_UNIT = 0.45 / 0.0254  # units per metre
+# Name, parent, direction and length in metres, own axes in degrees, degrees of freedom.
+CMU = [
+    ("lowerback", "root", (0, 1, 0), 0.12, "0 0 0", "rx ry rz"),
+    ("upperback", "lowerback", (0, 1, 0), 0.12, "0 0 0", "rx ry rz"),
+    ("thorax", "upperback", (0, 1, 0), 0.12, "0 0 0", "rx ry rz"),
+    ("lowerneck", "thorax", (0, 1, 0), 0.09, "0 0 0", "rx ry rz"),
+    ("upperneck", "lowerneck", (0, 1, 0), 0.09, "0 0 0", "rx ry rz"),
+    ("head", "upperneck", (0, 1, 0), 0.10, "0 0 0", "rx ry rz"),
+    *(
+        (side + name, side + parent if parent not in ("root", "thorax") else parent, direction, length, axis, dof)
+        for side, sign in (("l", 1), ("r", -1))
+        for name, parent, direction, length, axis, dof in (
+            ("hipjoint", "root", (sign, 0, 0), 0.10, "0 0 0", ""),
+            ("femur", "hipjoint", (0, -1, 0), 0.40, f"0 0 {20 * sign}", "rx ry rz"),
+            ("tibia", "femur", (0, -1, 0), 0.42, f"0 0 {20 * sign}", "rx"),
+            ("foot", "tibia", (0, -0.2, 1), 0.13, "-90 0 0", "rx rz"),
+            ("clavicle", "thorax", (sign, 0, 0), 0.18, "0 0 0", "ry rz"),
+            ("humerus", "clavicle", (sign, 0, 0), 0.28, f"180 {-30 * sign} {-90 * sign}", "rx ry rz"),
+            ("radius", "humerus", (sign, 0, 0), 0.18, f"180 {-30 * sign} {-90 * sign}", "rx"),
+            ("wrist", "radius", (sign, 0, 0), 0.08, "0 0 0", "ry"),
+            ("hand", "wrist", (sign, 0, 0), 0.08, "0 0 0", "rx rz"),
+        )
+    ),
+]
+
+
+def asf_text() -> str:
+    """A skeleton with the bones, names and units of the CMU database."""
+    lines = [":units", "  length 0.45", "  angle deg", ":root", "  order TX TY TZ RX RY RZ", "  axis XYZ",
+             "  position 0 0 0", "  orientation 0 0 0", ":bonedata"]  # fmt: skip
+    for name, _, direction, length, axis, dof in CMU:
+        lines += ["begin", f"  name {name}", f"  direction {' '.join(map(str, direction))}"]
+        lines += [f"  length {length * CMU_UNIT:.9f}", f"  axis {axis} XYZ"]
+        lines += [f"  dof {dof}"] if dof else []
+        lines += ["end"]
+    lines += [":hierarchy", "begin"] + [f"  {parent} {name}" for name, parent, *_ in CMU] + ["end"]
+    return "\n".join(lines) + "\n"
+
+
+def amc_text(frames: int = 60, turns: dict[str, str] | None = None, step: float = 0.0) -> str:
+    """A motion of that skeleton: the root 90 cm above the floor, moving by ``step`` metres a frame along z."""
+    lines = [":FULLY-SPECIFIED", ":DEGREES"]
+    for frame in range(frames):
+        lines += [str(frame + 1), f"root 0 {0.9 * CMU_UNIT:.9f} {frame * step * CMU_UNIT:.9f} 0 0 0"]
+        still = {name: " ".join("0" for _ in dof.split()) for name, *_, dof in CMU if dof}
+        lines += [f"{name} {numbers}" for name, numbers in (still | (turns or {})).items()]
+    return "\n".join(lines) + "\n"
