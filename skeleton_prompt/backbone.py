@@ -233,6 +233,11 @@ class Backbone(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
+def read_sizes(width: int) -> dict[str, int]:
+    """How many features each block has that house weights may read, for a backbone of ``width`` D."""
+    return {"frozen": (JOINTS + 4) * width, "descriptors": DESCRIPTORS, "completed": DESCRIPTORS}
+
+
 def backbone_bytes(model: Backbone, metadata: dict[str, str] | None = None) -> bytes:
     """A backbone and its house weights as one safetensors file, its configuration in the metadata."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -275,7 +280,7 @@ def parse_backbone(data: bytes, name: str) -> Backbone:
         house = {key: tensors.pop(key) for key in list(tensors) if key.startswith("house.")}
         model.load_state_dict(tensors)
         if house:
-            model.house = House.of(house, (JOINTS + 4) * config.width + DESCRIPTORS)
+            model.house = House.of(house, read_sizes(config.width))
     except Exception as error:  # safetensors raises its own types, load_state_dict a RuntimeError
         raise BackboneError(f"{name} is not a backbone: {error}") from error
     for key, value in (tensors | house).items():

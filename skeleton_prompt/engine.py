@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skeleton_prompt.backbone import DESCRIPTORS, JOINTS, STREAM_FEATURES, Backbone, load_backbone
+from skeleton_prompt.backbone import JOINTS, STREAM_FEATURES, Backbone, load_backbone, read_sizes
 from skeleton_prompt.bundle import Array, BackboneMismatch, BadPrompt, Prompt
 from skeleton_prompt.clip import Clip
 from skeleton_prompt.decision import Prediction, decide
 from skeleton_prompt.features import (
     Windows,
+    completed_features,
     descriptor_features,
     frozen_features,
     streams,
 )
-from skeleton_prompt.house import BLOCKS as HOUSE_BLOCKS
 from skeleton_prompt.normalise import Prepared, Quality, prepare
 from skeleton_prompt.prompts import PROMPTED_BLOCKS, Parameters, module_logits
 
@@ -103,8 +103,7 @@ class Engine:
         self.device = torch.device(device)
         self.backbone = backbone.to(self.device).eval().requires_grad_(False)
         self.backbone_sha256 = backbone.sha256
-        D = backbone.config.width
-        sizes = {"frozen": (JOINTS + 4) * D, "descriptors": DESCRIPTORS, "frontal": JOINTS * STREAM_FEATURES}
+        sizes = {**read_sizes(backbone.config.width), "frontal": JOINTS * STREAM_FEATURES}
         if backbone.house is not None:
             sizes["house"] = backbone.house.width
         ends = np.cumsum(list(sizes.values()))
@@ -192,15 +191,18 @@ class Engine:
         embedded, bias = self.backbone.tokens(windows.pose, windows.log_seconds)
         x = self.backbone.trunk(embedded, bias, prompted=PROMPTED_BLOCKS)
         frozen = self.backbone.top(x, bias, last=PROMPTED_BLOCKS)
-        tokens, seen = streams(windows, self.backbone.lift(frozen))
-        blocks = (frozen_features(frozen), descriptor_features(tokens, windows.log_seconds), tokens[:, 3].flatten(1))
+        lifted = self.backbone.lift(frozen)
+        tokens, seen = streams(windows, lifted)
+        described = descriptor_features(tokens, windows.log_seconds)
+        blocks = (frozen_features(frozen), described, completed_features(windows, lifted), tokens[:, 3].flatten(1))
         # The lift stands in for what a 2-D clip does not show, so its stream is never masked there.
         whole = seen | ~windows.has_depth[:, None]
         masks = torch.stack((seen, seen, seen, whole), 1)
         features = windows.average(torch.cat(blocks, 1))
-        if self.backbone.house is not None:
-            read = torch.cat([features[:, self.blocks[name]] for name in HOUSE_BLOCKS], 1)
-            features = torch.cat((features, self.backbone.house.apply(read, windows.people_with_depth())), 1)
+        house = self.backbone.house
+        if house is not None:
+            read = torch.cat([features[:, self.blocks[name]] for name in house.blocks], 1)
+            features = torch.cat((features, house.apply(read, windows.people_with_depth())), 1)
         return Observed(windows, embedded, x, bias, tokens, masks, features)
 
     def _logits(self, rows: Sequence[Row]) -> Iterator[Array]:

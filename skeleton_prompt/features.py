@@ -4,7 +4,9 @@ Letters: B rows, T frames (64), S patches (16), J joints (17), D width of the ba
 
 The streams are joints, bones, motion and the *frontal* 3-D pose: measured depth for 3-D input, the backbone's own lift
 for 2-D input, both turned about the vertical until the person faces the camera. Each stream describes each joint by
-mean, deviation and speed in eight time bins. A joint that was not seen has zeros and is masked.
+mean, deviation and speed in eight time bins. A joint that was not seen has zeros and is masked. The *completed*
+descriptors are those of the same pose with every joint that was not seen put where the lift has it, so that a missing
+joint costs what the lift does not know of it and no more.
 """
 
 from __future__ import annotations
@@ -147,15 +149,7 @@ def streams(windows: Windows, lifted: Tensor | None) -> tuple[Tensor, Tensor]:
     """
     seen = (windows.pose[..., 2] > 0).float()
     joints = torch.cat((windows.pose[..., :2], windows.depth[..., None]), -1)
-    parents = list(PARENTS)
-    both = seen * seen[:, :, parents]
-    bones = joints - joints[:, :, parents]
-    motion = torch.zeros_like(joints)
-    motion[:, 1:] = joints.diff(dim=1) * 8
-    moved = seen.clone()
-    moved[:, 1:] *= seen[:, :-1]
-    moved[:, 0] = 0
-    tokens = [statistics(joints, seen), statistics(bones, both), statistics(motion, moved)]
+    tokens = plain_streams(joints, seen)
     if lifted is not None:
         measured = joints - joints[:, :, :1]
         frontal = torch.where(windows.has_depth[:, None, None, None], measured, turn_to_front(lifted))
@@ -163,6 +157,49 @@ def streams(windows: Windows, lifted: Tensor | None) -> tuple[Tensor, Tensor]:
         whole = torch.where(windows.has_depth[:, None, None], seen, torch.ones_like(seen))
         tokens.append(statistics(frontal, whole))
     return torch.stack(tokens, 1), seen.amax(1) > 0
+
+
+def plain_streams(joints: Tensor, seen: Tensor) -> list[Tensor]:
+    """The tokens of joints, bones and motion, each ``(B, J, 72)``, of ``(B, T, J, 3)`` and ``(B, T, J)`` 0 or 1."""
+    parents = list(PARENTS)
+    motion = torch.zeros_like(joints)
+    motion[:, 1:] = joints.diff(dim=1) * 8
+    moved = seen.clone()
+    moved[:, 1:] *= seen[:, :-1]
+    moved[:, 0] = 0
+    bones = joints - joints[:, :, parents]
+    return [statistics(joints, seen), statistics(bones, seen * seen[:, :, parents]), statistics(motion, moved)]
+
+
+def complete(windows: Windows, lifted: Tensor) -> Tensor:
+    """Poses in which joints that were not seen stand where the lift has them.
+
+    The lift is relative to the root, which may itself be missing; it is moved, frame by frame, to where it agrees on
+    average with the joints that were seen, and by the clip's own average in frames that show nothing.
+
+    Args:
+        windows: The clips.
+        lifted: ``(W, T, J, 3)`` from the backbone's lift head.
+
+    Returns:
+        ``(W, T, J, 3)``; the third coordinate is zero for 2-D input.
+    """
+    seen = (windows.pose[..., 2:] > 0).float()
+    joints = torch.cat((windows.pose[..., :2], windows.depth[..., None]), -1)
+    gaps = (joints - lifted) * seen
+    count = seen.sum(2, keepdim=True)
+    overall = gaps.sum((1, 2), keepdim=True) / seen.sum((1, 2), keepdim=True).clamp(min=1)
+    offset = torch.where(count > 0, gaps.sum(2, keepdim=True) / count.clamp(min=1), overall)
+    filled = torch.where(seen > 0, joints, lifted + offset)
+    filled[..., 2] *= windows.has_depth[:, None, None]
+    return filled
+
+
+def completed_features(windows: Windows, lifted: Tensor) -> Tensor:
+    """The plain descriptors ``(W, DESCRIPTORS)`` of completed poses."""
+    filled = complete(windows, lifted)
+    tokens = torch.stack(plain_streams(filled, torch.ones_like(filled[..., 0])), 1)
+    return descriptor_features(tokens, windows.log_seconds)
 
 
 def frozen_features(features: Tensor) -> Tensor:

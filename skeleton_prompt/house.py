@@ -18,7 +18,11 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-BLOCKS = ("frozen", "descriptors")
+BLOCKS = ("frozen", "descriptors", "completed")
+READ = (
+    BLOCKS,
+    ("frozen", "descriptors"),
+)  # what house weights may read; a backbone of before the completed pose reads two
 KINDS = ("flat", "deep")  # 2-D and 3-D input
 
 
@@ -29,10 +33,12 @@ class House:
     Attributes:
         mean: Per kind of input ``(F,)``.
         projection: Per kind ``(F, R)``, standardisation, whitening and weighting in one.
+        blocks: The feature blocks that are read, in order.
     """
 
     mean: Mapping[str, Tensor]
     projection: Mapping[str, Tensor]
+    blocks: tuple[str, ...] = BLOCKS
 
     @property
     def width(self) -> int:
@@ -43,7 +49,7 @@ class House:
         """Project clips.
 
         Args:
-            features: ``(B, F)``, the blocks of ``BLOCKS`` side by side.
+            features: ``(B, F)``, the feature blocks of ``blocks`` side by side.
             has_depth: ``(B,)`` bool, which rows are 3-D input.
 
         Returns:
@@ -64,12 +70,12 @@ class House:
         }
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], features: int) -> House:
+    def of(cls, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> House:
         """Read the ``house.`` tensors of a backbone's file.
 
         Args:
             tensors: By their full names.
-            features: F of the backbone they must fit.
+            sizes: How many features each block of the backbone has; which blocks are read follows from F.
 
         Raises:
             ValueError: If one is missing or has another shape.
@@ -80,8 +86,10 @@ class House:
         except KeyError as error:
             raise ValueError(f"house weights: tensor {error} is missing") from error
         width = projection["flat"].shape[-1]
+        wanted = {sum(sizes[name] for name in blocks): blocks for blocks in READ}
+        features = len(mean["flat"]) if len(mean["flat"]) in wanted else next(iter(wanted))
         for kind in KINDS:
             if mean[kind].shape != (features,) or projection[kind].shape != (features, width):
                 got = tuple(projection[kind].shape)
                 raise ValueError(f"house weights: {kind} has shape {got}, {(features, width)} is wanted")
-        return cls(mean, projection)
+        return cls(mean, projection, wanted[features])

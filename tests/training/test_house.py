@@ -8,13 +8,13 @@ from skeleton_prompt.house import KINDS, House
 from tests.skeleton_prompt.rows import WIDTH, person, small_engine
 from training.house import discriminants
 
-FEATURES = 21 * WIDTH + DESCRIPTORS
+FEATURES = 21 * WIDTH + 2 * DESCRIPTORS
 
 
-def random_house(width: int = 16) -> House:
+def random_house(width: int = 16, features: int = FEATURES) -> House:
     rng = torch.Generator().manual_seed(0)
-    mean = {kind: torch.randn(FEATURES, generator=rng) for kind in KINDS}
-    return House(mean, {kind: torch.randn(FEATURES, width, generator=rng) / 100 for kind in KINDS})
+    mean = {kind: torch.randn(features, generator=rng) for kind in KINDS}
+    return House(mean, {kind: torch.randn(features, width, generator=rng) / 100 for kind in KINDS})
 
 
 def test_discriminants_keep_what_tells_motions_apart_and_drop_what_varies_within_one() -> None:
@@ -38,6 +38,21 @@ def test_house_weights_travel_in_the_backbone_file_and_add_a_block_of_unit_rows(
     assert np.allclose(np.linalg.norm(block, axis=1), 1, atol=1e-5)
     alone = np.concatenate([engine.features([one])[:, engine.blocks["house"]] for one in people])
     assert np.abs(block - alone).max() <= 1e-5
+
+
+def test_house_weights_that_know_no_completed_pose_are_read_as_they_were_made(tmp_path) -> None:
+    backbone = small_engine().backbone
+    backbone.house = random_house(features=FEATURES - DESCRIPTORS)
+    path = tmp_path / "old.safetensors"
+    path.write_bytes(backbone_bytes(backbone))
+    house = load_backbone(path).house
+    assert house is not None
+    assert house.blocks == ("frozen", "descriptors")
+    engine = Engine(load_backbone(path))
+    features = torch.from_numpy(engine.features([person(0)]))
+    read = torch.cat([features[:, engine.blocks[name]] for name in house.blocks], 1)
+    expected = torch.nn.functional.normalize((read - house.mean["flat"]) @ house.projection["flat"], dim=-1)
+    assert torch.allclose(features[:, engine.blocks["house"]], expected, atol=1e-4)
 
 
 def test_house_weights_for_another_backbone_are_refused(tmp_path) -> None:
