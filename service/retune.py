@@ -7,6 +7,7 @@ holds one job for a version and a backbone, whatever became of it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
@@ -19,6 +20,7 @@ from service.storage import BackboneGone, Storage
 log = structlog.get_logger(__name__)
 
 EVERY_S = 30.0  # well below ALIVE_S of service.storage.backbones
+BUSY_EVERY_S = 2.0  # while such jobs are open: the next ones should not wait for half a minute
 CLEAN_EVERY_S = 3600.0
 
 
@@ -47,6 +49,7 @@ class Retuner:
         self.sha256 = sha256
         self._most = most
         self._on_look = on_look
+        self.busy = False
         self._kept = False
         self._keep_failed = False
         self._waited: int | None = None
@@ -56,6 +59,7 @@ class Retuner:
         self._storage.backbones.seen(self.sha256)
         self._keep()
         made = self._retune() if self._storage.backbones.newest(self.sha256) else 0
+        self.busy = self._storage.backbones.queued(self.sha256) > 0
         waiting = self._storage.backbones.waiting(self.sha256)
         count = sum(waiting.values())
         if count != self._waited and (count or self._waited):
@@ -75,16 +79,16 @@ class Retuner:
 
     async def run(self) -> None:
         """Look for ever; what goes wrong is tried again."""
-        rounds = 0
+        clean_at = 0.0
         while True:
             try:
                 await to_thread.run_sync(self.look)
-                if rounds % round(CLEAN_EVERY_S / EVERY_S) == 0:
+                if time.monotonic() >= clean_at:
+                    clean_at = time.monotonic() + CLEAN_EVERY_S
                     await to_thread.run_sync(self.clean)
             except Exception:
                 log.warning("looking for old backbones failed; trying again", exc_info=True)
-            rounds += 1
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(BUSY_EVERY_S if self.busy else EVERY_S)
 
     def _keep(self) -> None:
         """Keep the current backbone's file for the time after the next upgrade; a full disk is no reason to stop."""

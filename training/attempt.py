@@ -61,6 +61,7 @@ class Workplace:
         max_seconds: Upper bound of a job's own limit.
         stopping: Set when the worker is to stop.
         old_engine: Gives an engine on an older backbone by its SHA-256, to ask versions made on it; None knows none.
+        keep_backbone: Sees to it that the file of the worker's backbone is in the store, before a prompt needs it.
     """
 
     storage: Storage
@@ -70,6 +71,7 @@ class Workplace:
     max_seconds: float = DEFAULT_SECONDS
     stopping: threading.Event = field(default_factory=threading.Event)
     old_engine: Callable[[str], Engine] | None = None
+    keep_backbone: Callable[[], object] = lambda: None
 
 
 class Clock:
@@ -300,6 +302,7 @@ class Attempt:
         self.lease.check()
         self.lease.cancellable = False
         self._publishing(0.88, "publish", "publishing")
+        self.workplace.keep_backbone()
         prompt = load_prompt(tuned.data)
         record = self.repository.publish(
             self.job.id,

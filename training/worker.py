@@ -20,7 +20,8 @@ from service.logs import configure_logging
 from service.queue import ACTOR, QUEUE, RETUNE, make_broker
 from service.settings import Settings
 from service.storage import Storage
-from skeleton_prompt.engine import Engine
+from skeleton_prompt.backbone import parse_backbone
+from skeleton_prompt.engine import Engine, backbone_path
 from training.attempt import Workplace
 from training.jobs import run_job
 
@@ -82,7 +83,8 @@ def main(settings: Settings | None = None) -> None:
     storage = Storage.open(settings)
     try:
         # One core is left to predictions; threads that fight over a core cost far more than they bring.
-        engine = Engine.load(settings.backbone, threads=max(1, cores() - 1))
+        data = backbone_path(settings.backbone).read_bytes()
+        engine = Engine(parse_backbone(data, settings.backbone), threads=max(1, cores() - 1))
         workplace = Workplace(
             storage=storage,
             engine=engine,
@@ -91,6 +93,8 @@ def main(settings: Settings | None = None) -> None:
             max_seconds=settings.tune_max_seconds,
             stopping=stopping,
             old_engine=lru_cache(1)(partial(old_engine, storage)),
+            # By value: an upgrade under a running worker changes the file, not what its prompts are made on.
+            keep_backbone=partial(storage.backbones.keep, data),
         )
         broker = make_broker(settings.redis_url)
         declare_actor(broker, workplace)

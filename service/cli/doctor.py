@@ -47,7 +47,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 def examine() -> Iterator[Finding]:
     """Each finding in turn; a check that breaks is a finding as well."""
-    for check in (_python, _torch, _backbone, _redis, _data_dir, _disk, _secrets, _port, _server):
+    for check in (_python, _torch, _backbone, _old_backbones, _redis, _data_dir, _disk, _secrets, _port, _server):
         yield _guarded(check)
 
 
@@ -80,6 +80,36 @@ def _backbone() -> Finding:
     name = Settings().backbone
     engine = Engine.load(name)
     return Finding("backbone", True, f"{name}, sha256 {engine.backbone_sha256[:12]}")
+
+
+def _old_backbones() -> Finding:
+    """Whether tenants are served on older backbones, and whether these can be loaded."""
+    from service.settings import Settings
+    from service.storage import Storage
+    from service.storage.backbones import FOLDER
+    from skeleton_prompt.bundle import digest
+    from skeleton_prompt.engine import backbone_path, shipped_backbones
+
+    what = "old backbones"
+    settings = Settings().resolved()
+    database = str(settings.database_url)
+    if database.startswith("sqlite:///") and not Path(database.removeprefix("sqlite:///")).is_file():
+        return Finding(what, True, "no data yet")
+    storage = Storage.open(settings)
+    try:
+        waiting = storage.backbones.waiting(digest(backbone_path(settings.backbone).read_bytes()))
+        shipped = {digest(path.read_bytes()) for path in shipped_backbones()}
+        missing = [sha256 for sha256 in waiting if sha256 not in shipped and not storage.backbones.sound(sha256)]
+    finally:
+        storage.close()
+    if missing:
+        names = ", ".join(f"{FOLDER}/{sha256}.safetensors" for sha256 in missing)
+        advice = f"Bring back {names} in the blob store, or let them be tuned again: see their jobs."
+        return Finding(what, False, f"{sum(waiting[name] for name in missing)} tenants cannot be served", advice)
+    if waiting:
+        advice = "They are served, and tuned again by themselves; jobs of kind new_backbone say how that went."
+        return Finding(what, None, f"{sum(waiting.values())} tenants are served on an older backbone", advice)
+    return Finding(what, True, "no tenant needs one")
 
 
 def _redis() -> Finding:

@@ -93,6 +93,7 @@ class Models:
             if loading is None and self._has_room():
                 # A task of its own: it goes on for the others who wait when the first client leaves.
                 loading = self._loading[sha256] = asyncio.create_task(self._bring(sha256))
+                loading.add_done_callback(_look_at)
             if loading is not None:
                 return await asyncio.shield(loading)
             await self._changed.wait()
@@ -141,3 +142,9 @@ class Models:
         """Wake those who wait for room."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _look_at(task: asyncio.Task[Place]) -> None:
+    """Take note of how a task ended: asyncio complains where nobody is left to be told."""
+    if not task.cancelled():
+        task.exception()

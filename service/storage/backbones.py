@@ -99,6 +99,14 @@ class BackboneRepository:
             raise BackboneGone(f"the file of backbone {sha256[:12]} is damaged: {len(data)} bytes of another hash")
         return data
 
+    def sound(self, sha256: str) -> bool:
+        """Whether the file of a backbone is there and whole."""
+        try:
+            self.read(sha256)
+        except BackboneGone:
+            return False
+        return True
+
     def kept(self) -> list[str]:
         """Hashes of the backbones whose file is in the store."""
         names = [name.rsplit("/", 1)[-1] for name in self._blobs.names(FOLDER)]

@@ -11,7 +11,7 @@ from service.storage.records import JobKind, JobRecord, JobState
 from service.storage.tables import jobs, prompts, tenants
 
 OPEN = (JobState.QUEUED.value, *ACTIVE)
-SAME_OPTIONS = ("seed", "max_seconds")  # of the job that made the version
+SAME_OPTIONS = ("seed",)  # of the job that made the version; its max_seconds was for somebody who waited
 
 
 class RetuneRepository:
