@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from skeleton_prompt.engine import Engine
+from training.baselines import ddnet, stgcn
+from training.baselines.finetune import fine_tuning
 from training.baselines.interface import Baseline, Fitted
 from training.baselines.kernels import probe, svm
 from training.baselines.linear import OnFeatures, nearest_mean, ridge
@@ -27,11 +29,14 @@ class _Sources:
 _shared = lru_cache(maxsize=2)(_Sources)
 
 _MAKERS: dict[str, Callable[[str, Engine, _Sources], Baseline]] = {
+    "DD-Net": lambda name, _engine, _sources: ddnet.ddnet(name),
+    "ST-GCN++": lambda name, _engine, _sources: stgcn.stgcn(name),
     "SVM on stream descriptors": lambda name, _, sources: OnFeatures(name, sources.descriptors, svm),
     "ridge on stream descriptors": lambda name, _, sources: OnFeatures(name, sources.descriptors, ridge),
     "NCM on the frozen backbone": lambda name, _, sources: OnFeatures(name, sources.frozen, nearest_mean),
     "linear probe on the frozen backbone": lambda name, _, sources: OnFeatures(name, sources.frozen, probe),
     "linear probe on random frozen weights": lambda name, _, sources: OnFeatures(name, sources.unlearnt, probe),
+    "full fine-tuning": lambda name, engine, _: fine_tuning(name, engine),
 }
 BASELINES: tuple[str, ...] = tuple(_MAKERS)
 

@@ -17,13 +17,14 @@ from sklearn.svm import SVC
 
 from training.baselines.interface import Logits, Tick
 from training.folds import FoldPlan
-from training.heads import Blocks, Standard
+from training.heads import Blocks, LinearHead, Standard
 
 Floats = npt.NDArray[np.float64]
 SVM_STRENGTHS = (0.3, 3.0, 30.0)  # C, for kernels whose diagonal is 1 on average
 WIDTHS = (None, 0.5, 2.0)  # None is linear; else gamma in units of one over the mean squared distance
 PROBE_STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 WITHOUT_HELD_OUT = 1.0
+ABSENT = -1e4  # the bias of a class that was never taught
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,7 @@ def svm(
     return head, int(parameters)
 
 
-def probe(
-    features: Blocks, labels: np.ndarray, classes: int, plan: FoldPlan | None, tick: Tick
-) -> tuple[Callable[[np.ndarray], Logits], int]:
+def probe_head(features: Blocks, labels: np.ndarray, classes: int, plan: FoldPlan | None, tick: Tick) -> LinearHead:
     """Multinomial logistic regression, its strength by held-out log loss; C = 1 for single clips.
 
     An L2 penalty leaves the weights in the span of the rows, so the solver works there, exactly and far faster.
@@ -134,14 +133,28 @@ def probe(
     x = standard.apply(features, name, rows)
     basis = _span(x)
     machine = _logistic(x @ basis, labels, strength)
-    weight = basis @ machine.coef_.T
+    coefficients, intercept = machine.coef_ @ basis.T, machine.intercept_
+    if len(coefficients) == 1:  # of two classes scikit-learn tells one apart from the other
+        coefficients, intercept = (
+            np.concatenate((-coefficients, coefficients)) / 2,
+            np.append(-intercept, intercept) / 2,
+        )
+    weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, ABSENT)
+    weight[machine.classes_], bias[machine.classes_] = coefficients, intercept
+    return LinearHead(standard.mean[name], standard.scale[name], weight, bias)
 
-    def head(asked: np.ndarray) -> Logits:
-        y = standard.apply({name: asked}, name, np.arange(len(asked)))
-        told = y @ weight + machine.intercept_
-        return _whole(told[:, 0] if told.shape[1] == 1 else told, machine.classes_, classes)
 
-    return head, int(weight.size + machine.intercept_.size)
+def probe(
+    features: Blocks, labels: np.ndarray, classes: int, plan: FoldPlan | None, tick: Tick
+) -> tuple[Callable[[np.ndarray], Logits], int]:
+    """The head of ``probe_head``."""
+    head = probe_head(features, labels, classes, plan, tick)
+
+    def logits(asked: np.ndarray) -> Logits:
+        told: Logits = (((asked - head.mean) * head.scale) @ head.weight.T + head.bias).astype(np.float32)
+        return told
+
+    return logits, int(head.weight.size + head.bias.size)
 
 
 def _standardised(features: Blocks, rows: np.ndarray, held: np.ndarray) -> tuple[Floats, Floats]:

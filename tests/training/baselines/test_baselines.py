@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +12,16 @@ import torch
 from skeleton_prompt.normalise import Prepared
 from tests.skeleton_prompt.rows import small_engine
 from tests.training.baselines.people import class_of, person
-from training.baselines import BASELINES, Baseline, baseline
+from training.baselines import BASELINES, Baseline, baseline, ddnet, stgcn
+from training.baselines.neural import Build, Net
 
 torch.set_num_threads(1)
 ENGINE = small_engine()
+STEPS = {"DD-Net": 100, "ST-GCN++": 30, "full fine-tuning": 5}
+NARROW: dict[str, Build] = {
+    "DD-Net": partial(ddnet.build, filters=12),
+    "ST-GCN++": partial(stgcn.build, channels=12, every=4),
+}
 TAUGHT, LABELS = class_of(4)
 ASKED, TRUTH = class_of(3, first=100)
 # The whole person, one of two windows, one without arms, one with nearly nothing, and one of whom nothing is seen.
@@ -25,14 +34,18 @@ ODD = [
 ]
 
 
-def small(name: str) -> Baseline:
-    """The baseline as it is; neural ones say their own small form."""
-    return baseline(name, ENGINE)
+def small(name: str, steps: int) -> Baseline:
+    """The baseline, a neural one narrow and trained for a second."""
+    found = baseline(name, ENGINE)
+    if isinstance(found, Net):
+        schedule = replace(found.schedule, steps=steps, passes=1, batch=8)
+        return replace(found, build=NARROW.get(name, found.build), schedule=schedule)
+    return found
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_it_learns_a_separable_problem_and_answers_for_odd_people(name: str) -> None:
-    fitted = small(name).fit(TAUGHT, LABELS, 4, seed=0)
+    fitted = small(name, STEPS.get(name, 0)).fit(TAUGHT, LABELS, 4, seed=0)
     logits = fitted.logits(ASKED)
     assert logits.shape == (9, 4)
     assert logits.dtype == np.float32
@@ -49,7 +62,7 @@ def test_it_learns_a_separable_problem_and_answers_for_odd_people(name: str) -> 
 def test_the_same_seed_gives_the_same_logits_with_joints_dropped(name: str) -> None:
     people: list[Prepared] = [*TAUGHT, ODD[2]]
     labels = np.append(LABELS, 2)
-    first, second = (small(name).fit(people, labels, 3, seed=5, drop_joints=True).logits(ODD) for _ in range(2))
+    first, second = (small(name, 3).fit(people, labels, 3, seed=5, drop_joints=True).logits(ODD) for _ in range(2))
     assert np.isfinite(first).all()
     np.testing.assert_array_equal(first, second)
 
@@ -58,7 +71,9 @@ def test_the_same_seed_gives_the_same_logits_with_joints_dropped(name: str) -> N
 def test_one_clip_per_class_is_enough(name: str) -> None:
     people, labels = class_of(1, depth=True)
     told: list[str] = []
-    fitted = small(name).fit(people, labels, 3, seed=0, tick=lambda share, message: told.append(f"{share} {message}"))
+    fitted = small(name, 3).fit(
+        people, labels, 3, seed=0, tick=lambda share, message: told.append(f"{share} {message}")
+    )
     assert np.isfinite(fitted.logits(people)).all()
     assert told
 
