@@ -35,7 +35,7 @@ def pretrain(
     out: Annotated[Path, typer.Option(help="Folder of the run; a run that is there continues.")] = Path("runs/edge"),
     backbone: Annotated[str, typer.Option(help="edge or base.")] = "edge",
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 2000,
-    batch: Annotated[int, typer.Option(min=2, help="Motions per step.")] = 48,
+    batch: Annotated[int, typer.Option(min=2, help="Motions per step and process.")] = 48,
     evaluate_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where there is one.")] = None,
@@ -51,6 +51,7 @@ def pretrain(
     as_json: AsJson = False,
 ) -> None:
     """Pre-train a backbone on motion capture and ship its best checkpoint; Ctrl-C stops, the same command continues."""
+    from training.distributed import joined
     from training.model_card import ship
     from training.pretrain import PretrainConfig, run
 
@@ -68,11 +69,13 @@ def pretrain(
         learning_rate=learning_rate,
     )
     figures: dict[str, float] = {}
-    with _bar(quiet=as_json) as bar:
+    with joined(device) as ranks, _bar(quiet=as_json or not ranks.first) as bar:
         task = bar.add_task("pre-training", total=steps)
-        for figures in run(config):
+        for figures in run(config, ranks):
             shown = f"loss {figures['total']:.3f}"
             bar.update(task, completed=figures["step"], description=f"pre-training, {shown}")
+        if not ranks.first:  # the first process ships
+            return
         house = bar.add_task("house weights", total=2.0)
         done = {"flat": 0.0, "deep": 0.0}
 

@@ -91,6 +91,12 @@ def ship(
 def card(chosen: Chosen, config: dict[str, Any], sha256: str) -> str:
     """The model card, in Markdown."""
     now, start = ({name: f"{f[name]:.3g}" for name in JUDGED} for f in (chosen.figures, chosen.random))
+    metric = ""
+    if "mpjpe_mm" in chosen.figures and "mpjpe_mm" in chosen.random:  # runs of earlier versions have none
+        metric = (
+            f"| lift error in millimetres, after one scale per clip | {chosen.random['mpjpe_mm']:.0f} "
+            f"| {chosen.figures['mpjpe_mm']:.0f} |\n"
+        )
     return f"""\
 # Backbone `{config["name"]}`
 
@@ -124,6 +130,6 @@ The lift error is the mean distance of the joints relative to the root, in units
 | few-shot accuracy, all joints | {start["few_shot"]} % | {now["few_shot"]} % |
 | few-shot accuracy, joints missing in half of the clips | {start["few_shot_hidden"]} % | {now["few_shot_hidden"]} % |
 | lift error (MPJPE) | {start["mpjpe"]} | {now["mpjpe"]} |
-
+{metric}
 Made by `skeleton-prompt pretrain`; figures on public action sets stand in `docs/results.md`.
 """

@@ -88,7 +88,7 @@ def load_corpus(path: Path, *, held_out: bool) -> Corpus:
         ValueError: If no clip of the file is of the part asked for.
     """
     with np.load(path, allow_pickle=False) as file:
-        frames = file["rel"].astype(np.float32) + file["root"][:, None]
+        frames = file["rel"].astype(np.float32) + file["root"].astype(np.float32)[:, None]
         offsets, names, source = file["offsets"], file["names"], file["source"]
         fps = float(file["fps"])
         marked = file["held_out"] if "held_out" in file else [bool(HELD_OUT.search(str(name))) for name in names]
@@ -263,6 +263,13 @@ class MotionSampler:
             ``(B, T, 17, 3)`` x, y, confidence as the backbone takes them, ``(B,)`` log seconds, and the target
             ``(B, T, 17, 3)``: camera coordinates (x right, y down, z away) relative to the root, in the same scale.
         """
+        return MotionSampler.measured_view(pose, seconds, seed, hide=hide)[:3]
+
+    @staticmethod
+    def measured_view(
+        pose: Tensor, seconds: Tensor, seed: int, *, hide: float = 0.5
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What ``view`` gives, and ``(B,)`` metres per unit of its target."""
         rng = torch.Generator().manual_seed(seed)
         B = len(pose)
         index, seconds = stretch(B, seconds, rng)
@@ -275,7 +282,8 @@ class MotionSampler:
         seen = visibility(B, hide, rng)
         image = detector(substitute(image, seen, rng), rng)
         placed, scaled = normalise(image, seen, target)
-        return placed, torch.log(seconds), scaled
+        metres = target.flatten(1).norm(dim=1) / scaled.flatten(1).norm(dim=1)
+        return placed, torch.log(seconds), scaled, metres
 
 
 def mirror(pose: Tensor) -> Tensor:

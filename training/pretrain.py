@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -24,8 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skeleton_prompt.backbone import CONFIGS, JOINTS, PATCH, Backbone, backbone_bytes, load_backbone
+from training.distributed import Ranks
 from training.grow import grow
+from training.held_out import HeldOut
 from training.motion import MotionSampler, load_corpus
+from training.pretrain_log import RunLog
 
 log = logging.getLogger(__name__)
 
@@ -148,10 +150,11 @@ def lifted_target(target: Tensor, keep: tuple[Tensor, Tensor]) -> Tensor:
 class Trainer:
     """The state of a run: model, projector, moving average, optimiser and step."""
 
-    def __init__(self, config: PretrainConfig) -> None:
+    def __init__(self, config: PretrainConfig, ranks: Ranks | None = None) -> None:
         torch.manual_seed(config.seed)
         self.config = config
-        self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.ranks = ranks or Ranks()
+        self.device = self.ranks.device(config.device)
         form = CONFIGS[config.backbone]
         model = Backbone(form) if config.start is None else grow(load_backbone(config.start), form)
         self.model = model.requires_grad_(True).to(self.device)
@@ -159,6 +162,7 @@ class Trainer:
         self.average = Backbone(CONFIGS[config.backbone]).to(self.device).requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
         self.weights = [*self.model.parameters(), *self.projector.parameters()]
+        self.ranks.same([*self.weights, *self.average.parameters()])
         decayed = [p for p in self.weights if p.ndim > 1]
         plain = [p for p in self.weights if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
@@ -174,7 +178,8 @@ class Trainer:
 
     def losses(self) -> dict[str, Tensor]:
         """The losses of this step; ``total`` is the one to differentiate."""
-        config, seed = self.config, (self.config.seed * 1_000_003 + self.step) * 8
+        config, ranks = self.config, self.ranks
+        seed = ((config.seed * 1_000_003 + self.step) * ranks.world + ranks.rank) * 8
         first, second, seconds, other_seconds, groups = self.sampler.motions(config.batch, seed)
         stages = [(first, seconds, 1), (second, other_seconds, 2)][: 1 if self.step < config.lift_steps else 2]
         lifted, errors, embeddings = [], [], []
@@ -190,8 +195,9 @@ class Trainer:
         result = {"lift": torch.stack(lifted).mean(), "mpjpe": torch.stack(errors).mean()}
         result["total"] = result["lift"]
         if len(embeddings) == 2:
-            first_view, second_view = embeddings
-            result["contrast"] = contrast_loss(first_view, second_view, groups.to(self.device), config.temperature)
+            first_view, second_view = (ranks.gather(embedding) for embedding in embeddings)
+            everyone = ranks.gather(groups.to(self.device))
+            result["contrast"] = ranks.share(contrast_loss(first_view, second_view, everyone, config.temperature))
             result["total"] = result["lift"] + result["contrast"]
         return result
 
@@ -203,6 +209,7 @@ class Trainer:
         losses = self.losses()
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
+        self.ranks.average_gradients(self.weights)
         nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimiser.step()
         keep = min(0.99, (self.step + 1) / (self.step + 10))
@@ -247,96 +254,59 @@ class Trainer:
         return True
 
 
-def pooled(model: Backbone, pose: Tensor, log_seconds: Tensor) -> np.ndarray:
-    """Plain features of views, to judge a backbone by: mean over time per joint, four time bins over joints."""
-    model.eval()
-    rows = []
-    with torch.inference_mode():
-        for start in range(0, len(pose), 32):
-            features = model(pose[start : start + 32], log_seconds[start : start + 32])
-            bins = torch.unflatten(features, 1, (4, -1)).mean((2, 3))
-            rows.append(torch.cat((features.mean(1).flatten(1), bins.flatten(1)), 1))
-    return torch.cat(rows).float().cpu().numpy()
-
-
-def ridge_accuracy(features: np.ndarray, labels: np.ndarray, shots: int, draws: int, seed: int) -> float:
-    """Mean accuracy of ridge on ``shots`` examples per class, all others being the test, over ``draws`` draws."""
-    rng = np.random.default_rng(seed)
-    scores = []
-    for _ in range(draws):
-        train = np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:shots] for c in np.unique(labels)])
-        test = np.setdiff1d(np.arange(len(labels)), train)
-        mean, scale = features[train].mean(0), features[train].std(0) + 1e-3
-        x, y = (features[train] - mean) / scale, (features[test] - mean) / scale
-        kernel = x @ x.T / x.shape[1]
-        goal = (labels[train][:, None] == np.unique(labels)[None]).astype(float) * 2 - 1
-        weights = np.linalg.solve(kernel + 0.03 * np.eye(len(x)), goal)
-        scores.append(float((np.unique(labels)[(y @ x.T / x.shape[1] @ weights).argmax(1)] == labels[test]).mean()))
-    return float(np.mean(scores))
-
-
-class HeldOut:
-    """Held-out motion: lift error, retrieval of a motion from another camera, and few-shot accuracy of its actions."""
-
-    def __init__(self, motion: Path) -> None:
-        corpus = load_corpus(motion, held_out=True)
-        sampler = MotionSampler(corpus)
-        rng = np.random.default_rng(7)
-        many = [g for g in np.unique(corpus.groups) if (corpus.groups == g).sum() >= 8]
-        chosen = np.concatenate([rng.permutation(np.flatnonzero(corpus.groups == g))[:16] for g in many])
-        motions, seconds = sampler.windows(chosen, np.ones(len(chosen), dtype=bool), rng)
-        self.labels = corpus.groups[chosen]
-        self.full = sampler.view(motions, seconds, 11, hide=0.0)
-        self.other = sampler.view(motions, seconds, 12, hide=1.0)
-
-    def figures(self, model: Backbone) -> dict[str, float]:
-        """MPJPE (in units of the normalised clip), accuracies in per cent."""
-        device = next(model.parameters()).device
-        views = [[part.to(device) for part in view] for view in (self.full, self.other)]
-        with torch.inference_mode():
-            errors = [
-                (model.lift(model(p, s)) - t).norm(dim=-1).mean((1, 2))
-                for p, s, t in zip(*(torch.split(part, 32) for part in views[0]), strict=True)
-            ]
-        a, b = (pooled(model, view[0], view[1]) for view in views)
-        mixed = np.where((np.arange(len(a)) % 2 == 0)[:, None], a, b)
-        return {
-            "mpjpe": float(torch.cat(errors).mean()),
-            "few_shot": 100 * ridge_accuracy(a, self.labels, 5, 5, 0),
-            "few_shot_hidden": 100 * ridge_accuracy(mixed, self.labels, 5, 5, 0),
-        }
-
-
-def run(config: PretrainConfig) -> Iterator[dict[str, float]]:
+def run(config: PretrainConfig, ranks: Ranks | None = None) -> Iterator[dict[str, float]]:
     """Pre-train, yielding the figures of every step; checkpoints and held-out figures land in ``config.out``.
+
+    Args:
+        config: The run.
+        ranks: This process among several (see ``distributed``); each has ``config.batch`` motions of its own a step,
+            and only the first writes and evaluates.
 
     Raises:
         FileNotFoundError: If the corpus is not there.
     """
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "config.json").write_text(json.dumps(asdict(config), default=str, indent=2))
-    trainer, held_out = Trainer(config), HeldOut(config.motion)
-    if trainer.resume():
-        log.info("continuing at step %d of %d", trainer.step, config.steps)
-    else:
-        report(config, 0, held_out.figures(trainer.average))
+    ranks = ranks or Ranks()
+    trainer = Trainer(config, ranks)
+    resumed = trainer.resume()
+    ranks.wait()  # nobody saves before everybody has read where the run stands
+    record = _Record(trainer, resumed) if ranks.first else None
     began = time.monotonic()
-    while trainer.step < config.steps:
-        figures = trainer.advance()
-        figures |= {"step": trainer.step, "seconds": time.monotonic() - began}
-        if trainer.step % 20 == 0:
-            report(config, trainer.step, figures, "train")
-        if trainer.step % config.evaluate_every == 0 or trainer.step == config.steps:
-            trainer.save()
-            judged = held_out.figures(trainer.average)
-            report(config, trainer.step, judged)
-            figures |= {f"held_out_{name}": value for name, value in judged.items()}
-        yield figures
+    try:
+        while trainer.step < config.steps:
+            figures = trainer.advance()
+            figures |= {"step": trainer.step, "seconds": time.monotonic() - began}
+            if record:
+                figures |= record.keep(figures)
+            if trainer.step % config.evaluate_every == 0 or trainer.step == config.steps:
+                ranks.wait()
+            yield figures
+    finally:
+        if record:
+            record.log.close()
 
 
-def report(config: PretrainConfig, step: int, figures: dict[str, float], kind: str = "held_out") -> None:
-    """Append figures to ``log.jsonl``."""
-    line = {"kind": kind, "step": step, **{k: round(v, 4) for k, v in figures.items() if k != "step"}}
-    with (config.out / "log.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    log.info("%s", line)
+class _Record:
+    """What the first process of a run writes down, and the motion it judges by."""
+
+    def __init__(self, trainer: Trainer, resumed: bool) -> None:
+        self.trainer, self.config = trainer, trainer.config
+        self.config.out.mkdir(parents=True, exist_ok=True)
+        (self.config.out / "config.json").write_text(json.dumps(asdict(self.config), default=str, indent=2))
+        self.held_out = HeldOut(self.config.motion)
+        self.log = RunLog(self.config.out, trainer.step)
+        if resumed:
+            log.info("continuing at step %d of %d", trainer.step, self.config.steps)
+        else:
+            self.log.report(0, self.held_out.figures(trainer.average), "held_out")
+
+    def keep(self, figures: dict[str, float]) -> dict[str, float]:
+        """Log this step's figures; at a checkpoint save and judge, and return the held-out figures."""
+        step = self.trainer.step
+        if step % 20 == 0:
+            self.log.report(step, figures, "train")
+        if step % self.config.evaluate_every and step != self.config.steps:
+            return {}
+        self.trainer.save()
+        judged = self.held_out.figures(self.trainer.average)
+        self.log.report(step, judged, "held_out")
+        return {f"held_out_{name}": value for name, value in judged.items()}

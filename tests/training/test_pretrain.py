@@ -88,6 +88,7 @@ def test_the_checkpoint_with_the_best_held_out_accuracy_ships_with_its_card(conf
     assert load_backbone(shipped).sha256 in card
     assert load_backbone(shipped).house is not None
     assert "NSF EIA-0196217" in card
+    assert "| lift error in millimetres, after one scale per clip | " in card
 
 
 def test_bones_and_positions_are_two_forms_of_one_pose() -> None:
