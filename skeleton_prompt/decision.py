@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from skeleton_prompt.bundle import Array, Prompt
-from skeleton_prompt.normalise import Prepared
+if TYPE_CHECKING:  # an exported model decides without the files and the engine of prompts
+    from skeleton_prompt.bundle import Array, Prompt
+    from skeleton_prompt.normalise import Prepared
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -60,38 +62,94 @@ def nearest_distance(prompt: Prompt, logits: Array) -> float:
     return float((gaps / np.maximum(prompt.tensors["linear.spread"], 1e-6)).min())
 
 
+class Taught(Protocol):
+    """What was taught: a prompt, or the card of an exported one."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the order of the logits."""
+
+    @property
+    def background(self) -> bool:
+        """Whether a last logit stands for none of them."""
+
+
+class Limits(Protocol):
+    """See ``bundle.Calibration``."""
+
+    @property
+    def temperature(self) -> float:
+        """Divides the logits."""
+
+    @property
+    def threshold(self) -> float:
+        """Least probability that counts as known."""
+
+    @property
+    def distance(self) -> float:
+        """Greatest distance to a class that counts as known."""
+
+
+class Seen(Protocol):
+    """How much of a person was seen: ``normalise.Prepared``, or what an exported model says of it."""
+
+    @property
+    def visible(self) -> float:
+        """Share of the joints."""
+
+    @property
+    def frames(self) -> int:
+        """Frames that show the person."""
+
+
 def decide(
     person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+) -> Prediction:
+    """Turn the logits of a prompt into a prediction; see ``judge``."""
+    distance = lambda: nearest_distance(prompt, logits)  # noqa: E731 - needed only where nothing else decides
+    return judge(prompt, prompt.calibration, person, logits, distance, top_k=top_k, threshold=threshold)
+
+
+def judge(
+    taught: Taught,
+    limits: Limits,
+    person: Seen,
+    logits: Array,
+    distance: Callable[[], float],
+    *,
+    top_k: int = 5,
+    threshold: float | None = None,
 ) -> Prediction:
     """Turn logits into a prediction.
 
     Args:
-        person: The clip's person, for how much of it was seen.
-        prompt: The prompt that made the logits.
-        logits: ``(N,)``, the last one standing for background where the prompt has it.
+        taught: The labels.
+        limits: Temperature and what counts as known.
+        person: How much of the clip's person was seen.
+        logits: ``(N,)``, the last one standing for background where that was taught.
+        distance: Gives the distance to the nearest class, in units of its spread.
         top_k: How many labels to give at the most.
         threshold: Least probability that counts as known, in place of the calibrated one.
 
     Returns:
         The prediction; its probabilities sum to 1 over all labels.
     """
-    calibration = prompt.calibration
-    everything = softmax(logits.astype(np.float64) / calibration.temperature)
-    count = len(prompt.labels)
+    everything = softmax(logits.astype(np.float64) / limits.temperature)
+    count = len(taught.labels)
     among = everything[:count] / max(float(everything[:count].sum()), 1e-12)
     order = np.argsort(-among, kind="stable")[:top_k]
     best = int(order[0])
     confidence = float(among[best])
-    limit = calibration.threshold if threshold is None else threshold
+    least = limits.threshold if threshold is None else threshold
     reason = None
     if person.visible < MIN_VISIBLE or person.frames < MIN_FRAMES:
         reason = "too_little_visible"
-    elif prompt.background and int(everything.argmax()) == count:
+    elif taught.background and int(everything.argmax()) == count:
         reason = "background"
-    elif confidence < limit:
+    elif confidence < least:
         reason = "below_threshold"
-    elif nearest_distance(prompt, logits) > calibration.distance:
+    elif distance() > limits.distance:
         reason = "unlike_taught"
-    label = prompt.labels[best] if reason is None else None
-    ranked = tuple((prompt.labels[int(i)], float(among[i])) for i in order)
+    label = taught.labels[best] if reason is None else None
+    ranked = tuple((taught.labels[int(i)], float(among[i])) for i in order)
     return Prediction(label, reason is None, confidence, ranked, reason)

@@ -211,7 +211,7 @@ class Engine:
         results: dict[int, Tensor] = {}
         for prompt in dict.fromkeys(prompts):
             mine = [index for index, other in enumerate(prompts) if other is prompt]
-            values = self._linear(prompt, observed.features[mine])
+            values = self.linear_logits(prompt, observed.features[mine])
             results |= dict(zip(mine, values, strict=True))
         module_rows = [index for index, prompt in enumerate(prompts) if prompt.has_module]
         if module_rows:
@@ -221,7 +221,7 @@ class Engine:
         for index in range(len(rows)):
             yield results[index].float().cpu().numpy()
 
-    def _linear(self, prompt: Prompt, features: Tensor) -> Tensor:
+    def linear_logits(self, prompt: Prompt, features: Tensor) -> Tensor:
         """``(B, F)`` features of one prompt's rows to its logits ``(B, N)``."""
         mean, scale, weight, bias = (
             torch.from_numpy(prompt.tensors[f"linear.{name}"]).to(self.device)

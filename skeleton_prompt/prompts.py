@@ -112,7 +112,7 @@ def prefixes(p: Parameters, g: Tensor, heads: int) -> list[tuple[Prefix, Prefix]
     Returns:
         P pairs (over joints, over time) of (keys, values), each ``(B, H, K, D / H)``.
     """
-    B = len(g)
+    B = g.shape[0]
     logits = linear(g[:, None], p["generator.mix"], p["generator.mix_bias"])
     mixture = logits.view(B, PROMPTED_BLOCKS, 2, BASES).softmax(-1)
     sides = []
@@ -134,7 +134,7 @@ def ask(p: Parameters, g: Tensor, features: Tensor) -> Tensor:
     Returns:
         ``(B, Q, E)``.
     """
-    B = len(g)
+    B = g.shape[0]
     tokens = features.flatten(1, 2)
     queries = p["query.base"] + linear(g[:, None], p["query.shift"]).view(B, QUERIES, RANK)
     keys, values = linear(tokens, p["query.key"]), linear(tokens, p["query.value"])
@@ -145,7 +145,7 @@ def ask(p: Parameters, g: Tensor, features: Tensor) -> Tensor:
 
 def normed(x: Tensor, gain: Tensor) -> Tensor:
     """Layer norm of ``(B, M, E)`` with a gain ``(R, E)`` of each row's own."""
-    return functional.layer_norm(x, x.shape[-1:]) * gain[:, None]
+    return functional.layer_norm(x, (FUSION,)) * gain[:, None]
 
 
 def fuse(p: Parameters, asked: Tensor, tokens: Tensor, seen: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ def fuse(p: Parameters, asked: Tensor, tokens: Tensor, seen: Tensor) -> Tensor:
     Returns:
         ``(B, E)`` of unit length.
     """
-    B = len(asked)
+    B = asked.shape[0]
     lanes = torch.matmul(tokens, p["fusion.stream"].transpose(-1, -2))
     lanes = lanes + p["fusion.stream_embedding"][:, :, None] + p["fusion.joint_embedding"][:, None]
     x = torch.cat((asked, lanes.flatten(1, 2)), 1)

@@ -49,7 +49,7 @@ def random_prompt(
         "linear.spread": rng.uniform(0.5, 1, N),
     }
     if blend:
-        module = initial(WIDTH, N, seed)
+        module = initial(engine.backbone.config.width, N, seed)
         module["generator.values"] = torch.from_numpy(rng.normal(size=module["generator.values"].shape))
         tensors |= {f"module.{name}": value.numpy() for name, value in module.items()}
     prompt = Prompt(
