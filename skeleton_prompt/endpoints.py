@@ -151,7 +151,7 @@ def tune(
         stored: Learn from the clips stored so far instead of sent ones.
         activate: `if_better` (the default), `always` or `never`.
         include_stored: Learn from the stored clips as well as from the sent ones.
-        base_version: The version to start from.
+        base_version: The version to learn on from: its clips are taken along.
         seed: Makes the result repeatable.
         max_seconds: Bound of the tuning time.
         webhook: Where to report the end of the job.

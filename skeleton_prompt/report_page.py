@@ -73,7 +73,8 @@ def _summary(report: Mapping[str, Any]) -> str:
     chosen = report.get("chosen") or {}
     blocks = " and ".join(str(block) for block in chosen.get("blocks") or [])
     text = f"{chosen.get('kind', '')} on {blocks}: {chosen.get('why', '')}." if chosen else ""
-    return f'<p class="soft">{escape(text)}</p>'
+    origin = str((report.get("origin") or {}).get("why", ""))
+    return "".join(f'<p class="soft">{escape(line)}</p>' for line in (text, origin) if line)
 
 
 def _cards(report: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from service.errors import NotFound
 from service.storage.records import JobKind
 
 if TYPE_CHECKING:
@@ -63,12 +64,20 @@ def check_whole(repository: TenantRepository, job: JobRecord, labels: Iterable[s
 
 def origin(repository: TenantRepository, job: JobRecord) -> dict[str, Any]:
     """Where a version comes from, for its report."""
-    if job.kind is not JobKind.NEW_BACKBONE or job.source is None:
+    base = job.options.get("base_version")
+    try:
+        before = repository.get_prompt(int(base)) if base is not None else None
+        clips = repository.job_clips(before.job) if before is not None and before.job else []
+    except NotFound:  # deleted since the job was made
+        before, clips = None, []
+    if before is None:
         return {"kind": job.kind.value}
-    before = repository.get_prompt(job.source)
+    taken = len(set(clips) & set(repository.job_clips(job.id)))
+    again = f"The backbone is new: version {before.version} was tuned again from its own clips."
+    on = f"Learnt on from version {before.version}, with {taken} of its {len(clips)} clips."
     return {
         "kind": job.kind.value,
         "base_version": before.version,
         "base_backbone_sha256": before.backbone_sha256,
-        "why": f"The backbone is new: version {before.version} was tuned again from its own clips.",
+        "why": again if job.kind is JobKind.NEW_BACKBONE else on,
     }

@@ -256,10 +256,7 @@ class Attempt:
         self.show(0.45 + 0.37 * share, step, message)
 
     def _warnings(self) -> tuple[str, ...]:
-        warnings = [f"{len(self.skipped)} clips were skipped."] if self.skipped else []
-        if self.job.options.get("base_version") is not None:
-            warnings.append("base_version changes nothing: every head is fitted afresh from its clips.")
-        return tuple(warnings)
+        return (f"{len(self.skipped)} clips were skipped.",) if self.skipped else ()
 
     def _prompt(self, lesson: Lesson, outcome: Outcome, report: dict[str, Any]) -> Prompt:
         return Prompt(

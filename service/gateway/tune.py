@@ -21,6 +21,7 @@ from starlette.responses import Response
 from service import errors
 from service.gateway import bodies, schemas
 from service.gateway.auth import Access, Teacher
+from service.gateway.base_version import base_lesson
 from service.gateway.documented import CREATES, documented
 from service.gateway.fields import Fields
 from service.gateway.idempotency import idempotency_key, once
@@ -218,10 +219,9 @@ def _dry_run(repository: TenantRepository, asked: Asked) -> dict[str, Any]:
     """What tuning would make of the clips; blocks."""
     lessons = asked.lessons
     labels, background = labels_of(lessons.clips)
-    if asked.stored or asked.include_stored:
-        _, stored_labels, stored_background = _stored(repository)
-        labels += stored_labels
-        background += stored_background
+    _, more_labels, more_background = _others(repository, asked)
+    labels += more_labels
+    background += more_background
     rows, total = list(lessons.errors), lessons.errors_total
     if not total:
         try:
@@ -238,6 +238,17 @@ def _dry_run(repository: TenantRepository, asked: Asked) -> dict[str, Any]:
         "errors": rows,
         "errors_total": total,
     }
+
+
+def _others(repository: TenantRepository, asked: Asked) -> tuple[list[str], Counter[str], int]:
+    """The stored clips that join those of the request: ids, examples by label, examples of background; blocks.
+
+    Raises:
+        VersionNotFound: ``base_version`` does not exist.
+    """
+    version = asked.options.get("base_version")
+    base = base_lesson(repository, version, asked.lessons.clips) if version is not None else ([], Counter(), 0)
+    return _stored(repository) if asked.stored or asked.include_stored else base
 
 
 def _stored(repository: TenantRepository) -> tuple[list[str], Counter[str], int]:
@@ -272,14 +283,9 @@ def _create(access: Access, asked: Asked) -> dict[str, Any]:
         VersionNotFound: ``base_version`` does not exist.
     """
     repository, lessons = access.repository, asked.lessons
-    if "base_version" in asked.options:
-        repository.get_prompt(asked.options["base_version"])
     labels, _ = labels_of(lessons.clips)
-    before: list[str] = []
-    if asked.stored or asked.include_stored:
-        before, stored_labels, _ = _stored(repository)
-        labels += stored_labels
-    check_labels(labels)
+    before, more_labels, _ = _others(repository, asked)
+    check_labels(labels + more_labels)
     options = asked.options | ({"skipped": lessons.skipped[:100]} if lessons.skipped else {})
     ids = repository.add_clips(lessons.clips, source="tune") if lessons.clips else []
     job = repository.create_job([*before, *ids], options)

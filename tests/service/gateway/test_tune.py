@@ -7,7 +7,8 @@ import msgpack
 import orjson
 import pytest
 
-from tests.gateway import ADMIN, lessons, person
+from service.storage import JobState
+from tests.gateway import ADMIN, lessons, person, publish
 
 
 def ndjson(clips):
@@ -177,6 +178,42 @@ def test_a_base_version_must_exist(bench, taught):
     assert bench.ask("POST", f"/tenants/{tenant}/tune", key, json=body).json()["code"] == "version_not_found"
     body["options"]["base_version"] = 1
     assert bench.ask("POST", f"/tenants/{tenant}/tune", key, json=body).status_code == 202
+
+
+def version_of(bench, tenant, key, clips):
+    """Teach clips without learning anything; gives the ids that they are stored under."""
+    repository = bench.storage.tenant(tenant)
+    job = bench.ask("POST", f"/tenants/{tenant}/tune", key, json={"clips": clips}).json()["job"]
+    token = repository.claim_job(job, "test").token
+    publish(repository, job, token, repository.next_version(job, token), b"prompt")
+    repository.finish_job(job, token, JobState.SUCCEEDED)
+    return repository.job_clips(job)
+
+
+def test_a_tuning_learns_on_from_a_base_version_with_its_clips(bench, acme):
+    tenant, key = acme
+    before = version_of(bench, tenant, key, lessons())
+    bench.ask("POST", f"/tenants/{tenant}/clips", key, json={"clips": [person(seed=70, label="squat")]})
+    body = {"clips": [person(seed=80, label="jump")], "options": {"base_version": 1}}
+    dry = bench.ask(
+        "POST", f"/tenants/{tenant}/tune", key, json=body | {"options": {"base_version": 1, "dry_run": True}}
+    )
+    assert (dry.json()["valid"], dry.json()["labels"]) == (True, {"jump": 1, "squat": 2, "wave": 2})
+    response = bench.ask("POST", f"/tenants/{tenant}/tune", key, json=body)
+    assert response.status_code == 202, response.text
+    learnt = bench.storage.tenant(tenant).job_clips(response.json()["job"])
+    assert (learnt[:-1], len(learnt)) == (before, 5), "no clip that was only stored"
+
+
+def test_what_is_sent_counts_in_place_of_the_same_clip_of_a_base_version(bench, acme):
+    tenant, key = acme
+    clips = [person(seed=n, label=("squat", "wave")[n % 2], id=f"clip-{n}") for n in range(4)]
+    before = version_of(bench, tenant, key, clips)
+    by_id = clips[0] | {"label": "jump", "keypoints": person(seed=90)["keypoints"]}
+    by_sight = {name: value for name, value in clips[1].items() if name != "id"} | {"label": "jump"}
+    body = {"clips": [by_id, by_sight], "options": {"base_version": 1}}
+    job = bench.ask("POST", f"/tenants/{tenant}/tune", key, json=body).json()
+    assert bench.storage.tenant(tenant).job_clips(job["job"])[:-2] == before[2:]
 
 
 def test_many_equal_requests_with_one_idempotency_key_make_one_job(bench, acme):
