@@ -105,7 +105,8 @@ def _old_backbones() -> Finding:
     if missing:
         names = ", ".join(f"{FOLDER}/{sha256}.safetensors" for sha256 in missing)
         advice = f"Bring back {names} in the blob store, or let them be tuned again: see their jobs."
-        return Finding(what, False, f"{sum(waiting[name] for name in missing)} tenants cannot be served", advice)
+        lost = sum(waiting[name] for name in missing)
+        return Finding(what, False, f"{lost} {'tenant' if lost == 1 else 'tenants'} cannot be served", advice)
     if waiting:
         advice = "They are served, and tuned again by themselves; jobs of kind new_backbone say how that went."
         return Finding(what, None, f"{sum(waiting.values())} tenants are served on an older backbone", advice)
