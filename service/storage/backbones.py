@@ -193,9 +193,11 @@ class BackboneRepository:
             return int(connection.execute(query).scalar_one())
 
     def overtaken(self, target: str) -> Sequence[tuple[str, str]]:
-        """(tenant, job) of queued jobs for a backbone that is not ``target``."""
-        other = (jobs.c.target != target) & (jobs.c.state == JobState.QUEUED.value)
-        query = select(jobs.c.tenant, jobs.c.id).where(jobs.c.kind == JobKind.NEW_BACKBONE.value, other)
+        """(tenant, job) of jobs for a backbone that is not ``target``, on which nobody works."""
+        lost = jobs.c.state.in_(OPEN) & (jobs.c.lease_until < time.time())
+        idle = (jobs.c.state == JobState.QUEUED.value) | lost
+        other = (jobs.c.kind == JobKind.NEW_BACKBONE.value) & (jobs.c.target != target)
+        query = select(jobs.c.tenant, jobs.c.id).where(other, idle)
         with self._database.read() as connection:
             return [(row.tenant, row.id) for row in connection.execute(query)]
 

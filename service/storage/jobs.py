@@ -16,6 +16,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from service.errors import JobFinished, LostLease, NotFound, StorageUnavailable
 from service.storage.base import NOTHING, Scope, moment, new_id, plain_cursor, prompt_blob
+from service.storage.job_rows import job_record
 from service.storage.records import JobEvent, JobKind, JobRecord, JobState, Page
 from service.storage.tables import job_events, jobs, prompts, tenants
 from skeleton_prompt.bundle import PromptRef
@@ -24,39 +25,6 @@ CHECKPOINT = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
 FINAL = tuple(state.value for state in JobState if state.final)
 ACTIVE = (JobState.RUNNING.value, JobState.PUBLISHING.value)
 MAX_EVENTS = 1000
-
-
-def job_record(row: Any, position: int | None = None) -> JobRecord:
-    """A row of the table."""
-    state = JobState(row.state)
-    eta = None
-    if state in (JobState.RUNNING, JobState.PUBLISHING) and row.started and row.progress > 0.02:
-        eta = round((time.time() - row.started) * (1 - row.progress) / row.progress, 1)
-    return JobRecord(
-        id=row.id,
-        tenant=row.tenant,
-        state=state,
-        progress=row.progress,
-        step=row.step,
-        message=row.message,
-        attempt=row.attempt,
-        token=row.token,
-        created=moment(row.created),
-        started=moment(row.started),
-        finished=moment(row.finished),
-        error=row.error,
-        version=row.version,
-        activated=row.activated,
-        reason=row.reason,
-        options=dict(row.options),
-        clips=len(row.clips),
-        cancel_requested=row.cancel_requested,
-        eta_seconds=eta,
-        queue_position=position,
-        kind=JobKind(row.kind),
-        source=row.source,
-        target=row.target,
-    )
 
 
 class JobRepository:
@@ -315,7 +283,10 @@ class JobRepository:
                 values["target"] = None
             self._close(connection, row, state, values)
             withdrawn = [] if state is JobState.SUCCEEDED else self._withdraw(connection, job_id)
-        # The job has ended whether or not its files can be deleted now; the tenant's erasure finds the rest.
+        self.clear(job_id, withdrawn)
+
+    def clear(self, job_id: str, withdrawn: Sequence[PromptRef]) -> None:
+        """Delete the files of a job that has ended, whether or not that works: the tenant's erasure finds the rest."""
         with contextlib.suppress(StorageUnavailable):
             for ref in withdrawn:
                 self._scope.blobs.delete(prompt_blob(ref))
@@ -356,9 +327,11 @@ class JobRepository:
         """
         return self._held(connection, job_id, token)
 
-    def drop(self, connection: Connection, row: Any, values: dict[str, Any]) -> None:
-        """Cancel a job that nobody works on."""
-        self._close(connection, row, JobState.CANCELLED, values)
+    def drop(self, connection: Connection, row: Any, values: dict[str, Any]) -> list[PromptRef]:
+        """Cancel a job that nobody works on; gives what it published in vain, for ``clear``."""
+        # With a new token, for a worker that was only frozen.
+        self._close(connection, row, JobState.CANCELLED, {"token": row.token + 1} | values)
+        return self._withdraw(connection, row.id)
 
     def _held(self, connection: Connection, job_id: str, token: int) -> Any:
         row = connection.execute(self._scope.locked(jobs, jobs.c.id == job_id)).first()

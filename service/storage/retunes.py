@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy import select
 
 from service.errors import NotFound
@@ -61,10 +63,16 @@ class RetuneRepository:
         return self._jobs.get_job(job_id)
 
     def drop_retune(self, job_id: str) -> None:
-        """Cancel a queued job for a backbone that is not the newest any more; its version may be tried there again."""
+        """Cancel a job for a backbone that is not the newest any more; its version may be tried there again.
+
+        One that a worker has in hand is left alone, unless that worker has lost its lease: nobody else would take it.
+        """
         with self._scope.database.write() as connection:
             row = connection.execute(self._scope.locked(jobs, jobs.c.id == job_id)).first()
-            if row is None or row.state != JobState.QUEUED.value or row.kind != JobKind.NEW_BACKBONE.value:
+            if row is None or row.kind != JobKind.NEW_BACKBONE.value or row.state not in OPEN:
+                return
+            if row.state in ACTIVE and (row.lease_until or 0) >= time.time():
                 return
             values = {"reason": "the service runs on another backbone by now", "target": None}
-            self._jobs.drop(connection, row, values)
+            withdrawn = self._jobs.drop(connection, row, values)
+        self._jobs.clear(job_id, withdrawn)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from service.queue import ACTOR, QUEUE, JobQueue, make_broker
+from service.queue import ACTOR, QUEUE, RETUNE, JobQueue, make_broker
 from service.sweeper import RESEND_AFTER_S, Sweeper
 from tests.redis_server import RedisServer, redis_server
-from tests.storing import claimed, storing, tenant_of
+from tests.storing import claimed, storing, teach, tenant_of
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +36,15 @@ def queue(server):
     made.close()
 
 
-def received(server: RedisServer) -> list[tuple]:
+def received(server: RedisServer, queue: str = QUEUE) -> list[tuple]:
     """What a worker would get now."""
     broker = make_broker(server.url)
-    consumer = broker.consume(QUEUE, prefetch=100, timeout=50)
+    consumer = broker.consume(queue, prefetch=100, timeout=50)
     found = []
     for message in consumer:
         if message is None:
             break
-        assert message.actor_name == ACTOR
+        assert message.actor_name == {QUEUE: ACTOR, RETUNE: RETUNE}[queue]
         found.append(tuple(message.args))
         consumer.ack(message)
     consumer.close()
@@ -75,6 +75,15 @@ def test_a_worker_receives_the_tenant_and_the_job(queue, server):
     job = uuid.uuid4().hex
     assert queue.send("acme", job)
     assert received(server) == [("acme", job)]
+
+
+def test_a_job_that_nobody_asked_for_goes_to_a_queue_of_its_own(queue, server, storage):
+    mine = tenant_of(storage)
+    teach(mine)
+    job = mine.create_retune(1, "c" * 64)
+    assert Sweeper(storage, queue).sweep() == 1
+    assert received(server) == []
+    assert received(server, RETUNE) == [(mine.tenant, job.id)]
 
 
 def test_without_redis_nothing_is_sent_and_nothing_raised():

@@ -397,6 +397,31 @@ def test_jobs_for_a_backbone_that_was_rolled_back_are_taken_back_and_made_again_
     assert new.look() == 1
 
 
+def test_a_job_whose_worker_died_before_a_roll_back_leaves_nothing_behind_and_holds_nobody_up(
+    storage: Storage, tenant: TenantRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = retuner(storage, tmp_path, OLD, OLD_SHA), retuner(storage, tmp_path)
+    new.look()
+    job = retune(tenant).id
+
+    def dying(*args: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.attempt.Attempt.canary", dying)
+        with pytest.raises(Killed):
+            run_job(place(storage), "acme", job)
+    age(storage, NEW_SHA, 200)
+    old.look()
+    assert tenant.get_job(job).state == JobState.PUBLISHING, "its worker may still live"
+    expire(storage, job)
+    old.look()
+    assert tenant.get_job(job).state == JobState.CANCELLED
+    assert [record.version for record in tenant.list_prompts().items] == [1]
+    assert storage.blobs.names(f"tenants/acme/jobs/{job}") == []
+    assert storage.admin.orphaned_jobs() == []
+
+
 def test_a_worker_keeps_its_backbone_before_it_publishes_on_it(storage: Storage, tenant: TenantRepository) -> None:
     kept: list[list[int]] = []
 

@@ -7,7 +7,7 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import Retries, TimeLimit
 
-from service.queue import ACTOR, QUEUE
+from service.queue import ACTOR, QUEUE, RETUNE
 from service.settings import Settings
 from service.storage import JobState, Storage
 from tests.training.recordings import clips, open_storage, workplace
@@ -36,6 +36,14 @@ def test_a_message_by_name_makes_the_worker_run_the_job(storage: Storage) -> Non
         worker.stop()
         broker.close()
     assert tenant.get_job(job).state == JobState.SUCCEEDED
+
+
+def test_tenants_jobs_go_before_those_that_nobody_asked_for(storage: Storage) -> None:
+    broker = StubBroker(middleware=[TimeLimit(), Retries()])
+    declare_actor(broker, workplace(storage))
+    asked, unasked = broker.get_actor(ACTOR), broker.get_actor(RETUNE)
+    assert (asked.queue_name, unasked.queue_name) == (QUEUE, RETUNE)
+    assert asked.priority < unasked.priority, "of a worker's messages the lower number goes first"
 
 
 def test_a_worker_without_redis_says_what_to_set(tmp_path: Path) -> None:
