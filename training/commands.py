@@ -54,6 +54,7 @@ def pretrain(
     from training.distributed import joined
     from training.model_card import ship
     from training.pretrain import PretrainConfig, run
+    from training.run_plots import draw_run
 
     config = PretrainConfig(
         motion=motion,
@@ -83,6 +84,7 @@ def pretrain(
             done[kind] = share
             bar.update(house, completed=sum(done.values()))
 
+        draw_run(out)
         shipped = ship(out, store, house_motions=house_motions, progress=learned)
     _print({"out": str(out), "shipped": str(shipped), **figures}, as_json=as_json)
 

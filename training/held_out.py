@@ -70,7 +70,9 @@ class HeldOut:
 
         Returns:
             ``mpjpe`` in units of the normalised clip; ``mpjpe_mm`` in millimetres relative to the root, after the best
-            scale of each clip (the scale of a person is not to be seen in an image); accuracies in per cent.
+            scale of each clip (the scale of a person is not to be seen in an image); ``flat_mm``, the same for the true
+            image plane without depth, which whoever lifts must beat; ``depth``, the correlation of lifted and true
+            depth; accuracies in per cent.
         """
         device = next(model.parameters()).device
         views = [[part.to(device) for part in view] for view in (self.full, self.other)]
@@ -82,12 +84,16 @@ class HeldOut:
                     for pose, log_seconds, _ in zip(*(torch.split(part, 32) for part in views[0]), strict=True)
                 ]
             )
-        error = (lifted - views[0][2]).norm(dim=-1).mean()
+        lifted, target = lifted.cpu(), self.full[2]
+        flat = target * target.new_tensor([1.0, 1.0, 0.0])
+        depths = torch.stack((lifted[..., 2].flatten(), target[..., 2].flatten()))
         a, b = (pooled(model, view[0], view[1]) for view in views)
         mixed = np.where((np.arange(len(a)) % 2 == 0)[:, None], a, b)
         return {
-            "mpjpe": float(error),
-            "mpjpe_mm": 1000 * float(aligned_error(lifted.cpu(), self.full[2], self.metres).mean()),
+            "mpjpe": float((lifted - target).norm(dim=-1).mean()),
+            "mpjpe_mm": 1000 * float(aligned_error(lifted, target, self.metres).mean()),
+            "flat_mm": 1000 * float(aligned_error(flat, target, self.metres).mean()),
+            "depth": float(torch.corrcoef(depths)[0, 1]),
             "few_shot": 100 * ridge_accuracy(a, self.labels, 5, 5, 0),
             "few_shot_hidden": 100 * ridge_accuracy(mixed, self.labels, 5, 5, 0),
         }

@@ -96,6 +96,9 @@ def card(chosen: Chosen, config: dict[str, Any], sha256: str) -> str:
         metric = (
             f"| lift error in millimetres, after one scale per clip | {chosen.random['mpjpe_mm']:.0f} "
             f"| {chosen.figures['mpjpe_mm']:.0f} |\n"
+            f"| the same of a flat person, x and y exact and no depth | {chosen.figures['flat_mm']:.0f} "
+            f"| {chosen.figures['flat_mm']:.0f} |\n"
+            f"| correlation of lifted and true depth | {chosen.random['depth']:.2f} | {chosen.figures['depth']:.2f} |\n"
         )
     return f"""\
 # Backbone `{config["name"]}`

@@ -37,5 +37,5 @@ def test_a_corpus_without_names_of_actions_is_judged_by_its_recordings(tmp_path)
     held_out = HeldOut(tmp_path / "motion.npz")
     assert sorted(np.unique(held_out.labels, return_counts=True)[1]) == [8] * 5
     figures = held_out.figures(Backbone(BackboneConfig("tiny", width=16, blocks=1, heads=2)))
-    assert set(figures) == {"mpjpe", "mpjpe_mm", "few_shot", "few_shot_hidden"}
+    assert set(figures) == {"mpjpe", "mpjpe_mm", "flat_mm", "depth", "few_shot", "few_shot_hidden"}
     assert 50 < figures["mpjpe_mm"] < 5000
