@@ -5,10 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from service.errors import StorageFull
 from service.retune import Retuner
+from service.storage import JobKind
 from service.storage.backbones import ALIVE_S, BackboneGone, blob_name
+from service.storage.database import MIGRATIONS
 from skeleton_prompt.bundle import digest
 from tests.storing import BACKBONE, storing, teach, tenant_of
 
@@ -159,3 +163,16 @@ def test_the_clock_of_a_backbone_is_that_of_now(storage):
     with storage.database.read() as connection:
         row = connection.exec_driver_sql("SELECT since, seen FROM backbones").one()
     assert row.since == row.seen <= time.time()
+
+
+def test_jobs_of_the_release_before_are_what_tenants_asked_for(storage):
+    repository = tenant_of(storage)
+    teach(repository)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with storage.database.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    storage.migrate()
+    assert [(job.kind, job.source, job.target) for job in repository.list_jobs().items] == [(JobKind.TUNE, None, None)]
+    assert repository.create_retune(1, SHA) is not None
