@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from training.corpora.command import corpus
+from training.evaluation.command import evaluate
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -87,44 +88,6 @@ def pretrain(
         draw_run(out)
         shipped = ship(out, store, house_motions=house_motions, progress=learned)
     _print({"out": str(out), "shipped": str(shipped), **figures}, as_json=as_json)
-
-
-def evaluate(
-    datasets: Annotated[
-        Path | None, typer.Option(envvar="SKELETON_PROMPT_DATASETS", help="Folder of the labelled sets.")
-    ] = None,
-    sets: Annotated[
-        str, typer.Option(help="Which sets, by comma.")
-    ] = "utd_mhad,nw_ucla,msr_action3d,penn_action,jhmdb14",
-    shots: Annotated[str, typer.Option(help="Clips per class, by comma; a number or all.")] = "1,5,10,all",
-    seeds: Annotated[str, typer.Option(help="Seeds of the draws, by comma.")] = "0,1,2,3,4",
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/evaluation"),
-    backbone: Annotated[str, typer.Option(help="A name that ships, or the path of a file.")] = "edge",
-    cache: Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Few-shot accuracy on labelled sets, with its baselines beside it: JSON, a table and plots."""
-    from training.evaluate import EvaluationConfig, parse_shots
-    from training.evaluate import evaluate as run
-    from training.evaluation_results import markdown, write_results
-
-    config = EvaluationConfig(
-        folder=datasets,
-        sets=tuple(sets.split(",")),
-        shots=tuple(parse_shots(word) for word in shots.split(",")),
-        seeds=tuple(int(seed) for seed in seeds.split(",")),
-        backbone=backbone,
-        cache=cache,
-    )
-    with _bar(quiet=as_json) as bar:
-        task = bar.add_task("evaluating", total=1.0)
-
-        def tick(share: float, message: str) -> None:
-            bar.update(task, completed=share, description=message)
-
-        results = run(config, tick)
-    write_results(results, out)
-    _print({"out": str(out), **results} if as_json else markdown(results), as_json=as_json)
 
 
 def _bar(*, quiet: bool) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+import numpy as np
+
 from skeleton_prompt.engine import Engine
+from skeleton_prompt.normalise import Prepared
 from training.baselines import ddnet, stgcn
 from training.baselines.finetune import fine_tuning
 from training.baselines.interface import Baseline, Fitted
@@ -14,7 +17,7 @@ from training.baselines.linear import OnFeatures, nearest_mean, ridge
 from training.baselines.random_weights import random_engine
 from training.baselines.sources import Descriptors, Frozen
 
-__all__ = ["BASELINES", "Baseline", "Fitted", "baseline"]
+__all__ = ["BASELINES", "Baseline", "Fitted", "baseline", "recall"]
 
 
 class _Sources:
@@ -54,3 +57,15 @@ def baseline(name: str, engine: Engine) -> Baseline:
     if name not in _MAKERS:
         raise LookupError(f"no baseline is called {name!r}; there are: {', '.join(BASELINES)}")
     return _MAKERS[name](name, engine, _shared(engine))
+
+
+def recall(engine: Engine, people: Sequence[Prepared], **features: np.ndarray) -> None:
+    """Spare the linear baselines of an engine what is known of people already.
+
+    Args:
+        engine: Whose baselines.
+        people: n people, the very objects that will be taught or asked about.
+        **features: ``(n, F)`` by source: ``descriptors``, ``frozen``, or ``unlearnt`` for the random weights.
+    """
+    for source, rows in features.items():
+        getattr(_shared(engine), source).recall(people, rows)

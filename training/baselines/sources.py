@@ -55,10 +55,14 @@ class Remembered:
         new = list({id(person): person for person in people if id(person) not in self._rows}.values())
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
-            for person, row in zip(batch, self._compute(batch), strict=True):
-                key = id(person)
-                self._rows[key] = (weakref.ref(person, lambda _, key=key: self._rows.pop(key, None)), row)  # type: ignore[misc]
+            self.recall(batch, self._compute(batch))
         return np.stack([self._rows[id(person)][1] for person in people])
+
+    def recall(self, people: Sequence[Prepared], rows: np.ndarray) -> None:
+        """Take features ``(n, F)`` of people that somebody has computed already."""
+        for person, row in zip(people, rows, strict=True):
+            key = id(person)
+            self._rows[key] = (weakref.ref(person, lambda _, key=key: self._rows.pop(key, None)), row)  # type: ignore[misc]
 
 
 class Descriptors:
@@ -68,6 +72,7 @@ class Descriptors:
 
     def __init__(self) -> None:
         self._remembered = Remembered(lambda people: self.of_windows(Windows.of(people)))
+        self.recall = self._remembered.recall
 
     def of(self, people: Sequence[Prepared]) -> Floats:
         """``(n, F)``."""
@@ -91,6 +96,7 @@ class Frozen:
         self._columns = engine.blocks["frozen"]
         # A copy, or every row would hold on to the features of all blocks.
         self._remembered = Remembered(lambda people: engine.features(people, BATCH)[:, self._columns].copy())
+        self.recall = self._remembered.recall
 
     def of(self, people: Sequence[Prepared]) -> Floats:
         """``(n, F)``."""

@@ -1,0 +1,174 @@
+"""The methods behind one interface: ours as a tuning job teaches it, and its peers.
+
+Letters: n clips, N classes of the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+import numpy as np
+
+from skeleton_prompt.bundle import Prompt, save_prompt
+from skeleton_prompt.decision import softmax
+from training.baselines import Fitted, baseline
+from training.calibrate import confidences, distances, probabilities
+from training.datasets import LabelledSet
+from training.evaluation.ablation import blocks_without
+from training.evaluation.cells import LessonKey
+from training.evaluation.config import OURS
+from training.evaluation.material import Material
+from training.evaluation.scores import Answers
+from training.heads import linear_logits
+from training.module_tuner import EngineModule
+from training.tune import Lesson, Outcome, TuneConfig, tune
+
+RANDOM = "linear probe on random frozen weights"
+BATCH = 16
+
+
+class Taught(Protocol):
+    """A method that has been taught."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What is worth knowing beside its answers, such as its size."""
+
+    def answers(self, view: str, clips: np.ndarray) -> Answers:
+        """What it says about clips, all of which show something."""
+
+
+def teach(material: Material, key: LessonKey, drawn: np.ndarray) -> Taught:
+    """Teach a method the drawn clips."""
+    return (TaughtOurs if key.method == OURS else TaughtBaseline)(material, key, drawn)
+
+
+def lesson_of(labelled: LabelledSet, features: np.ndarray, blocks: Mapping[str, slice], drawn: np.ndarray) -> Lesson:
+    """What a tenant who sent the drawn clips teaches; ``features`` are those of the drawn clips."""
+    return Lesson(
+        features=features,
+        blocks=blocks,
+        labels=tuple(labelled.label_names[label] for label in labelled.labels[drawn]),
+        groups=tuple(labelled.groups[i] if labelled.groups else None for i in drawn),
+        ids=tuple(labelled.names[i] for i in drawn),
+    )
+
+
+def prompt_of(lesson: Lesson, outcome: Outcome, backbone_sha256: str) -> Prompt:
+    """The prompt that a tuning job would publish."""
+    return Prompt(
+        tenant="evaluation",
+        version=1,
+        labels=lesson.names,
+        background=lesson.background,
+        kind=outcome.kind,
+        backbone_sha256=backbone_sha256,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        calibration=outcome.calibration,
+        tensors=outcome.tensors,
+        blocks=outcome.choice.chosen.blocks,
+        blend=outcome.blend,
+    )
+
+
+class TaughtOurs:
+    """Ours, taught exactly as a tuning job teaches."""
+
+    def __init__(self, material: Material, key: LessonKey, drawn: np.ndarray) -> None:
+        self._material, self._key = material, key
+        self._labelled = material.labelled(key.set, key.split)
+        engine = material.engine
+        features = material.features(key.set, key.split, key.taught)
+        people = material.people(key.set, key.split, key.taught)
+        blocks = blocks_without(engine.blocks, key.part)
+        self._lesson = lesson_of(self._labelled, features.of(drawn), blocks, drawn)
+        module = EngineModule(engine, [people[int(i)] for i in drawn], key.seed, lambda: None)
+        self._outcome = tune(self._lesson, TuneConfig(seed=key.seed), lambda *_: None, None if key.part else module)
+        self.prompt = prompt_of(self._lesson, self._outcome, engine.backbone_sha256)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See ``Taught``."""
+        outcome = self._outcome
+        return {
+            "parameters": self.prompt.parameters,
+            "bytes": len(save_prompt(self.prompt)),
+            "kind": outcome.kind,
+            "chosen": outcome.choice.chosen.name,
+            "strength": outcome.choice.chosen.strength or None,
+            "blend": outcome.blend,
+            "module": outcome.module_note,
+            "expected": outcome.judged.accuracy if outcome.judged else None,
+        }
+
+    def answers(self, view: str, clips: np.ndarray) -> Answers:
+        """See ``Taught``."""
+        features = self._material.features(self._key.set, self._key.split, view)
+        logits = self._logits(view, clips, features.of(clips))
+        calibration, lesson = self._outcome.calibration, self._lesson
+        everything = probabilities(logits, calibration.temperature)
+        best, confidence = confidences(everything, len(lesson.names))
+        gap = distances(logits, self._outcome.tensors["linear.centres"], self._outcome.tensors["linear.spread"])
+        enough = features.enough[features.places(clips)]
+        known = enough & (confidence >= calibration.threshold) & (gap <= calibration.distance)
+        # Both limits of the service in one score: at least 1 where it would answer.
+        familiar = confidence / max(calibration.threshold, 1e-6)
+        if np.isfinite(calibration.distance):
+            familiar = np.minimum(familiar, calibration.distance / np.maximum(gap, 1e-6))
+        place = np.array([self._labelled.label_names.index(name) for name in lesson.names])
+        probability = np.zeros((len(clips), len(self._labelled.label_names)))
+        among = everything[:, : len(lesson.names)]
+        probability[:, place] = among / np.maximum(among.sum(1, keepdims=True), 1e-12)
+        return Answers(place[best], probability, familiar, known, {"confidence": confidence, "distance": -gap})
+
+    def _logits(self, view: str, clips: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """The linear part from the features that are there; a module needs the engine itself."""
+        engine, prompt = self._material.engine, self.prompt
+        if not prompt.has_module:
+            columns = np.concatenate([features[:, engine.blocks[name]] for name in prompt.blocks], 1)
+            return linear_logits(prompt.tensors, columns)
+        people = self._material.people(self._key.set, self._key.split, view)
+        results = []
+        for start in range(0, len(clips), BATCH):
+            for logits in engine.forward([(people[int(i)], prompt) for i in clips[start : start + BATCH]]):
+                if isinstance(logits, Exception):
+                    raise logits
+                results.append(logits)
+        return np.stack(results)
+
+
+class TaughtBaseline:
+    """A peer; its probabilities are the softmax of its logits as they are."""
+
+    def __init__(self, material: Material, key: LessonKey, drawn: np.ndarray) -> None:
+        self._material, self._key = material, key
+        labelled = material.labelled(key.set, key.split)
+        people = self._people(key.taught)
+        self._fitted: Fitted = baseline(key.method, material.engine).fit(
+            [people[int(i)] for i in drawn],
+            labelled.labels[drawn],
+            len(labelled.label_names),
+            seed=key.seed,
+            drop_joints=key.dropped,
+        )
+        self._taught = np.unique(labelled.labels[drawn])
+
+    def _people(self, view: str) -> Mapping[int, Any]:
+        key = self._key
+        return self._material.remembered_people(key.set, key.split, view, unlearnt=key.method == RANDOM)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See ``Taught``."""
+        return {"parameters": self._fitted.parameters}
+
+    def answers(self, view: str, clips: np.ndarray) -> Answers:
+        """See ``Taught``."""
+        people = self._people(view)
+        logits = self._fitted.logits([people[int(i)] for i in clips]).astype(np.float64)
+        taught = softmax(logits[:, self._taught])
+        probability = np.zeros_like(logits)
+        probability[:, self._taught] = taught
+        return Answers(probability.argmax(1), probability, taught.max(1), None, {})

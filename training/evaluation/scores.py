@@ -1,0 +1,84 @@
+"""Figures from answers: accuracy, calibration and what is told from actions that were never taught.
+
+Letters: n clips asked about that show anything, N classes of the set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from training.calibrate import reliability
+
+BINS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a taught method says about clips.
+
+    Attributes:
+        told: ``(n,)`` class of the set that is the most probable.
+        probability: ``(n, N)``; classes that were not taught have 0.
+        familiar: ``(n,)`` the larger, the more the clip is like what was taught; what rejection goes by.
+        known: ``(n,)`` bool, whether the answer stands by the method's own limits; None where it has none.
+        parts: Other scores ``(n,)`` that ``familiar`` is made of.
+    """
+
+    told: np.ndarray
+    probability: np.ndarray
+    familiar: np.ndarray
+    known: np.ndarray | None
+    parts: dict[str, np.ndarray]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """``(n,)`` probability of what is told."""
+        values: np.ndarray = self.probability[np.arange(len(self.told)), self.told]
+        return values
+
+
+def accuracy(answers: Answers, truth: np.ndarray, asked: int) -> dict[str, Any]:
+    """Accuracy over all the clips asked about; one that shows nothing is in ``asked`` alone and counts as wrong."""
+    right = answers.told == truth
+    figures: dict[str, Any] = {"accuracy": float(right.sum() / asked), "clips_asked": asked}
+    if answers.known is not None:
+        known = answers.known
+        figures["known"] = float(known.sum() / asked)
+        figures["accuracy_if_known"] = float(right[known].mean()) if known.any() else None
+    return figures
+
+
+def confusion(answers: Answers, truth: np.ndarray, classes: int) -> list[list[int]]:
+    """Counts ``(N, N)``: what it is, what it is told as."""
+    table = np.zeros((classes, classes), dtype=int)
+    np.add.at(table, (truth, answers.told), 1)
+    rows: list[list[int]] = table.tolist()
+    return rows
+
+
+def calibration(answers: Answers, truth: np.ndarray) -> dict[str, Any]:
+    """Expected calibration error over 15 bins of equal width with its curve, and the Brier score over all classes."""
+    found = reliability(answers.confidence, answers.told == truth, BINS)
+    goal = np.eye(answers.probability.shape[1])[truth]
+    brier = float(np.square(answers.probability - goal).sum(1).mean())
+    return {"ece": found["ece"], "curve": found["curve"], "brier": brier}
+
+
+def open_set(answers: Answers, taught: np.ndarray) -> dict[str, Any]:
+    """How well clips of classes that were not taught are told from the others.
+
+    Args:
+        answers: About clips of both kinds.
+        taught: ``(n,)`` bool, whether the clip's class was taught.
+    """
+    figures: dict[str, Any] = {"auroc": float(roc_auc_score(taught, answers.familiar))}
+    for name, score in answers.parts.items():
+        figures[f"auroc_{name}"] = float(roc_auc_score(taught, score))
+    if answers.known is not None:
+        figures["wrongly_refused"] = float((~answers.known[taught]).mean())
+        figures["wrongly_accepted"] = float(answers.known[~taught].mean())
+    return figures
