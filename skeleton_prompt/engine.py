@@ -29,7 +29,7 @@ from skeleton_prompt.features import (
     streams,
 )
 from skeleton_prompt.normalise import Prepared, Quality, prepare
-from skeleton_prompt.prompts import PROMPTED_BLOCKS, Parameters, module_logits
+from skeleton_prompt.prompts import PROMPTED_BLOCKS, WHOLE, Controls, Parameters, module_logits
 
 Row = tuple[Prepared, Prompt]
 
@@ -67,6 +67,7 @@ class Observed:
         windows: The input.
         embedded: ``(W, S, J, D)``, the embedded input that prompt generators look at.
         x: ``(W, S, J, D)``, tokens in front of the prompted blocks.
+        top: ``(W, S, J, D)``, what the prompted blocks make of them without any prompt.
         bias: ``(W, S, J)``, attention bias of those tokens.
         tokens: ``(W, 4, J, 72)`` stream tokens.
         masks: ``(W, 4, J)`` bool, which stream tokens say anything.
@@ -76,16 +77,20 @@ class Observed:
     windows: Windows
     embedded: Tensor
     x: Tensor
+    top: Tensor
     bias: Tensor
     tokens: Tensor
     masks: Tensor
     features: Tensor
 
-    def logits(self, parameters: Parameters, backbone: Backbone, rows: Sequence[int]) -> Tensor:
+    def logits(
+        self, parameters: Parameters, backbone: Backbone, rows: Sequence[int], controls: Controls = WHOLE
+    ) -> Tensor:
         """Logits ``(len(rows), N)`` of a prompt module on some of the windows; see ``prompts.module_logits``."""
         index = list(rows)
         trunk = self.x[index], self.bias[index]
-        return module_logits(parameters, backbone, trunk, self.embedded[index], self.tokens[index], self.masks[index])
+        embedded, tokens, masks = self.embedded[index], self.tokens[index], self.masks[index]
+        return module_logits(parameters, backbone, trunk, embedded, tokens, masks, controls)
 
 
 class Engine:
@@ -203,7 +208,7 @@ class Engine:
         if house is not None:
             read = torch.cat([features[:, self.blocks[name]] for name in house.blocks], 1)
             features = torch.cat((features, house.apply(read, windows.people_with_depth())), 1)
-        return Observed(windows, embedded, x, bias, tokens, masks, features)
+        return Observed(windows, embedded, x, frozen, bias, tokens, masks, features)
 
     def _logits(self, rows: Sequence[Row]) -> Iterator[Array]:
         observed = self.observe(Windows.of([person for person, _ in rows], self.device))

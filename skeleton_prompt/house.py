@@ -7,13 +7,15 @@ classes, as speaker recognition uses it to learn new voices from seconds (within
 et al. 2006). A tenant then needs only a small head on R numbers per clip. 2-D and 3-D input differ in their nuisances
 and have a projection each.
 
+Beside it stands the prompt module that a tenant's own tuning starts from, trained in the same episodes by gradient.
+
 Letters: B rows, F features of the blocks that are read, R numbers per clip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 from torch.nn import functional
@@ -24,6 +26,7 @@ READ = (
     ("frozen", "descriptors"),
 )  # what house weights may read; a backbone of before the completed pose reads two
 KINDS = ("flat", "deep")  # 2-D and 3-D input
+MODULE = "house.module."
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +37,13 @@ class House:
         mean: Per kind of input ``(F,)``.
         projection: Per kind ``(F, R)``, standardisation, whitening and weighting in one.
         blocks: The feature blocks that are read, in order.
+        module: The prompt module without its head (see ``prompts.shared_names``), empty where none was trained.
     """
 
     mean: Mapping[str, Tensor]
     projection: Mapping[str, Tensor]
     blocks: tuple[str, ...] = BLOCKS
+    module: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -63,11 +68,12 @@ class House:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the backbone's file, in float16."""
-        return {
+        projections = {
             f"house.{kind}.{name}": values[kind].half().contiguous()
             for name, values in (("mean", self.mean), ("projection", self.projection))
             for kind in KINDS
         }
+        return projections | {f"{MODULE}{name}": value.half().contiguous() for name, value in self.module.items()}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> House:
@@ -92,4 +98,5 @@ class House:
             if mean[kind].shape != (features,) or projection[kind].shape != (features, width):
                 got = tuple(projection[kind].shape)
                 raise ValueError(f"house weights: {kind} has shape {got}, {(features, width)} is wanted")
-        return cls(mean, projection, wanted[features])
+        module = {name.removeprefix(MODULE): tensors[name].float() for name in tensors if name.startswith(MODULE)}
+        return cls(mean, projection, wanted[features], module)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,6 +32,37 @@ FUSION = 96  # E
 FUSION_HEADS = 4
 
 Parameters = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Parts of the module that are switched off, to see what each is worth.
+
+    Attributes:
+        prompts: ``instance``; ``none`` leaves the backbone unprompted, ``static`` gives every clip the same prompt,
+            ``shuffled`` gives each clip the prompt of another clip of its batch.
+        queries: Whether the dynamic queries take part in the fusion.
+        streams: The streams that take part.
+    """
+
+    prompts: str = "instance"
+    queries: bool = True
+    streams: tuple[str, ...] = STREAMS
+
+    def generated(self, g: Tensor) -> Tensor | None:
+        """What the prompts are made from, in place of the instance's own ``(B, G)``; None for no prompt."""
+        kinds = {"instance": g, "static": torch.zeros_like(g), "shuffled": g.roll(1, 0), "none": None}
+        if self.prompts not in kinds:
+            raise ValueError(f"prompts are {', '.join(kinds)}, not {self.prompts!r}")
+        return kinds[self.prompts]
+
+    def shown(self, seen: Tensor) -> Tensor:
+        """The stream masks ``(B, 4, J)`` without the streams that are off."""
+        on = torch.tensor([name in self.streams for name in STREAMS], device=seen.device)
+        return seen & on[:, None]
+
+
+WHOLE = Controls()
 
 
 def shapes(width: int, classes: int) -> dict[str, tuple[int, ...]]:
@@ -86,6 +118,11 @@ def initial(width: int, classes: int, seed: int) -> dict[str, Tensor]:
         else:
             result[name] = torch.randn(shape, generator=rng) / math.sqrt(shape[-1])
     return result
+
+
+def shared_names(width: int) -> tuple[str, ...]:
+    """What house weights hold of the module: everything but the head, which only a tenant's labels can give."""
+    return tuple(name for name in shapes(width, 1) if not name.startswith("head."))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -153,7 +190,7 @@ def fuse(p: Parameters, asked: Tensor, tokens: Tensor, seen: Tensor) -> Tensor:
 
     Args:
         p: Parameters.
-        asked: ``(B, Q, E)`` from ``ask``.
+        asked: ``(B, Q, E)`` from ``ask``; Q may be 0.
         tokens: ``(B, 4, J, 72)`` stream tokens.
         seen: ``(B, 4, J)`` bool.
 
@@ -164,7 +201,7 @@ def fuse(p: Parameters, asked: Tensor, tokens: Tensor, seen: Tensor) -> Tensor:
     lanes = torch.matmul(tokens, p["fusion.stream"].transpose(-1, -2))
     lanes = lanes + p["fusion.stream_embedding"][:, :, None] + p["fusion.joint_embedding"][:, None]
     x = torch.cat((asked, lanes.flatten(1, 2)), 1)
-    mask = torch.cat((seen.new_ones(B, QUERIES), seen.flatten(1)), 1)
+    mask = torch.cat((seen.new_ones(B, asked.shape[1]), seen.flatten(1)), 1)
     norms = p["fusion.norms"]
     qkv = torch.unflatten(linear(normed(x, norms[:, 0]), p["fusion.qkv"]), -1, (3, FUSION_HEADS, -1))
     qkv = qkv.permute(2, 0, 3, 1, 4)
@@ -189,6 +226,7 @@ def module_logits(
     embedded: Tensor,
     tokens: Tensor,
     seen: Tensor,
+    controls: Controls = WHOLE,
 ) -> Tensor:
     """The whole module on windows whose trunk is already computed.
 
@@ -199,10 +237,14 @@ def module_logits(
         embedded: ``(B, S, J, D)``, the embedded input that the generator looks at.
         tokens: ``(B, 4, J, 72)`` stream tokens.
         seen: ``(B, 4, J)`` bool.
+        controls: Parts that are switched off.
 
     Returns:
         Logits ``(B, N)``.
     """
     g = generate(p, embedded)
-    features = backbone.top(*trunk, prefixes(p, g, backbone.config.heads), last=PROMPTED_BLOCKS)
-    return classify(p, fuse(p, ask(p, g, features), tokens, seen))
+    source = controls.generated(g)
+    prompted = None if source is None else prefixes(p, source, backbone.config.heads)
+    features = backbone.top(*trunk, prompted, last=PROMPTED_BLOCKS)
+    asked = ask(p, g, features) if controls.queries else features.new_zeros(len(g), 0, FUSION)
+    return classify(p, fuse(p, asked, tokens, controls.shown(seen)))

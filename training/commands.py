@@ -78,8 +78,8 @@ def pretrain(
             bar.update(task, completed=figures["step"], description=f"pre-training, {shown}")
         if not ranks.first:  # the first process ships
             return
-        house = bar.add_task("house weights", total=2.0)
-        done = {"flat": 0.0, "deep": 0.0}
+        house = bar.add_task("house weights", total=3.0)
+        done = {"flat": 0.0, "deep": 0.0, "module": 0.0}
 
         def learned(kind: str, share: float) -> None:
             done[kind] = share

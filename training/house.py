@@ -16,9 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skeleton_prompt.engine import Engine
+from skeleton_prompt.engine import Engine, Observed
 from skeleton_prompt.features import Windows
 from skeleton_prompt.house import BLOCKS, KINDS, House
+from training.house_module import Episodes, HouseModuleConfig, train_module
 from training.motion import (
     JOINTS,
     MIRROR,
@@ -77,16 +78,30 @@ def frontal_view(pose: Tensor, seconds: Tensor, seed: int) -> tuple[Tensor, Tens
 
 
 def episodes(
-    engine: Engine, sampler: MotionSampler, kind: str, motions: int, progress: Callable[[float], None]
+    engine: Engine,
+    sampler: MotionSampler,
+    kind: str,
+    motions: int,
+    progress: Callable[[float], None],
+    shown: Callable[[list[Observed], Tensor], None] | None = None,
 ) -> Floats:
-    """Features ``(n, v, F)`` of motions, each from several cameras."""
+    """Features ``(n, v, F)`` of motions, each from several cameras.
+
+    Args:
+        engine: The frozen backbone.
+        sampler: Of motions and views.
+        kind: ``flat`` or ``deep``.
+        motions: n.
+        progress: Told the share done.
+        shown: Given the observations of every batch of motions, one for each view, and the motions' groups.
+    """
     columns = torch.from_numpy(engine.columns(BLOCKS))
     rows = []
     batches = max(1, motions // BATCH)
     for batch in range(batches):
         seed = (batch + 1) * 100_003 + KINDS.index(kind)
-        first, other, seconds, other_seconds, _ = sampler.motions(BATCH, seed)
-        shots = []
+        first, other, seconds, other_seconds, groups = sampler.motions(BATCH, seed)
+        views = []
         for view in range(VIEWS):
             motion, duration = (first, seconds) if view % 2 == 0 else (other, other_seconds)
             if kind == "deep":
@@ -96,9 +111,10 @@ def episodes(
                 depth = torch.zeros(pose.shape[:3])
             has_depth = torch.full((BATCH,), kind == "deep")
             with torch.inference_mode():
-                seen = engine.observe(Windows(pose, depth, has_depth, log_seconds, (1,) * BATCH))
-            shots.append(seen.features[:, columns].half())
-        rows.append(torch.stack(shots, 1))
+                views.append(engine.observe(Windows(pose, depth, has_depth, log_seconds, (1,) * BATCH)))
+        rows.append(torch.stack([seen.features[:, columns].half() for seen in views], 1))
+        if shown is not None:
+            shown(views, groups)
         progress((batch + 1) / batches)
     return torch.cat(rows).float().numpy()
 
@@ -139,7 +155,12 @@ def discriminants(shots: Floats, width: int) -> tuple[Floats, Floats]:
 
 
 def fit_house(
-    engine: Engine, motion: Path, *, motions: int = 2048, progress: Callable[[str, float], None] | None = None
+    engine: Engine,
+    motion: Path,
+    *,
+    motions: int = 2048,
+    module: HouseModuleConfig | None = None,
+    progress: Callable[[str, float], None] | None = None,
 ) -> House:
     """Learn house weights for an engine's backbone from the training part of the corpus.
 
@@ -147,13 +168,18 @@ def fit_house(
         engine: The frozen backbone; house weights it already has are not looked at.
         motion: ``motion.npz``.
         motions: n; each is seen four times as 2-D and four times as 3-D.
-        progress: Told the kind of input and the share done.
+        module: How the prompt module is trained on the same views; None takes the defaults.
+        progress: Told what is done (a kind of input, or ``module``) and the share.
     """
     sampler = MotionSampler(load_corpus(motion, held_out=False))
+    module = module or HouseModuleConfig()
+    told = progress or (lambda _what, _share: None)
     mean, projection = {}, {}
-    for kind in KINDS:
-        shots = episodes(engine, sampler, kind, motions, partial(progress or (lambda _kind, _share: None), kind))
+    kept = [Episodes() for _ in KINDS]
+    for kind, keep in zip(KINDS, kept, strict=True):
+        shots = episodes(engine, sampler, kind, motions, partial(told, kind), partial(keep.add, most=module.motions))
         centre, directions = discriminants(shots, WIDTH)
         mean[kind], projection[kind] = torch.from_numpy(centre), torch.from_numpy(directions)
         log.info("house weights for %s input: %d motions, %d features", kind, len(shots), shots.shape[2])
-    return House(mean, projection)
+    trained = train_module(engine.backbone.config.width, kept, module, partial(told, "module")) if module.steps else {}
+    return House(mean, projection, module=trained)

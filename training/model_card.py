@@ -13,6 +13,7 @@ from typing import Any
 from skeleton_prompt.backbone import backbone_bytes, load_backbone
 from skeleton_prompt.engine import Engine
 from training.house import fit_house
+from training.house_module import HouseModuleConfig
 
 TERMS = (
     "| Source | Share of the draws | Terms and acknowledgement |\n|---|---|---|\n"
@@ -59,7 +60,12 @@ def choose(run: Path) -> Chosen:
 
 
 def ship(
-    run: Path, store: Path, *, house_motions: int = 2048, progress: Callable[[str, float], None] | None = None
+    run: Path,
+    store: Path,
+    *,
+    house_motions: int = 2048,
+    house_steps: int = 600,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Path:
     """Put the best checkpoint of a run, with house weights learned on it, into a model store; a card goes beside it.
 
@@ -67,6 +73,7 @@ def ship(
         run: Folder of a pre-training run.
         store: ``model_store/backbone``.
         house_motions: Motions that the house weights are learned from; 0 leaves them out.
+        house_steps: Optimiser steps of the house module; 0 leaves it out.
         progress: Told the kind of input and the share done while they are learned.
 
     Returns:
@@ -76,14 +83,17 @@ def ship(
     config = json.loads((run / "config.json").read_text())
     model = load_backbone(chosen.path)
     if house_motions:
-        model.house = fit_house(Engine(model), Path(config["motion"]), motions=house_motions, progress=progress)
+        module = HouseModuleConfig(steps=house_steps)
+        motion = Path(config["motion"])
+        model.house = fit_house(Engine(model), motion, motions=house_motions, module=module, progress=progress)
     store.mkdir(parents=True, exist_ok=True)
     target = store / f"{model.config.name}.safetensors"
     data = backbone_bytes(model, {"steps": str(chosen.step)})
     partial = target.with_suffix(".part")
     partial.write_bytes(data)
     partial.replace(target)
-    facts = {**config, "name": model.config.name, "parameters": model.parameters_count(), "house": house_motions}
+    facts = {**config, "name": model.config.name, "parameters": model.parameters_count()}
+    facts |= {"house": house_motions, "house_steps": house_steps}
     (store / f"{model.config.name}.md").write_text(card(chosen, facts, hashlib.sha256(data).hexdigest()))
     return target
 
@@ -91,6 +101,9 @@ def ship(
 def card(chosen: Chosen, config: dict[str, Any], sha256: str) -> str:
     """The model card, in Markdown."""
     now, start = ({name: f"{f[name]:.3g}" for name in JUDGED} for f in (chosen.figures, chosen.random))
+    grown = config.get("start")
+    origin = f"`{Path(grown).stem}`, widened and deepened (see `training/grow.py`)" if grown else "random weights"
+    before = "what it started from" if grown else "random weights"
     metric = ""
     if "mpjpe_mm" in chosen.figures and "mpjpe_mm" in chosen.random:  # runs of earlier versions have none
         metric = (
@@ -110,8 +123,10 @@ recognise one motion from two cameras. It is frozen: tenants own prompts on it, 
 |---|---|
 | SHA-256 | `{sha256}` |
 | Steps | {chosen.step} of {config["steps"]}, {config["batch"]} motions each; {config["lift_steps"]} lifting only |
+| Started from | {origin} |
 | Seed | {config["seed"]} |
 | House weights | from {config["house"]} motions of the training part, four views each as 2-D and as 3-D |
+| House module | meta-trained in {config["house_steps"]} episodes on the same views |
 | Chosen | by held-out few-shot accuracy, {date.today().isoformat()} |
 
 ## Data
@@ -128,7 +143,7 @@ random paths; see `training/motion.py`.
 5 examples of each action teach a ridge classifier on the frozen features; the others are the test, mean of 5 draws.
 The lift error is the mean distance of the joints relative to the root, in units of half the clip's extent.
 
-| | random weights | this backbone |
+| | {before} | this backbone |
 |---|---|---|
 | few-shot accuracy, all joints | {start["few_shot"]} % | {now["few_shot"]} % |
 | few-shot accuracy, joints missing in half of the clips | {start["few_shot_hidden"]} % | {now["few_shot_hidden"]} % |

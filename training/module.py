@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from skeleton_prompt.backbone import BackboneError
 from skeleton_prompt.bundle import Array
 from skeleton_prompt.engine import Engine, Observed
 from skeleton_prompt.features import Windows
 from skeleton_prompt.normalise import Prepared
-from skeleton_prompt.prompts import initial
+from skeleton_prompt.prompts import WHOLE, Controls, ask, fuse, generate, initial, shared_names
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class ModuleConfig:
         joint_drop: Probability that a joint is left out of a clip's streams.
         smoothing: Label smoothing.
         seed: All randomness follows from it.
+        controls: Parts of the module that are switched off.
     """
 
     epochs: int = 30
@@ -47,6 +49,7 @@ class ModuleConfig:
     joint_drop: float = 0.15
     smoothing: float = 0.05
     seed: int = 0
+    controls: Controls = WHOLE
 
 
 class TuningStopped(RuntimeError):
@@ -63,7 +66,7 @@ def observe_all(engine: Engine, people: Sequence[Prepared], batch_size: int = 32
     with torch.inference_mode():
         parts = [engine.observe(Windows.join(middles[i : i + batch_size])) for i in range(0, len(middles), batch_size)]
     # Clones leave inference mode, which autograd demands of what it saves for the way back.
-    names = ("embedded", "x", "bias", "tokens", "masks", "features")
+    names = ("embedded", "x", "top", "bias", "tokens", "masks", "features")
     joined = {name: torch.cat([getattr(part, name) for part in parts]).clone() for name in names}
     return Observed(windows=Windows.join([part.windows for part in parts]), **joined)
 
@@ -99,7 +102,7 @@ def fit_module(
     rng = torch.Generator().manual_seed(config.seed)
     parameters = {
         name: value[None].to(engine.device).requires_grad_()
-        for name, value in initial(engine.backbone.config.width, classes, config.seed).items()
+        for name, value in starting_point(engine, observed, labels, classes, config).items()
     }
     decayed = [value for value in parameters.values() if value.ndim > 2]
     plain = [value for value in parameters.values() if value.ndim <= 2]
@@ -129,6 +132,50 @@ def fit_module(
     return {f"module.{name}": value.detach()[0].cpu().numpy() for name, value in parameters.items()}
 
 
+def starting_point(
+    engine: Engine, observed: Observed, labels: np.ndarray, classes: int, config: ModuleConfig
+) -> dict[str, Tensor]:
+    """The house module, its class centres at the means of the clips that are taught; random where there is none.
+
+    Raises:
+        BackboneError: If the house module is not of this code's shapes.
+    """
+    parameters = initial(engine.backbone.config.width, classes, config.seed)
+    house = engine.backbone.house.module if engine.backbone.house is not None else {}
+    if not house:
+        return parameters
+    for name in shared_names(engine.backbone.config.width):
+        if name not in house or house[name].shape != parameters[name].shape:
+            raise BackboneError(f"house module: {name} is missing or not of shape {tuple(parameters[name].shape)}")
+        parameters[name] = house[name].cpu().clone()
+    stacked = {name: value[None].to(engine.device) for name, value in parameters.items()}
+    with torch.no_grad():
+        rows = torch.split(torch.arange(len(labels)), 64)
+        embedded = torch.cat([embed(stacked, observed, part) for part in rows]).cpu()
+    truth = torch.from_numpy(labels)
+    means = torch.stack([embedded[truth == label].sum(0) for label in range(classes)])
+    counts = torch.bincount(truth, minlength=classes).clamp(min=1)
+    parameters["head.centres"] = means / counts[:, None] - embedded.mean(0)
+    return parameters
+
+
+def embed(parameters: Mapping[str, Tensor], observed: Observed, rows: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Queries and fusion on the unprompted backbone.
+
+    Args:
+        parameters: With one row.
+        observed: Windows.
+        rows: Which of them.
+        masks: ``(len(rows), 4, J)`` in place of the windows' own.
+
+    Returns:
+        ``(len(rows), E)`` of unit length.
+    """
+    g = generate(parameters, observed.embedded[rows].float())
+    seen = observed.masks[rows] if masks is None else masks
+    return fuse(parameters, ask(parameters, g, observed.top[rows].float()), observed.tokens[rows].float(), seen)
+
+
 def module_loss(
     engine: Engine,
     observed: Observed,
@@ -142,21 +189,21 @@ def module_loss(
     dropped = torch.rand(len(rows), 1, observed.masks.shape[2], generator=rng) < config.joint_drop
     masks = observed.masks.clone()
     masks[rows] &= ~dropped.to(masks.device)
-    view = Observed(
-        observed.windows, observed.embedded, observed.x, observed.bias, observed.tokens, masks, observed.features
-    )
-    logits = view.logits(parameters, engine.backbone, rows.tolist())
+    view = replace(observed, masks=masks)
+    logits = view.logits(parameters, engine.backbone, rows.tolist(), config.controls)
     return functional.cross_entropy(logits, goal[rows], label_smoothing=config.smoothing)
 
 
-def predict_module(engine: Engine, observed: Observed, tensors: dict[str, Array], rows: Sequence[int]) -> Array:
+def predict_module(
+    engine: Engine, observed: Observed, tensors: dict[str, Array], rows: Sequence[int], controls: Controls = WHOLE
+) -> Array:
     """Logits ``(len(rows), N)`` of a tuned module on observed windows."""
     parameters = {
         name.removeprefix("module."): torch.from_numpy(value)[None].to(engine.device) for name, value in tensors.items()
     }
     with torch.inference_mode():
         parts = [
-            observed.logits(parameters, engine.backbone, list(rows[start : start + 64]))
+            observed.logits(parameters, engine.backbone, list(rows[start : start + 64]), controls)
             for start in range(0, len(rows), 64)
         ]
     return torch.cat(parts).cpu().numpy()

@@ -54,12 +54,5 @@ class EngineModule:
 def _some(observed: Observed, rows: np.ndarray) -> Observed:
     """Some of the windows; each person has one."""
     index = rows.tolist()
-    return Observed(
-        windows=observed.windows.select(index),
-        embedded=observed.embedded[index],
-        x=observed.x[index],
-        bias=observed.bias[index],
-        tokens=observed.tokens[index],
-        masks=observed.masks[index],
-        features=observed.features[index],
-    )
+    names = ("embedded", "x", "top", "bias", "tokens", "masks", "features")
+    return Observed(windows=observed.windows.select(index), **{name: getattr(observed, name)[index] for name in names})

@@ -83,7 +83,7 @@ def test_the_checkpoint_with_the_best_held_out_accuracy_ships_with_its_card(conf
             line["few_shot_hidden"] = 50.0
     log.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     assert choose(config.out).step == 2
-    shipped = ship(config.out, tmp_path / "store", house_motions=64)
+    shipped = ship(config.out, tmp_path / "store", house_motions=64, house_steps=4)
     card = shipped.with_suffix(".md").read_text()
     assert load_backbone(shipped).sha256 in card
     assert load_backbone(shipped).house is not None
