@@ -45,7 +45,7 @@ class HouseModuleConfig:
     """
 
     motions: int = 1536
-    steps: int = 600
+    steps: int = 400
     batch: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.05

@@ -25,6 +25,7 @@ TERMS = (
     "| UI-PRMD (10 rehabilitation exercises) | 35 % | ODC PDDL 1.0. A. Vakanski et al., Data 2018, 3(1), 2 |\n"
 )
 
+NOISE = 0.5  # percentage points
 JUDGED = ("few_shot", "few_shot_hidden", "mpjpe")
 
 
@@ -45,7 +46,10 @@ def read_log(run: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def choose(run: Path) -> Chosen:
-    """The best checkpoint of a run: mean of the few-shot accuracies with all joints and with joints missing.
+    """The best checkpoint of a run.
+
+    Judged by the mean of the few-shot accuracies with all joints and with joints missing; among those within ``NOISE``
+    of the best it is the one with the least lift error, because a few hundred held-out clips tell no finer.
 
     Raises:
         FileNotFoundError: If the run has no checkpoint yet.
@@ -55,8 +59,14 @@ def choose(run: Path) -> Chosen:
     candidates = [line for line in judged if line["step"] in there]
     if not candidates:
         raise FileNotFoundError(f"no checkpoint in {run}")
-    best = max(candidates, key=lambda line: line["few_shot"] + line["few_shot_hidden"])
+    most = max(accuracy_of(line) for line in candidates)
+    best = min((line for line in candidates if accuracy_of(line) >= most - NOISE), key=lambda line: line["mpjpe"])
     return Chosen(there[best["step"]], best["step"], best, judged[0])
+
+
+def accuracy_of(line: dict[str, Any]) -> float:
+    """Mean held-out few-shot accuracy of a checkpoint, in per cent."""
+    return float(line["few_shot"] + line["few_shot_hidden"]) / 2
 
 
 def ship(
@@ -64,7 +74,7 @@ def ship(
     store: Path,
     *,
     house_motions: int = 2048,
-    house_steps: int = 600,
+    house_steps: int = 400,
     progress: Callable[[str, float], None] | None = None,
 ) -> Path:
     """Put the best checkpoint of a run, with house weights learned on it, into a model store; a card goes beside it.
