@@ -215,6 +215,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="edge")
     parser.add_argument("--rounds", type=int, default=48)
     parser.add_argument("--accuracy", nargs="*", default=[], metavar="SET")
+    parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="variants whose name has one of these")
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
@@ -223,6 +224,7 @@ def main() -> None:
     people = [prepare(parse_clip(clip | {"keypoints": clip["keypoints"].tolist()}))[0][0] for clip in clips]
     with tempfile.TemporaryDirectory() as folder:
         found = engines(given.backbone, people, Path(folder))
+        found = {n: e for n, e in found.items() if n == "eager" or not given.only or any(w in n for w in given.only)}
         times = timed(found, people, given.rounds)
         scores = accuracy(found, given.accuracy, given.shots, given.seeds) if given.accuracy else []
     for rows in (times, scores):

@@ -220,9 +220,21 @@ def delete_prompt(tenant: str, version: int) -> Call[None]:
     return _delete(_path("tenants", tenant, "prompts", version), _nothing)
 
 
-def download_prompt(tenant: str, version: int) -> Call[bytes]:
-    """The safetensors file of a version."""
-    return Call("GET", _path("tenants", tenant, "prompts", version, "download"), bytes, raw=True)
+def download_prompt(
+    tenant: str, version: int, *, format: str = "safetensors", layout: str | None = None, coords: str | None = None
+) -> Call[bytes]:
+    """The file of a version.
+
+    Args:
+        tenant: The tenant's id.
+        version: The version's number.
+        format: ``safetensors``, or ``onnx`` for the whole model with its preprocessing.
+        layout: For onnx, the layout of the keypoints that the model takes; the tenant's own when left out.
+        coords: For onnx, ``xyc`` or ``xyzc``; the tenant's own when left out.
+    """
+    options = {"format": format, "layout": layout, "coords": coords}
+    given = {name: value for name, value in options.items() if value is not None}
+    return Call("GET", _path("tenants", tenant, "prompts", version, "download"), bytes, params=given, raw=True)
 
 
 def create_tenant(id: str, *, name: str | None = None) -> Call[Tenant]:

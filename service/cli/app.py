@@ -11,7 +11,21 @@ from collections.abc import Sequence
 
 import typer
 
-from service.cli import clips, demo, doctor, jobs, layouts, predict, prompts, render, serve, settings, tenants, tune
+from service.cli import (
+    clips,
+    demo,
+    doctor,
+    export,
+    jobs,
+    layouts,
+    predict,
+    prompts,
+    render,
+    serve,
+    settings,
+    tenants,
+    tune,
+)
 from service.cli.output import fail
 from skeleton_prompt import __version__
 
@@ -29,7 +43,21 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_program)
-    for module in (serve, predict, tune, jobs, prompts, tenants, layouts, render, clips, demo, settings, doctor):
+    for module in (
+        serve,
+        predict,
+        tune,
+        jobs,
+        prompts,
+        tenants,
+        layouts,
+        render,
+        export,
+        clips,
+        demo,
+        settings,
+        doctor,
+    ):
         module.register(app)
     for entry in importlib.metadata.entry_points(group=PLUGINS):
         _add_plugin(app, entry)

@@ -27,6 +27,7 @@ from service.gateway import (
     tune,
     usage,
 )
+from service.gateway.exports import Exports
 from service.gateway.limits import RateLimits
 from service.gateway.middleware import RequestMiddleware
 from service.gateway.state import Gateway, run
@@ -111,6 +112,7 @@ async def _open(
         metrics=metrics,
         rate_limits=RateLimits(settings.rate_limit, settings.redis_url),
         usage=usage_meter,
+        exports=Exports(storage, settings.backbone),
     )
 
 

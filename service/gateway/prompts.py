@@ -13,17 +13,24 @@ from service import errors
 from service.gateway import schemas
 from service.gateway.auth import Access, Owner, Reader
 from service.gateway.documented import documented
+from service.gateway.exports import wanted
 from service.gateway.jobs import time_of
 from service.gateway.paging import After, Limit, page
 from service.gateway.questions import MAX_VERSION
 from service.gateway.state import answer, run
 from service.storage import PromptRecord
-from skeleton_prompt.bundle import PromptRef
+from skeleton_prompt.bundle import PromptRef, digest
 from skeleton_prompt.report_page import report_page
 
 router = APIRouter(tags=["prompts"])
 
 PAGE_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+LAYOUT = Query(
+    max_length=16_640,  # 256 names of 64 characters
+    description="For onnx, the layout of the keypoints it takes: a name, or joint names with commas between them. "
+    "Default: that of the clip stored last, else coco17.",
+)
+COORDS = Query(description="For onnx, 2-D or 3-D keypoints. Default: as the clip stored last, else xyc.")
 OF_VERSION = (errors.NotFound, errors.VersionNotFound)
 
 
@@ -132,22 +139,37 @@ async def activate(version: str, access: Access = Owner) -> Response:
     "/tenants/{tenant}/prompts/{version}/download",
     summary="Download a version's file",
     **documented(
-        fails=(*OF_VERSION, errors.InvalidRequest),
+        fails=(
+            *OF_VERSION, errors.InvalidRequest, errors.UnknownLayout, errors.BackboneMismatch, errors.Overloaded,
+            errors.EngineUnavailable,
+        ),
         content={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     ),
-)
+)  # fmt: skip
 async def download(
     version: str,
-    format: Annotated[Literal["safetensors"], Query(description="The only form there is so far.")] = "safetensors",
+    format: Annotated[
+        Literal["safetensors", "onnx"], Query(description="`onnx` is the whole model with its preprocessing.")
+    ] = "safetensors",
+    layout: Annotated[str | None, LAYOUT] = None,
+    coords: Annotated[Literal["xyc", "xyzc"] | None, COORDS] = None,
     access: Access = Reader,
 ) -> Response:
-    """Any scope. A safetensors file, with its labels and calibration in the metadata."""
+    """Any scope. A safetensors file, or an ONNX model, each with its labels and calibration in the metadata."""
     number = version_of(version)
     record = await run(access.repository.get_prompt, number)
-    data = await run(access.repository.prompt_bytes, number)
+    if format == "onnx":
+        exported = await run(wanted, access.repository, record, layout, coords)
+        data = await access.gateway.exports.model(access.repository, exported, record.backbone_sha256)
+    elif layout is not None or coords is not None:
+        loc = "query.layout" if layout is not None else "query.coords"
+        problem = {"loc": loc, "rule": "only_for_onnx", "message": "this is a choice for format=onnx alone"}
+        raise errors.InvalidRequest("A safetensors file has no layout.", errors=[problem])
+    else:
+        data = await run(access.repository.prompt_bytes, number)
     headers = {
         "Content-Disposition": f'attachment; filename="{access.tenant}-{number}.{format}"',
-        "ETag": f'"{record.sha256}"',
+        "ETag": f'"{record.sha256 if format == "safetensors" else digest(data)}"',
     }
     return Response(data, headers=headers, media_type="application/octet-stream")
 
@@ -165,6 +187,7 @@ async def delete_prompt(version: str, access: Access = Owner) -> Response:
         record = access.repository.get_prompt(number)
         access.repository.delete_prompt(number)
         access.gateway.prompts.erase([PromptRef(access.tenant, number, record.sha256)])
+        access.gateway.exports.forget(access.tenant, number)
 
     await run(delete)
     return Response(status_code=204)

@@ -12,6 +12,7 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.gateway.exports import Exports
 from service.gateway.limits import RateLimits
 from service.gateway.recent import RecentClips
 from service.gateway.secrets24h import Secrets24h
@@ -39,6 +40,7 @@ class Gateway:
     metrics: Metrics
     rate_limits: RateLimits
     usage: UsageMeter
+    exports: Exports
     recent: RecentClips = field(default_factory=RecentClips)
     large_body: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1))
     secrets: Secrets24h = field(default_factory=Secrets24h)

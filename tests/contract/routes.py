@@ -1,6 +1,7 @@
 """The routes, read from the OpenAPI document and never listed by hand."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -11,6 +12,7 @@ class Route:
     method: str
     path: str
     operation: dict[str, Any]
+    query: str = ""
 
     @property
     def keyed(self) -> bool:
@@ -18,7 +20,7 @@ class Route:
 
     @property
     def name(self) -> str:
-        return f"{self.method} {self.path}"
+        return f"{self.method} {self.path}{self.query}"
 
     @property
     def codes(self) -> dict[int, set[str]]:
@@ -32,7 +34,7 @@ class Route:
 
     def address(self, **values: str) -> str:
         """The path with its parameters filled in; what is not given is something that does not exist."""
-        return self.path.format_map(Filled(values))
+        return self.path.format_map(Filled(values)) + self.query
 
 
 class Filled(dict[str, str]):
@@ -47,3 +49,15 @@ def routes(document: dict[str, Any]) -> list[Route]:
         for method, operation in operations.items()
         if method in METHODS
     ]
+
+
+def in_all_forms(routes: list[Route]) -> Iterator[Route]:
+    """The routes, and each once more with every other value of its query parameters that have a list of values."""
+    for route in routes:
+        yield route
+        for parameter in route.operation.get("parameters", ()):
+            schema = parameter["schema"]
+            kinds = [schema, *schema.get("anyOf", ())]
+            values = {value for kind in kinds for value in kind.get("enum", ())} - {schema.get("default")}
+            if parameter["in"] == "query":
+                yield from (replace(route, query=f"?{parameter['name']}={value}") for value in sorted(values))

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.contract.routes import routes
+from tests.contract.routes import in_all_forms, routes
 from tests.gateway import ADMIN, lessons, person
 
 SAME = {"X-Request-Id": "the-same-request"}
@@ -15,7 +15,11 @@ TIMES = {"server-timing", "date"}
 
 @pytest.fixture(scope="module")
 def every(bench):
-    return routes(bench.ask("GET", "/openapi.json", None).json())
+    return list(in_all_forms(routes(bench.ask("GET", "/openapi.json", None).json())))
+
+
+def test_forms_chosen_by_the_query_are_asked_for_too(every):
+    assert any(route.query == "?format=onnx" for route in every)
 
 
 @pytest.fixture(scope="module")

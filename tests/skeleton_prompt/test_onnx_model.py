@@ -1,8 +1,11 @@
 """Exported models against the engine, on every kind of clip that the preprocessing treats in its own way."""
 
+import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +54,7 @@ class Exported:
     engine: Engine
     prompt: Prompt
     model: OnnxModel
+    data: bytes
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +66,9 @@ def exported(tmp_path_factory) -> dict[int, Exported]:
     for D, path, coords in ((2, backbone_path("edge"), "xyc"), (3, small, "xyzc")):
         engine = Engine(load_backbone(path))
         prompt = random_prompt(engine, 6 - D, classes=4, blend=0.5 * (D == 2), background=D == 2)
-        model = OnnxModel(export_onnx(save_prompt(prompt), path, COCO, coords))
-        found[D] = Exported(engine, prompt, model)
+        data = export_onnx(save_prompt(prompt), path, COCO, coords)
+        model = OnnxModel(data)
+        found[D] = Exported(engine, prompt, model, data)
     return found
 
 
@@ -86,6 +91,7 @@ def test_an_exported_model_answers_as_the_engine_does(exported, form, D) -> None
 
 
 @pytest.mark.data
+@pytest.mark.skipif("SKELETON_PROMPT_DATASETS" not in os.environ, reason="SKELETON_PROMPT_DATASETS is not set")
 @pytest.mark.parametrize(("name", "D"), [("penn_action", 2), ("nw_ucla", 3)])
 def test_real_clips_are_normalised_in_tensors_as_they_are_in_numpy(name, D) -> None:
     from training.datasets import read_set
@@ -165,3 +171,16 @@ def test_a_layout_is_given_by_name_or_by_its_joints() -> None:
 def test_running_a_model_imports_no_torch() -> None:
     code = "import sys, skeleton_prompt.onnx_model; sys.exit('torch' in sys.modules or 'safetensors' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_example_of_the_documentation_runs_without_this_package(exported, tmp_path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "skeleton_prompt" not in code
+    clip = moving(5)
+    (tmp_path / "acme.onnx").write_bytes(exported[2].data)
+    np.save(tmp_path / "clip.npy", np.concatenate((clip.positions, clip.confidence[..., None]), -1)[0])
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    (wanted,) = exported[2].model.predict(clip)
+    assert ran.stdout.split(" ")[: len(str(wanted.label).split(" "))] == str(wanted.label).split(" ")
+    assert float(ran.stdout.split()[-1]) == pytest.approx(wanted.confidence, abs=1e-4)
