@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from training.evaluation.gates import gates, gates_table
+from training.evaluation.plots import draw_plots
 from training.evaluation.tables import TABLES, of
 
 
@@ -21,9 +23,10 @@ def write_results(results: Mapping[str, Any], out: Path) -> dict[str, Any]:
         What ``results.json`` says.
     """
     out.mkdir(parents=True, exist_ok=True)
-    document = dict(results)
+    document = {**results, "gates": gates(results["cells"])}
     (out / "results.json").write_text(json.dumps(document, indent=1))
     (out / "results.md").write_text(markdown(document))
+    draw_plots(document, out)
     return document
 
 
@@ -38,6 +41,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"{document['machine']}. Sets: {sets}. Mean ± standard deviation over the draws.",
         "",
     ]
+    parts += ["## gates", "", *gates_table(document["gates"]), ""]
     for protocol, (title, rows) in TABLES.items():
         if of(document["cells"], protocol):
             parts += [f"## {protocol}", "", f"{title}.", "", *rows(document["cells"]), ""]
