@@ -145,7 +145,8 @@ def build(
     return STGCN(bool(windows.has_depth.any()), classes, channels, every)
 
 
-SCHEDULE = Schedule(steps=200, passes=16, batch=32, rate=2e-3, decay=0.02)
+# Not searched: what about a minute of one core should allow for 135 clips (0.9 s for 32 clips); see docs/results.md.
+SCHEDULE = Schedule(steps=150, passes=12, batch=16, rate=2e-3, decay=0.02)
 
 
 def stgcn(name: str) -> Net:
