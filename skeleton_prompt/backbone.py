@@ -49,6 +49,8 @@ class BackboneConfig:
         blocks: L, the number of blocks.
         heads: H, the heads of each attention; divides ``width``.
         ratio: Hidden width of each MLP as a multiple of ``width``.
+        whole: Hidden units of the network through which every token sees the whole pose of its patch; 0 for none, as
+            backbones of version 0.1 have it.
     """
 
     name: str = "edge"
@@ -56,11 +58,12 @@ class BackboneConfig:
     blocks: int = 4
     heads: int = 4
     ratio: int = 2
+    whole: int = 0
 
 
 CONFIGS = {
-    "edge": BackboneConfig(),
-    "base": BackboneConfig("base", width=160, blocks=5, heads=5),
+    "edge": BackboneConfig(whole=256),
+    "base": BackboneConfig("base", width=160, blocks=5, heads=5, whole=320),
 }
 
 
@@ -171,6 +174,12 @@ class Backbone(nn.Module):
         self.time = nn.Parameter(torch.randn(FRAMES // PATCH, D) * 0.02)
         self.duration = nn.Linear(1, D)
         self.missing = nn.Parameter(torch.zeros(D))
+        self.whole: nn.Sequential | None = None
+        if config.whole:
+            # A token that knows only its own joint has to find depth by comparing joints through attention, which
+            # training on a few thousand motions hardly began to do; seen whole, a pose shows it to a small MLP.
+            read = nn.Linear(3 * PATCH * JOINTS, config.whole)
+            self.whole = nn.Sequential(read, nn.GELU(approximate="tanh"), nn.Linear(config.whole, D))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(D)
         self.lift_head = nn.Linear(D, 3 * PATCH)
@@ -191,6 +200,8 @@ class Backbone(nn.Module):
         seen = folded[..., 2::3].amax(-1) > 0
         x = torch.where(seen[..., None], self.embed(folded), self.missing)
         x = x + self.joint + self.time[:S, None] + self.duration(log_seconds[:, None])[:, None, None]
+        if self.whole is not None:
+            x = x + self.whole(pose.reshape(B, S, PATCH * J * C))[:, :, None]
         # Finite, so that a row without any key to see averages instead of turning into NaN.
         bias = torch.where(seen, 0.0, -1e4).to(x.dtype)
         return x, bias

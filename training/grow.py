@@ -1,4 +1,4 @@
-"""Starting a larger backbone from a smaller, trained one instead of from random weights.
+"""Starting a larger backbone, or one with another part, from a smaller, trained one instead of from random weights.
 
 The larger one computes at first what the smaller one did: its weights stand in the leading part of every tensor, the
 new features of a token start near zero, new heads and hidden units write nothing, and a new block adds nothing
@@ -38,7 +38,8 @@ def grow(small: Backbone, config: BackboneConfig) -> Backbone:
             f"heads of {config.name} have {config.width // config.heads} features, those of {old.name} "
             f"{old.width // old.heads}: only heads of one size can be taken over"
         )
-    if config.width < old.width or config.blocks < old.blocks or config.ratio != old.ratio:
+    narrower = config.width < old.width or config.blocks < old.blocks or config.whole < old.whole
+    if narrower or config.ratio != old.ratio:
         raise ValueError(
             f"{config.name} is not a larger {old.name}: it must be as wide, as deep, and of the same ratio"
         )
@@ -48,6 +49,7 @@ def grow(small: Backbone, config: BackboneConfig) -> Backbone:
             _lead(getattr(large, name), getattr(small, name), 0.0)
         for layer in ("embed", "duration"):
             _widen(getattr(large, layer), getattr(small, layer))
+        _grow_whole(large, small)
         for index, block in enumerate(large.blocks):
             if index < old.blocks:
                 _grow_block(block, small.blocks[index])  # type: ignore[arg-type]
@@ -69,6 +71,18 @@ def _widen(large: nn.Linear, small: nn.Linear) -> None:
     _lead(large.weight, small.weight, SMALL)
     large.weight[: small.out_features, small.in_features :] = 0
     _lead(large.bias, small.bias, 0.0)
+
+
+def _grow_whole(large: Backbone, small: Backbone) -> None:
+    """The network that shows every token the whole pose says nothing yet where the smaller backbone has none."""
+    if large.whole is None:
+        return
+    if small.whole is None:
+        large.whole[2].weight.zero_()  # type: ignore[operator]
+        large.whole[2].bias.zero_()  # type: ignore[operator]
+        return
+    for place in (0, 2):
+        _widen(large.whole[place], small.whole[place])  # type: ignore[arg-type]
 
 
 def _grow_norm(large: nn.LayerNorm, small: nn.LayerNorm) -> None:
