@@ -49,7 +49,7 @@ class BackboneConfig:
         blocks: L, the number of blocks.
         heads: H, the heads of each attention; divides ``width``.
         ratio: Hidden width of each MLP as a multiple of ``width``.
-        whole: Hidden units of the network through which every token sees the whole pose of its patch; 0 for none, as
+        skip: Hidden units of the lift head's second network, which sees the whole pose of a patch; 0 for none, as
             backbones of version 0.1 have it.
     """
 
@@ -58,12 +58,12 @@ class BackboneConfig:
     blocks: int = 4
     heads: int = 4
     ratio: int = 2
-    whole: int = 0
+    skip: int = 0
 
 
 CONFIGS = {
-    "edge": BackboneConfig(whole=256),
-    "base": BackboneConfig("base", width=160, blocks=5, heads=5, whole=320),
+    "edge": BackboneConfig(skip=256),
+    "base": BackboneConfig("base", width=160, blocks=5, heads=5, skip=256),
 }
 
 
@@ -174,15 +174,16 @@ class Backbone(nn.Module):
         self.time = nn.Parameter(torch.randn(FRAMES // PATCH, D) * 0.02)
         self.duration = nn.Linear(1, D)
         self.missing = nn.Parameter(torch.zeros(D))
-        self.whole: nn.Sequential | None = None
-        if config.whole:
-            # A token that knows only its own joint has to find depth by comparing joints through attention, which
-            # training on a few thousand motions hardly began to do; seen whole, a pose shows it to a small MLP.
-            read = nn.Linear(3 * PATCH * JOINTS, config.whole)
-            self.whole = nn.Sequential(read, nn.GELU(approximate="tanh"), nn.Linear(config.whole, D))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(D)
         self.lift_head = nn.Linear(D, 3 * PATCH)
+        self.lift_skip: nn.Sequential | None = None
+        if config.skip:
+            # A token knows its own joint; depth shows in the joints beside each other, which attention hardly began
+            # to compare in training on a few thousand motions. A small network on the whole pose finds it at once.
+            size = PATCH * JOINTS * 3
+            act = nn.GELU(approximate="tanh")
+            self.lift_skip = nn.Sequential(nn.Linear(size, config.skip), act, nn.Linear(config.skip, size))
 
     def tokens(self, pose: Tensor, log_seconds: Tensor) -> tuple[Tensor, Tensor]:
         """Embed clips.
@@ -200,8 +201,6 @@ class Backbone(nn.Module):
         seen = folded[..., 2::3].amax(-1) > 0
         x = torch.where(seen[..., None], self.embed(folded), self.missing)
         x = x + self.joint + self.time[:S, None] + self.duration(log_seconds[:, None])[:, None, None]
-        if self.whole is not None:
-            x = x + self.whole(pose.reshape(B, S, PATCH * J * C))[:, :, None]
         # Finite, so that a row without any key to see averages instead of turning into NaN.
         bias = torch.where(seen, 0.0, -1e4).to(x.dtype)
         return x, bias
@@ -226,18 +225,31 @@ class Backbone(nn.Module):
         """Features ``(B, S, J, D)`` of clips ``(B, T, J, 3)`` with ``(B,)`` log durations."""
         return self.norm(self.trunk(*self.tokens(pose, log_seconds)))  # type: ignore[no-any-return]
 
-    def lift(self, features: Tensor) -> Tensor:
-        """The 3-D pose seen in the features.
+    def lift(self, features: Tensor, pose: Tensor) -> Tensor:
+        """The 3-D pose seen in the features and in the pose itself.
 
         Args:
             features: ``(B, S, J, D)`` as ``forward`` gives them.
+            pose: ``(B, T, J, 3)`` as ``tokens`` takes it.
 
         Returns:
             ``(B, T, J, 3)``: x right, y down, z away from the camera, relative to the root, in the clip's own scale.
         """
+        lifted = self.lift_tokens(features)
+        return lifted + self.skipped(pose) if self.lift_skip is not None else lifted
+
+    def lift_tokens(self, features: Tensor) -> Tensor:
+        """The lift head's part that sees one token each: ``(B, S, J, D)`` to ``(B, T, J, 3)``."""
         B, S, J, _ = features.shape
         folded = self.lift_head(features).view(B, S, J, PATCH, 3)
         return folded.transpose(2, 3).reshape(B, S * PATCH, J, 3)  # type: ignore[no-any-return]
+
+    def skipped(self, pose: Tensor) -> Tensor:
+        """The lift head's part that sees the whole pose: ``(B, T, J, 3)`` to the same shape."""
+        if self.lift_skip is None:
+            return torch.zeros_like(pose)
+        B, T, J, C = pose.shape
+        return self.lift_skip(pose.reshape(B, T // PATCH, PATCH * J * C)).reshape(B, T, J, C)  # type: ignore[no-any-return]
 
     def parameters_count(self) -> int:
         """How many numbers the backbone holds."""

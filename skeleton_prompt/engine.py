@@ -196,7 +196,7 @@ class Engine:
         embedded, bias = self.backbone.tokens(windows.pose, windows.log_seconds)
         x = self.backbone.trunk(embedded, bias, prompted=PROMPTED_BLOCKS)
         frozen = self.backbone.top(x, bias, last=PROMPTED_BLOCKS)
-        lifted = self.backbone.lift(frozen)
+        lifted = self.backbone.lift(frozen, windows.pose)
         tokens, seen = streams(windows, lifted)
         described = descriptor_features(tokens, windows.log_seconds)
         blocks = (frozen_features(frozen), described, completed_features(windows, lifted), tokens[:, 3].flatten(1))

@@ -38,7 +38,7 @@ def grow(small: Backbone, config: BackboneConfig) -> Backbone:
             f"heads of {config.name} have {config.width // config.heads} features, those of {old.name} "
             f"{old.width // old.heads}: only heads of one size can be taken over"
         )
-    narrower = config.width < old.width or config.blocks < old.blocks or config.whole < old.whole
+    narrower = config.width < old.width or config.blocks < old.blocks or config.skip < old.skip
     if narrower or config.ratio != old.ratio:
         raise ValueError(
             f"{config.name} is not a larger {old.name}: it must be as wide, as deep, and of the same ratio"
@@ -49,7 +49,7 @@ def grow(small: Backbone, config: BackboneConfig) -> Backbone:
             _lead(getattr(large, name), getattr(small, name), 0.0)
         for layer in ("embed", "duration"):
             _widen(getattr(large, layer), getattr(small, layer))
-        _grow_whole(large, small)
+        _grow_skip(large, small)
         for index, block in enumerate(large.blocks):
             if index < old.blocks:
                 _grow_block(block, small.blocks[index])  # type: ignore[arg-type]
@@ -73,16 +73,16 @@ def _widen(large: nn.Linear, small: nn.Linear) -> None:
     _lead(large.bias, small.bias, 0.0)
 
 
-def _grow_whole(large: Backbone, small: Backbone) -> None:
-    """The network that shows every token the whole pose says nothing yet where the smaller backbone has none."""
-    if large.whole is None:
+def _grow_skip(large: Backbone, small: Backbone) -> None:
+    """The lift head's network on the whole pose says nothing yet where the smaller backbone has none."""
+    if large.lift_skip is None:
         return
-    if small.whole is None:
-        large.whole[2].weight.zero_()  # type: ignore[operator]
-        large.whole[2].bias.zero_()  # type: ignore[operator]
+    if small.lift_skip is None:
+        large.lift_skip[2].weight.zero_()  # type: ignore[operator]
+        large.lift_skip[2].bias.zero_()  # type: ignore[operator]
         return
     for place in (0, 2):
-        _widen(large.whole[place], small.whole[place])  # type: ignore[arg-type]
+        _widen(large.lift_skip[place], small.lift_skip[place])  # type: ignore[arg-type]
 
 
 def _grow_norm(large: nn.LayerNorm, small: nn.LayerNorm) -> None:

@@ -80,7 +80,7 @@ class HeldOut:
         with torch.inference_mode():
             lifted = torch.cat(
                 [
-                    model.lift(model(pose, log_seconds))
+                    model.lift(model(pose, log_seconds), pose)
                     for pose, log_seconds, _ in zip(*(torch.split(part, 32) for part in views[0]), strict=True)
                 ]
             )

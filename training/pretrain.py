@@ -140,11 +140,11 @@ def kept_tokens(seed: int) -> tuple[Tensor, Tensor]:
     return torch.cat(patches), torch.randperm(JOINTS, generator=rng)[:count].sort().values
 
 
-def lifted_target(target: Tensor, keep: tuple[Tensor, Tensor]) -> Tensor:
+def kept_part(poses: Tensor, keep: tuple[Tensor, Tensor]) -> Tensor:
     """The part of ``(B, T, J, 3)`` that belongs to the kept tokens."""
     patches, joints = keep
     frames = (patches[:, None] * PATCH + torch.arange(PATCH)).flatten()
-    return target[:, frames][:, :, joints]
+    return poses[:, frames][:, :, joints]
 
 
 class Trainer:
@@ -186,9 +186,10 @@ class Trainer:
         for motion, duration, number in stages:
             pose, log_seconds, target = self.sampler.view(motion, duration, seed + number)
             keep = kept_tokens(seed + 4 + number)
-            features = encode(self.model, pose.to(self.device), log_seconds.to(self.device), keep)
-            predicted = self.model.lift(features)
-            loss, error = lift_loss(predicted, lifted_target(target, keep).to(self.device), config.velocity)
+            pose = pose.to(self.device)
+            features = encode(self.model, pose, log_seconds.to(self.device), keep)
+            predicted = self.model.lift_tokens(features) + kept_part(self.model.skipped(pose), keep)
+            loss, error = lift_loss(predicted, kept_part(target, keep).to(self.device), config.velocity)
             lifted.append(loss)
             errors.append(error.detach())
             embeddings.append(self.projector(features))

@@ -126,7 +126,7 @@ def lift_held_out(model: Backbone, run: Path, count: int = 6) -> list[Lifted]:
 def _lift(model: Backbone, pose: Tensor, log_seconds: Tensor, title: str) -> Lifted:
     model.eval()
     with torch.inference_mode():
-        lifted = turn_to_front(model.lift(model(pose, log_seconds)))
+        lifted = turn_to_front(model.lift(model(pose, log_seconds), pose))
     return Lifted(title, pose[0], lifted[0])
 
 
