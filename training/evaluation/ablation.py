@@ -1,10 +1,43 @@
-"""What each part of ours is worth: the same lesson without it."""
+"""What each part of ours is worth: the same lesson without it.
+
+Two wholes are taken apart. The first is ours as a job teaches it, without one of the feature blocks that its head may
+choose from. The second is the prompt module by itself, whatever share of the answer it has: without instance prompts,
+queries or one of the four streams.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-PARTS = ("without house", "without frozen", "without descriptors", "without frontal")
+import numpy as np
+
+from skeleton_prompt.engine import Engine
+from skeleton_prompt.features import STREAMS
+from skeleton_prompt.normalise import Prepared
+from skeleton_prompt.prompts import WHOLE, Controls
+from training.module import ModuleConfig, fit_module, observe_all, predict_module
+
+MODULE = "module"
+BLOCK_PARTS = ("without house", "without frozen", "without descriptors", "without frontal")
+CONTROLS: dict[str, Controls] = {
+    MODULE: WHOLE,
+    f"{MODULE}, no prompt": replace(WHOLE, prompts="none"),
+    f"{MODULE}, one static prompt": replace(WHOLE, prompts="static"),
+    f"{MODULE}, prompts shuffled": replace(WHOLE, prompts="shuffled"),
+    f"{MODULE}, no queries": replace(WHOLE, queries=False),
+    **{
+        f"{MODULE}, no {stream} stream": replace(WHOLE, streams=tuple(s for s in STREAMS if s != stream))
+        for stream in STREAMS
+    },
+}
+PARTS = (*BLOCK_PARTS, *CONTROLS)
+SECONDS = 60.0  # budget of one module
+
+
+def whole_of(part: str) -> str:
+    """The part name of the whole that a part is taken from."""
+    return MODULE if part in CONTROLS else ""
 
 
 def blocks_without(blocks: Mapping[str, slice], part: str) -> dict[str, slice]:
@@ -13,3 +46,41 @@ def blocks_without(blocks: Mapping[str, slice], part: str) -> dict[str, slice]:
     The house projection reads other blocks, so it still knows of them where it stays.
     """
     return {name: columns for name, columns in blocks.items() if part != f"without {name}"}
+
+
+class ModuleAlone:
+    """The prompt module by itself, some of its parts switched off.
+
+    Shuffled prompts are those of a module that was taught with each clip's own: the question is whether it matters
+    whose prompt a clip gets.
+
+    Args:
+        engine: Whose backbone it prompts.
+        people: n people that are taught.
+        labels: ``(n,)`` below ``classes``.
+        classes: N.
+        part: One of ``CONTROLS``.
+        seed: All randomness follows from it.
+    """
+
+    def __init__(
+        self, engine: Engine, people: Sequence[Prepared], labels: np.ndarray, classes: int, part: str, seed: int
+    ) -> None:
+        self._engine, self._controls = engine, CONTROLS[part]
+        taught = WHOLE if self._controls.prompts == "shuffled" else self._controls
+        config = ModuleConfig(seed=seed, seconds=SECONDS, controls=taught)
+        self._tensors = fit_module(engine, observe_all(engine, people), labels, classes, config)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the module holds."""
+        return sum(int(value.size) for value in self._tensors.values())
+
+    def logits(self, people: Sequence[Prepared]) -> np.ndarray:
+        """Logits ``(n, N)`` of people, by the window in the middle of each."""
+        parts = []
+        for start in range(0, len(people), 256):
+            observed = observe_all(self._engine, people[start : start + 256])
+            rows = range(len(observed.windows.counts))
+            parts.append(predict_module(self._engine, observed, self._tensors, rows, self._controls))
+        return np.concatenate(parts)

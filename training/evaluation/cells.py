@@ -21,18 +21,15 @@ from training.evaluation.views import LAYOUTS, WHOLE
 LEFT_OUT = 3
 OCCLUSION_SHOTS = 5
 SPLITS = {"jhmdb14": ("split1", "split2", "split3")}  # official splits over which the figure with all clips is averaged
-FEATURE_CODE = (
-    "aliases", "backbone", "clip", "clip_problems", "engine", "features", "house", "keypoints", "layouts", "normalise",
-)  # fmt: skip
+# The code that figures rest on, modules of the model library and of training.
 SCRATCH_CODE = ("aliases", "clip", "clip_problems", "features", "keypoints", "layouts", "normalise")
-OUR_CODE = (
-    "calibrate", "choice", "evaluation/lessons", "evaluation/methods", "evaluation/scores", "evaluation/views", "folds",
-    "heads", "module", "module_tuner", "tune", "datasets/draws", "datasets/labelled",
+FEATURE_CODE = (*SCRATCH_CODE, "backbone", "engine", "house")
+JUDGING_CODE = (
+    "calibrate", "choice", "datasets/draws", "datasets/labelled", "evaluation/lessons", "evaluation/methods",
+    "evaluation/scores", "evaluation/views", "folds", "heads",
 )  # fmt: skip
-BASELINE_CODE = (
-    "baselines", "calibrate", "choice", "evaluation/lessons", "evaluation/methods", "evaluation/scores",
-    "evaluation/views", "folds", "heads", "datasets/draws", "datasets/labelled",
-)  # fmt: skip
+OUR_CODE = (*JUDGING_CODE, "evaluation/ablation", "evaluation/cost", "module", "module_tuner", "tune")
+BASELINE_CODE = (*JUDGING_CODE, "baselines")
 
 
 @dataclass(frozen=True)
@@ -93,18 +90,22 @@ class Cell:
     def key(self, backbone_sha256: str) -> str:
         """What its figure rests on: itself, the code of its method, and the backbone where the method has one."""
         scratch = self.lesson.method in SCRATCH
-        code = code_version(OUR_CODE if self.lesson.method == OURS else BASELINE_CODE, scratch)
+        if self.lesson.method == OURS:
+            code = code_version((*FEATURE_CODE, "prompts"), OUR_CODE)
+        else:
+            code = code_version(SCRATCH_CODE if scratch else FEATURE_CODE, BASELINE_CODE)
         text = json.dumps([self.document(), code, "" if scratch else backbone_sha256], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 @lru_cache
-def code_version(modules: tuple[str, ...], scratch: bool) -> str:
-    """Hash of the modules of ``training`` named, and of those of the model library that they depend on."""
-    library, ours = Path(skeleton_prompt.__file__).parent, Path(training.__file__).parent
-    paths = [library / f"{name}.py" for name in (SCRATCH_CODE if scratch else FEATURE_CODE)]
-    for name in modules:
-        paths += sorted((ours / name).glob("*.py")) if (ours / name).is_dir() else [ours / f"{name}.py"]
+def code_version(library: tuple[str, ...], ours: tuple[str, ...]) -> str:
+    """Hash of modules of the model library and of training; a folder stands for all modules in it."""
+    paths = []
+    for package, names in ((skeleton_prompt, library), (training, ours)):
+        for name in names:
+            place = Path(str(package.__file__)).parent / name
+            paths += sorted(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 

@@ -41,6 +41,7 @@ def evaluate(
     from training.evaluation.config import configure
     from training.evaluation.results import write_results
     from training.evaluation.run import evaluate as run
+    from training.evaluation.schedule import WorkerDied
 
     try:
         config = configure(
@@ -56,7 +57,7 @@ def evaluate(
         )
         with Bar(quiet=as_json) as bar:
             results = run(config, out, jobs=jobs or os.cpu_count() or 1, fresh=fresh, watch=bar)
-    except (ValueError, DatasetMissing, FileNotFoundError) as error:
+    except (ValueError, DatasetMissing, FileNotFoundError, WorkerDied) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     document = write_results(results, out)

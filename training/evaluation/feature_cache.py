@@ -15,7 +15,7 @@ from skeleton_prompt.decision import MIN_FRAMES, MIN_VISIBLE
 from skeleton_prompt.engine import Engine
 from skeleton_prompt.normalise import Prepared, prepare
 from training.datasets import LabelledSet
-from training.evaluation.cells import code_version
+from training.evaluation.cells import FEATURE_CODE, code_version
 from training.evaluation.views import WHOLE, view_clip
 from training.examples import pack, unpack
 
@@ -96,7 +96,7 @@ def set_features(
         tick: Told the share done.
     """
     rows = np.arange(len(labelled)) if rows is None else rows
-    code = code_version(CODE, scratch=False)
+    code = code_version(FEATURE_CODE, CODE)
     chosen = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:16]
     mark = f"{labelled.name} {len(labelled)} {view} {chosen} {engine.backbone_sha256} {code}"
     path = cache / f"{labelled.name}-{view}-{hashlib.sha256(mark.encode()).hexdigest()[:20]}.npz"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from training.evaluation.ablation import MODULE, whole_of
 from training.evaluation.config import ALL_SETS, OURS, SCRATCH
 from training.evaluation.tables import of
 from training.evaluation.views import WHOLE
@@ -179,9 +180,10 @@ def _r5(lines: Sequence[Line]) -> Gate:
 def _r6(lines: Sequence[Line]) -> Gate:
     gate = Gate("R6", "every part earns its place: accuracy falls without it")
     mine = of(lines, "ablation")
-    whole = mean_by_set((line for line in mine if not line["part"]), "accuracy")
+    wholes = {name: mean_by_set((line for line in mine if line["part"] == name), "accuracy") for name in ("", MODULE)}
     gains = {}
-    for part in dict.fromkeys(line["part"] for line in mine if line["part"]):
+    for part in dict.fromkeys(line["part"] for line in mine if line["part"] not in wholes):
+        whole = wholes[whole_of(part)]
         left = mean_by_set((line for line in mine if line["part"] == part), "accuracy")
         gains[part] = float(np.mean([left[name] - whole[name] for name in left if name in whole] or [np.nan]))
     if not gains:

@@ -5,7 +5,7 @@ Letters: n clips, N classes of the set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
@@ -13,10 +13,11 @@ import numpy as np
 
 from skeleton_prompt.bundle import Prompt, save_prompt
 from skeleton_prompt.decision import softmax
-from training.baselines import Fitted, baseline
+from skeleton_prompt.normalise import Prepared
+from training.baselines import baseline
 from training.calibrate import confidences, distances, probabilities
 from training.datasets import LabelledSet
-from training.evaluation.ablation import blocks_without
+from training.evaluation.ablation import CONTROLS, ModuleAlone, blocks_without
 from training.evaluation.cells import LessonKey
 from training.evaluation.config import OURS
 from training.evaluation.material import Material
@@ -42,7 +43,9 @@ class Taught(Protocol):
 
 def teach(material: Material, key: LessonKey, drawn: np.ndarray) -> Taught:
     """Teach a method the drawn clips."""
-    return (TaughtOurs if key.method == OURS else TaughtBaseline)(material, key, drawn)
+    if key.part in CONTROLS:
+        return TaughtPeer(material, key, drawn)
+    return (TaughtOurs if key.method == OURS else TaughtPeer)(material, key, drawn)
 
 
 def lesson_of(labelled: LabelledSet, features: np.ndarray, blocks: Mapping[str, slice], drawn: np.ndarray) -> Lesson:
@@ -139,20 +142,31 @@ class TaughtOurs:
         return np.stack(results)
 
 
-class TaughtBaseline:
-    """A peer; its probabilities are the softmax of its logits as they are."""
+class Peer(Protocol):
+    """What has been taught and gives logits."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers training set."""
+
+    def logits(self, people: Sequence[Prepared]) -> np.ndarray:
+        """``(n, N)``."""
+
+
+class TaughtPeer:
+    """A baseline, or our module by itself; its probabilities are the softmax of its logits as they are."""
 
     def __init__(self, material: Material, key: LessonKey, drawn: np.ndarray) -> None:
         self._material, self._key = material, key
         labelled = material.labelled(key.set, key.split)
         people = self._people(key.taught)
-        self._fitted: Fitted = baseline(key.method, material.engine).fit(
-            [people[int(i)] for i in drawn],
-            labelled.labels[drawn],
-            len(labelled.label_names),
-            seed=key.seed,
-            drop_joints=key.dropped,
-        )
+        taught, truth, classes = [people[int(i)] for i in drawn], labelled.labels[drawn], len(labelled.label_names)
+        self._fitted: Peer
+        if key.part:
+            self._fitted = ModuleAlone(material.engine, taught, truth, classes, key.part, key.seed)
+        else:
+            peer = baseline(key.method, material.engine)
+            self._fitted = peer.fit(taught, truth, classes, seed=key.seed, drop_joints=key.dropped)
         self._taught = np.unique(labelled.labels[drawn])
 
     def _people(self, view: str) -> Mapping[int, Any]:

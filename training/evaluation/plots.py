@@ -71,7 +71,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def panels(
-    lines: Sequence[Line], columns: Sequence[str], values: Mapping[tuple[str, str, str], tuple[float, float]], axis: str
+    lines: Sequence[Line],
+    columns: Sequence[str],
+    values: Mapping[tuple[str, str, str], tuple[float, float]],
+    axis: str,
+    at: Sequence[int],
 ) -> Figure:
     """One panel per set and one for the mean, a line per method; bars are one standard deviation over the draws."""
     sets = list(dict.fromkeys(line["set"] for line in lines))
@@ -83,12 +87,14 @@ def panels(
     grid = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
     for axes, name in zip(grid, shown, strict=False):
         for method in methods:
-            there = [(i, *values[name, method, c]) for i, c in enumerate(columns) if (name, method, c) in values]
+            there = [
+                (i, *values[name, method, c]) for i, c in zip(at, columns, strict=True) if (name, method, c) in values
+            ]
             if there:
                 places, means, spreads = zip(*((i, 100 * mean, 100 * spread) for i, mean, spread in there), strict=True)
                 axes.errorbar(places, means, yerr=spreads, label=method, capsize=2, elinewidth=0.8, **style(method))
         axes.set_title(name, fontsize=10)
-        plain(axes, columns, axis)
+        plain(axes, columns, axis, at)
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
     for axes in grid[::across]:
@@ -98,10 +104,11 @@ def panels(
     return figure
 
 
-def plain(axes: Axes, columns: Sequence[str], axis: str) -> None:
+def plain(axes: Axes, columns: Sequence[str], axis: str, at: Sequence[int]) -> None:
     """Axes from 0 to 100 per cent, without what carries nothing."""
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_xlim(-0.4, len(columns) - 0.6)
+    axes.set_xticks(at, columns)
+    margin = 0.08 * max(at[-1] - at[0], 4)
+    axes.set_xlim(at[0] - margin, at[-1] + margin)
     axes.set_ylim(0, 100)
     axes.set_xlabel(axis)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
@@ -114,7 +121,7 @@ def over_shots(lines: Sequence[Line]) -> Figure | None:
     if not lines:
         return None
     values = grouped(lines, "accuracy", label, shots_of)
-    return panels(lines, [str(value or "all") for value in shots], values, "clips per class")
+    return panels(lines, [str(value or "all") for value in shots], values, "clips per class", range(len(shots)))
 
 
 def over_joints(lines: Sequence[Line]) -> Figure | None:
@@ -124,10 +131,19 @@ def over_joints(lines: Sequence[Line]) -> Figure | None:
         return "0" if line["asked"] == WHOLE else line["asked"].removeprefix("joints-")
 
     mine = [line for line in lines if line["asked"] == WHOLE or line["asked"].startswith("joints-")]
+    # Of peers only those who expect it: the table has both, and twice the lines cannot be read.
+    dropped = {line["method"] for line in mine if line["dropped"]}
+    mine = [line for line in mine if line["dropped"] or line["method"] not in dropped]
     counts = sorted({missing(line) for line in mine}, key=int)
     if len(counts) < 2:
         return None
-    return panels(mine, counts, grouped(mine, "accuracy", label, missing), "joints missing throughout")
+    return panels(
+        mine,
+        counts,
+        grouped(mine, "accuracy", label, missing),
+        "joints missing throughout",
+        [int(count) for count in counts],
+    )
 
 
 def confusion_matrix(lines: Sequence[Line], name: str, labels: Sequence[str]) -> Figure | None:
@@ -174,7 +190,7 @@ def reliability_diagram(lines: Sequence[Line]) -> Figure | None:
         axes.set_aspect("equal")
         axes.set_xlabel("confidence, %")
         axes.set_ylabel("told right, %")
-        axes.set_title(f"{value or 'all'} clips per class", fontsize=10)
+        axes.set_title(f"{value} clips per class" if value else "all clips", fontsize=10)
         axes.legend(fontsize=7.5, frameon=False, loc="upper left")
         axes.spines[["top", "right"]].set_visible(False)
     return figure

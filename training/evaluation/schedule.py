@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,10 @@ from training.evaluation.methods import RANDOM
 
 FeatureKey = tuple[str, str, str, bool]  # set, split, view, whether of random weights
 Lines = list[dict[str, Any]]
+
+
+class WorkerDied(RuntimeError):
+    """A process ended in the middle of a task; what was measured before is kept."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def tasks_of(material: Material, cells: Iterable[Cell]) -> list[Task]:
             label = f"{key.set}: features, {view}" + (", random weights" if feature[3] else "")
             tasks.setdefault(feature, Task(label, features=feature))
         shots = key.shots or "all"
-        label = f"{key.set}: {key.method}, {shots} shots, seed {key.seed}"
+        label = f"{key.set}: {key.method}, {shots} shots, seed {key.seed}" + (f", {key.part}" if key.part else "")
         tasks[alone, key] = Task(label, cells=tuple(mine), needs=frozenset(needs), alone=alone)
     return sorted(tasks.values(), key=lambda task: task.alone)
 
@@ -113,17 +118,27 @@ def run_tasks(material: Material, tasks: Sequence[Task], jobs: int, started: Cal
 
     Yields:
         Tasks as they are done.
+
+    Raises:
+        WorkerDied: If a process did.
     """
     if jobs <= 1:
         for task in tasks:
             started(task)
             yield _guarded(task, lambda task=task: perform(material, task))  # type: ignore[misc]
         return
-    environment = os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _begin, (material.config,)) as pool:
-        yield from _pooled(pool, tasks, jobs, started)
-    os.environ["OMP_NUM_THREADS"] = environment
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the libraries of the processes that are started
+    try:
+        with ProcessPoolExecutor(jobs, context, _begin, (material.config,)) as pool:
+            yield from _pooled(pool, tasks, jobs, started)
+    except BrokenProcessPool:
+        raise WorkerDied("a process of the evaluation died, perhaps for want of memory: try --jobs 1") from None
+    finally:
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _pooled(
@@ -158,5 +173,7 @@ def _next(waiting: deque[Task], running: dict[Future[Lines], Task], pending: set
 def _guarded(task: Task, result: Callable[[], Lines]) -> Done:
     try:
         return Done(task, result())
+    except BrokenProcessPool:
+        raise
     except Exception as error:  # one cell in thousands must not cost the others
         return Done(task, [], f"{type(error).__name__}: {error}")

@@ -120,3 +120,10 @@ def test_calibration_and_the_open_set_are_one_gate(ece: float, auroc: float, met
     lines = [line("calibration", OURS, name, {"ece": ece}) for name in ALL_SETS]
     lines += [line("open-set", OURS, name, {"auroc": auroc}) for name in ALL_SETS]
     assert by_name(lines)["R8"]["met"] is met
+
+
+def test_a_part_of_the_module_is_held_against_the_module_by_itself() -> None:
+    accuracy = {"": 0.9, "module": 0.7, "module, no queries": 0.72, "without house": 0.8}
+    lines = [line("ablation", OURS, "utd_mhad", {"accuracy": value}, part=part) for part, value in accuracy.items()]
+    assert by_name(lines)["R6"]["figure"] == "module, no queries +2.0, without house -10.0"
+    assert by_name(lines)["R6"]["met"] is False

@@ -21,7 +21,10 @@ def app() -> typer.Typer:
     return app
 
 
-def test_every_protocol_leaves_its_table_and_its_plot(folder: Path, tmp_path: Path) -> None:
+def test_every_protocol_leaves_its_table_and_its_plot(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.evaluation.ablation.SECONDS", 0.0)  # a few steps for each module
     out = tmp_path / "out"
     protocols = "few-shot,occlusion,cross-layout,calibration,open-set,ablation"
     results = evaluate(config(folder, protocols=protocols, methods=OURS), out)
