@@ -112,7 +112,7 @@ def card(chosen: Chosen, config: dict[str, Any], sha256: str) -> str:
     """The model card, in Markdown."""
     now, start = ({name: f"{f[name]:.3g}" for name in JUDGED} for f in (chosen.figures, chosen.random))
     grown = config.get("start")
-    origin = f"`{Path(grown).stem}`, widened and deepened (see `training/grow.py`)" if grown else "random weights"
+    origin = f"`{Path(grown).stem}`, trained before (see `training/grow.py`)" if grown else "random weights"
     before = "what it started from" if grown else "random weights"
     metric = ""
     if "mpjpe_mm" in chosen.figures and "mpjpe_mm" in chosen.random:  # runs of earlier versions have none
