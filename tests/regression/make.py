@@ -1,0 +1,112 @@
+"""Makes the regression files anew: ``python -m tests.regression.make``, only when answers are meant to change.
+
+Three small prompts on the shipped backbone, the clips they are asked about, and the logits that they give.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skeleton_prompt.bundle import Prompt, load_prompt, save_prompt
+from skeleton_prompt.clip import parse_clip
+from skeleton_prompt.engine import Engine
+from skeleton_prompt.normalise import Prepared, prepare
+from skeleton_prompt.synthetic import make_clip
+from training.heads import Candidate, fit_head, half
+from training.module import ModuleConfig, fit_module, observe_all
+from training.tune import Lesson, TuneConfig, tune
+
+FOLDER = Path(__file__).parent
+BACKBONE = "edge"
+ACTIONS = ("fall", "kick", "sit_down", "wave")
+TAUGHT, ASKED = 4, 2
+HEADS = {
+    "lda": Candidate("lda", ("house",)),
+    "ridge": Candidate("ridge", ("house", "descriptors"), 0.1),
+    "full": Candidate("ridge", ("house",), 0.1),
+}
+
+
+def person_of(document: dict[str, Any]) -> Prepared:
+    """The one person of a clip."""
+    return prepare(parse_clip(document))[0][0]
+
+
+def packed(document: dict[str, Any]) -> dict[str, Any]:
+    """The clip with its keypoints as base64 float32, so that the file is small and exact."""
+    values = document["keypoints"].astype("<f4")
+    text = base64.b64encode(values.tobytes()).decode()
+    return document | {"encoding": "f32", "shape": list(values.shape), "keypoints": text}
+
+
+def asked_documents() -> list[dict[str, Any]]:
+    """Clips that are asked about: 2-D and 3-D, whole and with joints missing."""
+    rng = np.random.default_rng(11)
+    documents = []
+    for number in range(ASKED):
+        for action in ACTIONS:
+            layout = "h36m17" if number % 2 else "coco17"
+            documents.append(packed(make_clip(action, rng, layout=layout)))
+    return documents
+
+
+def prompts(engine: Engine) -> dict[str, Prompt]:
+    """The prompts, taught on clips of other people."""
+    rng = np.random.default_rng(7)
+    labels = [action for action in ACTIONS for _ in range(TAUGHT)]
+    layouts = [("coco17", "h36m17")[i % 2] for i in range(len(labels))]
+    people = [
+        person_of(packed(make_clip(label, rng, layout=layout))) for label, layout in zip(labels, layouts, strict=True)
+    ]
+    features = engine.features(people)
+    names = tuple(str(i) for i in range(len(labels)))
+    lesson = Lesson(features, engine.blocks, tuple(labels), (None,) * len(labels), names)
+    outcome = tune(lesson, TuneConfig(), lambda *_: None)
+    observed = observe_all(engine, people)
+    module = fit_module(engine, observed, lesson.truth, lesson.classes, ModuleConfig(epochs=2))
+    result = {}
+    for name, head in HEADS.items():
+        blocks = {block: lesson.block_features()[block] for block in head.blocks}
+        tensors = fit_head(head, blocks, lesson.truth, lesson.classes).tensors()
+        tensors |= {key: outcome.tensors[key] for key in ("linear.centres", "linear.spread")}
+        if name == "full":
+            tensors |= {key: half(value) for key, value in module.items()}
+        result[name] = Prompt(
+            tenant="regression",
+            version=1,
+            labels=lesson.names,
+            background=False,
+            kind="full" if name == "full" else head.kind,
+            backbone_sha256=engine.backbone_sha256,
+            created="2026-11-23T00:00:00+00:00",
+            calibration=outcome.calibration,
+            tensors=tensors,
+            blocks=head.blocks,
+            blend=0.5 if name == "full" else 0.0,
+        )
+    return result
+
+
+def main() -> None:
+    """Write prompts, clips and logits."""
+    engine = Engine.load(BACKBONE)
+    documents = asked_documents()
+    (FOLDER / "clips.json").write_text(json.dumps(documents))
+    people = [person_of(document) for document in documents]
+    answers: dict[str, Any] = {"backbone_sha256": engine.backbone_sha256}
+    for name, prompt in prompts(engine).items():
+        data = save_prompt(prompt)
+        (FOLDER / f"{name}.safetensors").write_bytes(data)
+        loaded = load_prompt(data)
+        logits = [np.asarray(row) for row in engine.forward([(person, loaded) for person in people])]
+        answers[name] = [[round(float(value), 6) for value in row] for row in logits]
+    (FOLDER / "logits.json").write_text(json.dumps(answers, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Small prompts that were saved answer as they did: whatever changes on the way from a clip to logits shows here."""
+
+import json
+
+import numpy as np
+import pytest
+
+from skeleton_prompt.bundle import load_prompt
+from skeleton_prompt.engine import Engine
+from tests.regression.make import ACTIONS, BACKBONE, FOLDER, HEADS, person_of
+
+TOLERANCE = 2e-3  # other processors and thread counts round differently; logits are of unit size
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load(BACKBONE)
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict:
+    return json.loads((FOLDER / "logits.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def people() -> list:
+    return [person_of(document) for document in json.loads((FOLDER / "clips.json").read_text())]
+
+
+def test_the_files_are_for_the_backbone_that_ships(engine: Engine, answers: dict) -> None:
+    assert engine.backbone_sha256 == answers["backbone_sha256"], "make them anew: python -m tests.regression.make"
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_saved_prompt_gives_the_logits_that_it_gave(name: str, engine: Engine, answers: dict, people: list) -> None:
+    prompt = load_prompt((FOLDER / f"{name}.safetensors").read_bytes(), backbone_sha256=engine.backbone_sha256)
+    logits = np.stack(engine.forward([(person, prompt) for person in people]))
+    assert np.abs(logits - np.array(answers[name])).max() < TOLERANCE * max(1.0, np.abs(logits).max())
+    told = [prompt.labels[index] for index in logits.argmax(1)]
+    assert np.mean([label == ACTIONS[i % len(ACTIONS)] for i, label in enumerate(told)]) > 0.5  # chance is a quarter
