@@ -258,13 +258,11 @@ def calibrate(
     judged = found.judged if found else choice.best
     if judged is None:
         taught = linear_logits(tensors, lesson.columns(choice.chosen.blocks))
-        centres, spread = class_centres(taught, lesson.truth, lesson.classes)
+        centres, spread = class_centres(taught)
         calibration = Calibration(prior_temperature(taught))
     else:
         logits, truth = pooled(judged.logits, lesson.truth)
-        centres, spread = class_centres(logits, truth, lesson.classes)
-        spread = half(spread)
-        centres = half(centres)
+        centres, spread = class_centres(logits)
         temperature = fit_temperature(logits, truth)
         calibration = fit_limits(logits, truth, len(lesson.names), temperature, centres, spread)
     tables: dict[str, Any] = {"linear.centres": half(centres), "linear.spread": half(spread)}

@@ -32,11 +32,27 @@ def test_the_temperature_that_made_the_labels_is_found_again_and_is_calibrated()
 
 def test_about_five_in_a_hundred_of_the_clips_told_right_are_refused() -> None:
     logits, labels = drawn()
-    centres, spread = class_centres(logits, labels, 5)
+    centres, spread = class_centres(logits)
     limits = fit_limits(logits, labels, 5, 0.3, centres, spread)
     best, confidence = confidences(probabilities(logits, 0.3), 5)
     known = (confidence >= limits.threshold) & (distances(logits, centres, spread) <= limits.distance)
     assert 0.02 < (~known)[best == labels].mean() <= 0.055
+
+
+def test_the_distance_orders_clips_by_their_largest_logit_even_in_half_precision() -> None:
+    logits, _ = drawn()
+    centres, spread = class_centres(logits)
+    assert np.array_equal(centres.astype(np.float16).astype(float), centres)
+    by_distance = np.argsort(np.argsort(-distances(logits, centres, spread)))
+    by_largest = np.argsort(np.argsort(logits.max(1)))
+    assert np.corrcoef(by_distance, by_largest)[0, 1] > 0.98
+
+
+def test_a_clip_that_shows_nothing_of_any_class_is_farther_than_what_is_taught() -> None:
+    taught = np.eye(4)[np.repeat(np.arange(4), 10)] * 2 - 0.5
+    centres, spread = class_centres(taught)
+    nothing = np.zeros((1, 4))
+    assert distances(nothing, centres, spread)[0] > distances(taught, centres, spread).max()
 
 
 def test_background_that_looks_like_a_label_raises_the_threshold_within_bounds() -> None:
@@ -47,7 +63,7 @@ def test_background_that_looks_like_a_label_raises_the_threshold_within_bounds()
     unlike = rng.normal(size=(100, 4)) * 0.4
     unlike[:, 0] += 1.2
     logits, labels = np.concatenate([taught, unlike]), np.concatenate([truth, np.full(100, 3)])
-    centres, spread = class_centres(logits, labels, 4)
+    centres, spread = class_centres(logits)
     without = fit_limits(taught, truth, 3, 1.0, centres, spread)
     limits = fit_limits(logits, labels, 3, 1.0, centres, spread)
     assert limits.threshold > without.threshold
@@ -58,7 +74,7 @@ def test_background_that_looks_like_a_label_raises_the_threshold_within_bounds()
 
 def test_too_few_held_out_clips_set_no_limits() -> None:
     logits = np.eye(3)
-    limits = fit_limits(logits, np.arange(3), 3, 0.5, *class_centres(logits, np.arange(3), 3))
+    limits = fit_limits(logits, np.arange(3), 3, 0.5, *class_centres(logits))
     assert (limits.temperature, limits.threshold, limits.distance) == (0.5, 0.0, float("inf"))
 
 
