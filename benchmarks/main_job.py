@@ -31,7 +31,7 @@ from skeleton_prompt.features import descriptors
 from skeleton_prompt.normalise import prepare
 from training.choice import BASELINE_BLOCKS
 from training.datasets import LabelledSet, draw_shots, read_set
-from training.heads import linear_logits
+from training.linear_head import linear_logits
 from training.tune import Lesson, TuneConfig, tune
 
 LATENCY_CLIPS = 200

@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 FORMAT = "skeleton-prompt/1"
 MAX_BYTES = 64 * 2**20
 MAX_LABELS = 4096
+MAX_CURVE = 256
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -68,7 +69,7 @@ class Prompt:
         version: Its number.
         labels: N labels in the order of the logits.
         background: Whether a last logit, beyond the labels, stands for "none of them".
-        kind: Which candidate was chosen: ``prototypes``, ``ridge``, ``lda`` or ``full``.
+        kind: Which candidate was chosen: ``prototypes``, ``ridge``, ``lda``, ``plda`` or ``full``.
         backbone_sha256: The backbone that it was made on.
         created: ISO 8601, UTC.
         calibration: Temperature and limits.
@@ -243,13 +244,20 @@ def linear_shapes(prompt: Prompt) -> dict[str, tuple[int, ...]]:
 
     ``linear.mean`` and ``linear.scale`` ``(F,)``: features become ``(x - mean) * scale``;
     ``linear.weight`` ``(N, F)``, ``linear.bias`` ``(N,)``: logits;
-    ``linear.centres`` ``(N, N)``: each class's mean logits; ``linear.spread`` ``(N,)``: its clips' typical distance.
+    ``linear.centres`` ``(N, N)`` and ``linear.spread`` ``(N,)``: from where a clip's distance is measured;
+    and where the head has them ``linear.square`` ``(F,)``, ``linear.curve`` ``(K, F)`` and ``linear.bend`` ``(K,)``,
+    what is taken off all logits alike: half of ``square · z² + bend · (curve @ z)²`` of the standardised features z.
     """
     mean = prompt.tensors.get("linear.mean")
     if mean is None or mean.ndim != 1:
         raise BadPrompt("tensor linear.mean is missing or not a vector")
     F, N = int(mean.shape[0]), prompt.classes
-    return {
+    curve = prompt.tensors.get("linear.curve")
+    common: dict[str, tuple[int, ...]] = {}
+    if curve is not None:
+        K = min(int(curve.shape[0]), MAX_CURVE) if curve.ndim else 0
+        common = {"linear.square": (F,), "linear.curve": (K, F), "linear.bend": (K,)}
+    return common | {
         "linear.mean": (F,),
         "linear.scale": (F,),
         "linear.weight": (N, F),

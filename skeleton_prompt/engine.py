@@ -228,14 +228,20 @@ class Engine:
 
     def linear_logits(self, prompt: Prompt, features: Tensor) -> Tensor:
         """``(B, F)`` features of one prompt's rows to its logits ``(B, N)``."""
-        mean, scale, weight, bias = (
-            torch.from_numpy(prompt.tensors[f"linear.{name}"]).to(self.device)
-            for name in ("mean", "scale", "weight", "bias")
-        )
+        tensors = {
+            name.removeprefix("linear."): torch.from_numpy(value).to(self.device)
+            for name, value in prompt.tensors.items()
+            if name.startswith("linear.")
+        }
         columns = torch.from_numpy(self.columns(prompt.blocks)).to(self.device)
-        x = (features[:, columns] - mean) * scale
+        x = (features[:, columns] - tensors["mean"]) * tensors["scale"]
         # Row by row: a matrix product may round differently with the number of rows, and with it the answer.
-        return torch.stack([torch.mv(weight, row) for row in x]) + bias
+        logits = torch.stack([torch.mv(tensors["weight"], row) for row in x]) + tensors["bias"]
+        if "square" in tensors:
+            curved = torch.stack([torch.mv(tensors["curve"], row) for row in x])
+            common = (x.square() * tensors["square"]).sum(1) + (curved.square() * tensors["bend"]).sum(1)
+            logits = logits - common[:, None] / 2
+        return logits
 
     def _module(self, observed: Observed, prompts: Sequence[Prompt], rows: Sequence[int]) -> list[Tensor]:
         """Logits of the rows whose prompt has a module: stacked parameters, padded to the largest N."""

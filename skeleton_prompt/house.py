@@ -27,6 +27,7 @@ READ = (
 )  # what house weights may read; a backbone of before the completed pose reads two
 KINDS = ("flat", "deep")  # 2-D and 3-D input
 MODULE = "house.module."
+VARIANCES = "house.variances"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +39,15 @@ class House:
         projection: Per kind ``(F, R)``, standardisation, whitening and weighting in one.
         blocks: The feature blocks that are read, in order.
         module: The prompt module without its head (see ``prompts.shared_names``), empty where none was trained.
+        variances: ``(2, R)``: how much the projection varies between views of a motion, and between motions. None for
+            a backbone of before it was measured.
     """
 
     mean: Mapping[str, Tensor]
     projection: Mapping[str, Tensor]
     blocks: tuple[str, ...] = BLOCKS
     module: Mapping[str, Tensor] = field(default_factory=dict)
+    variances: Tensor | None = None
 
     @property
     def width(self) -> int:
@@ -67,12 +71,14 @@ class House:
         return functional.normalize(result, dim=-1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors of the backbone's file, in float16."""
+        """The tensors of the backbone's file, in float16 but for the variances, which are too small for it."""
         projections = {
             f"house.{kind}.{name}": values[kind].half().contiguous()
             for name, values in (("mean", self.mean), ("projection", self.projection))
             for kind in KINDS
         }
+        if self.variances is not None:
+            projections[VARIANCES] = self.variances.float().contiguous()
         return projections | {f"{MODULE}{name}": value.half().contiguous() for name, value in self.module.items()}
 
     @classmethod
@@ -99,4 +105,7 @@ class House:
                 got = tuple(projection[kind].shape)
                 raise ValueError(f"house weights: {kind} has shape {got}, {(features, width)} is wanted")
         module = {name.removeprefix(MODULE): tensors[name].float() for name in tensors if name.startswith(MODULE)}
-        return cls(mean, projection, wanted[features], module)
+        variances = tensors.get(VARIANCES)
+        if variances is not None and (variances.shape != (2, width) or not bool((variances > 0).all())):
+            raise ValueError(f"house weights: {VARIANCES} must be {(2, width)} positive numbers")
+        return cls(mean, projection, wanted[features], module, variances)

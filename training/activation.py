@@ -9,11 +9,12 @@ import numpy as np
 
 from skeleton_prompt.bundle import Prompt
 from training.heads import Candidate, held_out_logits
+from training.plda import Prior
 from training.tune import Lesson, Outcome
 
 Ask = Callable[[Prompt, np.ndarray], np.ndarray]  # a prompt and rows to logits (rows, N of the prompt)
 
-KINDS = ("prototypes", "ridge", "lda")
+KINDS = ("prototypes", "ridge", "lda", "plda")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Previous:
         taught: ``(n,)`` bool, which of this lesson's clips it has learnt from.
         clips: How many clips it has learnt from.
         features: Gives the lesson's features on the backbone that it was made on, block by block.
+        prior: Of that backbone.
     """
 
     version: int
@@ -43,6 +45,7 @@ class Previous:
     taught: np.ndarray
     clips: int
     features: Callable[[], Mapping[str, np.ndarray]]
+    prior: Prior | None = None
 
 
 def decide(
@@ -106,8 +109,7 @@ def right_before(lesson: Lesson, outcome: Outcome, previous: Previous, ask: Ask)
     blocks = previous.features() if known.any() else {}
     if not known.any() or not set(prompt.blocks) <= set(blocks):
         return right
-    strength = float(prompt.metrics.get("strength") or 0.1)
-    recipe = Candidate(prompt.kind if prompt.kind in KINDS else "ridge", prompt.blocks, strength)
+    recipe = _recipe(prompt, previous.prior)
     counts, hits = np.zeros(len(right)), np.zeros(len(right))
     features = {name: values for name, values in blocks.items() if name in prompt.blocks}
     for splits in outcome.plan.splits:
@@ -120,3 +122,11 @@ def right_before(lesson: Lesson, outcome: Outcome, previous: Previous, ask: Ask)
     asked = counts > 0
     right[asked] = hits[asked] / counts[asked]
     return right
+
+
+def _recipe(prompt: Prompt, prior: Prior | None) -> Candidate:
+    kind = prompt.kind if prompt.kind in KINDS else "ridge"
+    if "linear.square" in prompt.tensors:  # its linear part, whatever stands beside it
+        kind = "lda" if prior is None else "plda"
+    strength = float(prompt.metrics.get("strength") or 0.1)
+    return Candidate(kind, prompt.blocks, strength, prior if kind == "plda" else None)

@@ -26,9 +26,10 @@ from training.activation import Verdict
 from training.again import check_wanted, check_whole, origin
 from training.comparison import Comparison
 from training.examples import Example, collect, fingerprint, pack, unpack
-from training.heads import linear_logits
 from training.lease import Lease
+from training.linear_head import linear_logits
 from training.module_tuner import EngineModule
+from training.plda import prior_of
 from training.report import Facts, build_report, metrics
 from training.tune import Lesson, Outcome, TuneConfig, tune
 
@@ -224,6 +225,7 @@ class Attempt:
             labels=tuple(one.label for one in examples),
             groups=tuple(one.group for one in examples),
             ids=tuple(one.clip for one in examples),
+            prior=prior_of(self.engine),
         )
         # The module takes what it is given: a third of the job's time leaves enough for all other steps.
         seconds = min(TuneConfig.module_seconds, self.lease.max_seconds / 3)

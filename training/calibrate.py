@@ -15,13 +15,16 @@ from skeleton_prompt.decision import softmax
 Floats = npt.NDArray[np.float64]
 
 FALSE_REJECT = 0.05
+BY_DISTANCE = 0.8  # of the false rejections; what is unlike anything taught shows there, not in the confidence
 FALSE_ACCEPT = 0.05
 MOST_REJECTED = 0.2  # of the taught, however much background looks like them
 FEW_TO_CALIBRATE = 10
 # The best temperature on other clips of one-clip lessons (UTD-MHAD, JHMDB, NW-UCLA, training sides, three draws each)
 # was 1/1.8 to 1/2.8 of the spread of the taught clips' own logits: what stands in where nothing can be held out.
 PRIOR_SHARPNESS = 2.2
-FAR = 16  # times the largest logit, where the centres stand
+PLDA_SHARPNESS = 3.5  # likewise for PLDA, 2.2 to 7.6
+FAR = 64  # times the largest logit, where the centres stand
+FARTHEST = 2.0**15  # a power of two that float16 holds
 
 
 def probabilities(logits: np.ndarray, temperature: float) -> Floats:
@@ -44,9 +47,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return spread * math.exp(float(found.x))
 
 
-def prior_temperature(logits: np.ndarray) -> float:
+def prior_temperature(logits: np.ndarray, sharpness: float = PRIOR_SHARPNESS) -> float:
     """A temperature without any held-out clip, from the spread of the taught clips' own logits."""
-    return max(float(logits.std(1).mean()), 1e-6) / PRIOR_SHARPNESS
+    return max(float(logits.std(1).mean()), 1e-6) / sharpness
 
 
 def confidences(probability: np.ndarray, labels: int) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -70,7 +73,7 @@ def class_centres(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Centres ``(N, N)`` and spread ``(N,)``, exact in float16.
     """
     classes = logits.shape[1]
-    far = 2.0 ** math.ceil(math.log2(FAR * max(float(np.abs(logits).max()), 1e-3)))
+    far = min(2.0 ** math.ceil(math.log2(FAR * max(float(np.abs(logits).max()), 1e-3))), FARTHEST)
     return far * np.eye(classes), np.ones(classes)
 
 
@@ -84,7 +87,7 @@ def distances(logits: np.ndarray, centres: np.ndarray, spread: np.ndarray) -> Fl
 def fit_limits(
     logits: np.ndarray, truth: np.ndarray, labels: int, temperature: float, centres: np.ndarray, spread: np.ndarray
 ) -> Calibration:
-    """Threshold and distance at which 5 % of the clips that are told right would be refused, half of it by each.
+    """Threshold and distance at which 5 % of the clips that are told right would be refused, 1 % and 4 % by each.
 
     Args:
         logits: ``(n, N)`` held out.
@@ -103,8 +106,8 @@ def fit_limits(
     right = best == truth
     if right.sum() < FEW_TO_CALIBRATE:
         return Calibration(temperature)
-    threshold = float(np.quantile(confidence[right], FALSE_REJECT / 2))
-    distance = float(np.quantile(distances(logits, centres, spread)[right], 1 - FALSE_REJECT / 2))
+    threshold = float(np.quantile(confidence[right], FALSE_REJECT * (1 - BY_DISTANCE)))
+    distance = float(np.quantile(distances(logits, centres, spread)[right], 1 - FALSE_REJECT * BY_DISTANCE))
     passing = confidence[(truth >= labels) & (probability.argmax(1) < labels)]
     background = int((truth >= labels).sum())
     if background and len(passing) > FALSE_ACCEPT * background:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from training.calibrate import fit_temperature, log_loss
 from training.folds import FoldPlan
 from training.heads import STRENGTHS, Blocks, Candidate, held_out_logits
+from training.plda import Prior
 
 Floats = npt.NDArray[np.float64]
 Tick = Callable[[float, str], None]  # told the share done and a message; may raise to stop the work
@@ -23,8 +24,9 @@ FROZEN, BOTH, ALL = ("frozen",), ("frozen", "descriptors"), ("frozen", "descript
 BASELINE_BLOCKS = ("descriptors",)
 # Simplest first: a later one must beat an earlier one by more than the noise of the comparison. The house projection
 # was learned from thousands of motions; on labelled sets LDA on it alone was best at 5 clips per label, and the plain
-# blocks beside it gained from about 10.
+# blocks beside it gained from about 10. PLDA is LDA that knows beforehand what the corpus says; it stands for both.
 ORDER: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("plda", HOUSE),
     ("lda", HOUSE),
     ("ridge", HOUSE),
     ("ridge", (*HOUSE, "descriptors")),
@@ -84,23 +86,35 @@ class Choice:
         return self.judged.get(self.chosen.name)
 
 
-def candidates(blocks: Sequence[str], kinds: Sequence[str] | None = None) -> list[Candidate]:
-    """All candidates of some kinds whose feature blocks there are, every strength of ridge, simplest first."""
+def candidates(
+    blocks: Sequence[str], kinds: Sequence[str] | None = None, prior: Prior | None = None
+) -> list[Candidate]:
+    """All candidates of some kinds whose feature blocks there are, every strength of ridge, simplest first.
+
+    Args:
+        blocks: Feature blocks that there are.
+        kinds: Only these, None for all.
+        prior: Of the house projection; without it LDA stands in for PLDA.
+    """
+    left_out = "plda" if prior is None else "lda"
     result = []
     for kind, wanted in ORDER if set(HOUSE) <= set(blocks) else ORDER_WITHOUT_HOUSE:
-        if set(wanted) <= set(blocks) and (kinds is None or kind in kinds):
+        if set(wanted) <= set(blocks) and (kinds is None or kind in kinds) and (kind, wanted) != (left_out, HOUSE):
             strengths = STRENGTHS if kind == "ridge" else (0.0,)
-            result += [Candidate(kind, wanted, strength) for strength in strengths]
+            known = prior if kind == "plda" else None
+            result += [Candidate(kind, wanted, strength, known) for strength in strengths]
     return result
 
 
-def without_held_out(blocks: Sequence[str]) -> Candidate:
+def without_held_out(blocks: Sequence[str], prior: Prior | None = None) -> Candidate:
     """What to fit where one clip per label leaves nothing to compare with.
 
-    Ridge on the house projection, which was learned for just that: with one clip per label it is prototypes that know
-    of each other, and on labelled sets it was two points better than prototypes that do not. Without the projection it
-    is the most shrunk ridge on the best plain block there is.
+    PLDA on the house projection, which was learned for just that. A backbone that says nothing of variances has ridge
+    there: with one clip per label it is prototypes that know of each other, and on labelled sets it was two points
+    better than prototypes that do not. Without the projection it is the most shrunk ridge on the best plain block.
     """
+    if set(HOUSE) <= set(blocks) and prior is not None:
+        return Candidate("plda", HOUSE, prior=prior)
     if set(HOUSE) <= set(blocks):
         return Candidate("ridge", HOUSE, 0.3)
     plain = BASELINE_BLOCKS if set(BASELINE_BLOCKS) <= set(blocks) else FROZEN

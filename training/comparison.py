@@ -14,6 +14,7 @@ from service.storage.records import JobKind
 from skeleton_prompt.backbone import BackboneError
 from skeleton_prompt.bundle import BadPrompt, Prompt, load_prompt
 from training.activation import Previous, Verdict, decide
+from training.plda import prior_of
 
 if TYPE_CHECKING:
     from service.storage import TenantRepository
@@ -77,7 +78,9 @@ class Comparison:
         taught = np.array([stored in known for stored in self._stored])
         own = self._engine is self._workplace.engine
         features = lesson.block_features if own else self._features
-        return Previous(active.version, prompt, tuple(active.labels), taught, len(known), features)
+        return Previous(
+            active.version, prompt, tuple(active.labels), taught, len(known), features, prior_of(self._engine)
+        )
 
     def _load(self, active: PromptRecord) -> Prompt | None:
         """The active version, with the engine to ask it; None where either cannot be had."""

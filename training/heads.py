@@ -1,4 +1,4 @@
-"""Linear heads on frozen features: class prototypes, ridge and shrinkage LDA, all in dual form.
+"""Heads on frozen features: class prototypes, ridge and shrinkage LDA in dual form, and PLDA (see ``plda``).
 
 A tenant has tens of clips and thousands of features, so every head is fitted from the Gram matrix of the clips; a
 cross-validation of many candidates shares it. Each feature block is standardised on its own and has the same say
@@ -17,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.covariance import ledoit_wolf
 
+from training.linear_head import LinearHead
+from training.plda import Prior, fit_plda
+
 Floats = npt.NDArray[np.float64]
 Blocks = Mapping[str, np.ndarray]  # name of a feature block to (n, F of the block)
 
@@ -31,14 +34,16 @@ class Candidate:
     """One way to make a linear head.
 
     Attributes:
-        kind: ``prototypes``, ``ridge`` or ``lda``.
+        kind: ``prototypes``, ``ridge``, ``lda`` or ``plda``.
         blocks: The feature blocks that it reads.
         strength: Of the ridge penalty, relative to the mean diagonal of the Gram matrix.
+        prior: What PLDA knows of its one block beforehand.
     """
 
     kind: str
     blocks: tuple[str, ...]
     strength: float = 0.0
+    prior: Prior | None = None
 
     @property
     def name(self) -> str:
@@ -75,39 +80,6 @@ class Standard:
         """One standardised block of some rows."""
         result: Floats = (features[name][rows] - self.mean[name]) * self.scale[name]
         return result
-
-
-@dataclass(frozen=True, eq=False)
-class LinearHead:
-    """A linear head as a prompt holds it; logits are ``((x - mean) * scale) @ weight.T + bias``.
-
-    Attributes:
-        mean: ``(F,)``.
-        scale: ``(F,)``.
-        weight: ``(N, F)``.
-        bias: ``(N,)``.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    weight: np.ndarray
-    bias: np.ndarray
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """The prompt's tensors, rounded as their file will round them."""
-        return {f"linear.{name}": half(getattr(self, name)) for name in ("mean", "scale", "weight", "bias")}
-
-
-def half(values: np.ndarray) -> npt.NDArray[np.float32]:
-    """Values as they come back from a prompt file, which holds float16."""
-    return values.astype(np.float16).astype(np.float32)
-
-
-def linear_logits(tensors: Mapping[str, np.ndarray], features: np.ndarray) -> npt.NDArray[np.float32]:
-    """Logits ``(n, N)`` of a prompt's linear part on features ``(n, F)``."""
-    x = (features.astype(np.float32) - tensors["linear.mean"]) * tensors["linear.scale"]
-    result: npt.NDArray[np.float32] = x @ tensors["linear.weight"].T + tensors["linear.bias"]
-    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,10 +177,16 @@ def held_out_logits(
     others: np.ndarray,
 ) -> dict[Candidate, Floats]:
     """Logits ``(len(others), N)`` of every candidate fitted on ``rows`` and asked about ``others``."""
-    parts = grams(features, rows, others)
     result: dict[Candidate, Floats] = {}
-    for blocks in dict.fromkeys(candidate.blocks for candidate in candidates):
-        mine = [candidate for candidate in candidates if candidate.blocks == blocks]
+    for candidate in candidates:
+        if candidate.prior is not None:
+            (block,) = candidate.blocks
+            head = fit_plda(features[block][rows], labels[rows], classes, candidate.prior)
+            result[candidate] = head.logits(features[block][others]).astype(np.float64)
+    plain = [candidate for candidate in candidates if candidate.prior is None]
+    parts = grams(features, rows, others) if plain else {}
+    for blocks in dict.fromkeys(candidate.blocks for candidate in plain):
+        mine = [candidate for candidate in plain if candidate.blocks == blocks]
         gram: Floats = np.mean([parts[name][0] for name in blocks], axis=0)
         cross: Floats = np.mean([parts[name][1] for name in blocks], axis=0)
         for candidate, dual in zip(mine, fit_dual(mine, gram, labels[rows], classes), strict=True):
@@ -218,6 +196,9 @@ def held_out_logits(
 
 def fit_head(candidate: Candidate, features: Blocks, labels: np.ndarray, classes: int) -> LinearHead:
     """The head of a candidate on all clips, in the features themselves."""
+    if candidate.prior is not None:
+        (block,) = candidate.blocks
+        return fit_plda(features[block], labels, classes, candidate.prior)
     rows = np.arange(len(labels))
     standard = Standard.of(features, rows)
     share = 1 / np.sqrt(len(candidate.blocks))

@@ -154,6 +154,17 @@ def discriminants(shots: Floats, width: int) -> tuple[Floats, Floats]:
     return mean.astype(np.float32), projection.astype(np.float32)
 
 
+def spread_of(shots: Floats, mean: Floats, projection: Floats) -> Floats:
+    """How much the projection ``(n, v, R)`` of motions varies within a motion and between motions, ``(2, R)``."""
+    n, v, F = shots.shape
+    projected = (shots.reshape(n * v, F) - mean) @ projection
+    projected = (projected / np.linalg.norm(projected, axis=1, keepdims=True)).reshape(n, v, -1)
+    within = projected.var(1, ddof=1).mean(0)
+    within = np.maximum(within, 1e-6 * within.mean())  # a small corpus fills fewer directions than there are
+    between = projected.mean(1).var(0, ddof=1) - within / v
+    return np.stack((within, np.maximum(between, 1e-3 * within)))
+
+
 def fit_house(
     engine: Engine,
     motion: Path,
@@ -174,12 +185,13 @@ def fit_house(
     sampler = MotionSampler(load_corpus(motion, held_out=False))
     module = module or HouseModuleConfig()
     told = progress or (lambda _what, _share: None)
-    mean, projection = {}, {}
+    mean, projection, variances = {}, {}, []
     kept = [Episodes() for _ in KINDS]
     for kind, keep in zip(KINDS, kept, strict=True):
         shots = episodes(engine, sampler, kind, motions, partial(told, kind), partial(keep.add, most=module.motions))
         centre, directions = discriminants(shots, WIDTH)
         mean[kind], projection[kind] = torch.from_numpy(centre), torch.from_numpy(directions)
+        variances.append(spread_of(shots, centre, directions))
         log.info("house weights for %s input: %d motions, %d features", kind, len(shots), shots.shape[2])
     trained = train_module(engine.backbone.config.width, kept, module, partial(told, "module")) if module.steps else {}
-    return House(mean, projection, module=trained)
+    return House(mean, projection, module=trained, variances=torch.from_numpy(np.mean(variances, axis=0)))

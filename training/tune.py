@@ -18,7 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from skeleton_prompt.bundle import Array, Calibration
-from training.calibrate import class_centres, fit_limits, fit_temperature, prior_temperature
+from training.calibrate import (
+    PLDA_SHARPNESS,
+    PRIOR_SHARPNESS,
+    class_centres,
+    fit_limits,
+    fit_temperature,
+    prior_temperature,
+)
 from training.choice import (
     Choice,
     Judged,
@@ -32,7 +39,9 @@ from training.choice import (
     without_held_out,
 )
 from training.folds import FoldPlan, plan_folds
-from training.heads import fit_head, half, linear_logits
+from training.heads import fit_head
+from training.linear_head import half, linear_logits
+from training.plda import Prior
 
 BLENDS = (0.3, 0.5, 0.7, 1.0)
 MODULE_FOLDS = 3
@@ -76,6 +85,7 @@ class Lesson:
         labels: Label of every clip, None for background.
         groups: Group of every clip, or None.
         ids: Where each clip came from, for the report.
+        prior: What the backbone knows of its house projection beforehand, if it does.
     """
 
     features: np.ndarray
@@ -83,6 +93,7 @@ class Lesson:
     labels: tuple[str | None, ...]
     groups: tuple[str | None, ...]
     ids: tuple[str, ...]
+    prior: Prior | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -199,9 +210,9 @@ def tune(lesson: Lesson, config: TuneConfig, tick: Tick, module: ModuleTuner | N
 def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick: Tick) -> Choice:
     """The linear head that the labels justify; a fixed one where nothing can be held out."""
     if plan is None:
-        alone = without_held_out(tuple(lesson.blocks))
+        alone = without_held_out(tuple(lesson.blocks), lesson.prior)
         return Choice(alone, "one clip per label: nothing could be held out to compare with", {})
-    choices = candidates(tuple(lesson.blocks), config.kinds)
+    choices = candidates(tuple(lesson.blocks), config.kinds, lesson.prior)
     judged = cross_validate(choices, lesson.block_features(), lesson.truth, lesson.classes, plan, tick)
     return choose(judged)
 
@@ -259,7 +270,8 @@ def calibrate(
     if judged is None:
         taught = linear_logits(tensors, lesson.columns(choice.chosen.blocks))
         centres, spread = class_centres(taught)
-        calibration = Calibration(prior_temperature(taught))
+        sharpness = PRIOR_SHARPNESS if choice.chosen.prior is None else PLDA_SHARPNESS
+        calibration = Calibration(prior_temperature(taught, sharpness))
     else:
         logits, truth = pooled(judged.logits, lesson.truth)
         centres, spread = class_centres(logits)

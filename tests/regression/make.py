@@ -17,8 +17,10 @@ from skeleton_prompt.clip import parse_clip
 from skeleton_prompt.engine import Engine
 from skeleton_prompt.normalise import Prepared, prepare
 from skeleton_prompt.synthetic import make_clip
-from training.heads import Candidate, fit_head, half
+from training.heads import Candidate, fit_head
+from training.linear_head import half
 from training.module import ModuleConfig, fit_module, observe_all
+from training.plda import prior_of
 from training.tune import Lesson, TuneConfig, tune
 
 FOLDER = Path(__file__).parent
@@ -65,7 +67,7 @@ def prompts(engine: Engine) -> dict[str, Prompt]:
     ]
     features = engine.features(people)
     names = tuple(str(i) for i in range(len(labels)))
-    lesson = Lesson(features, engine.blocks, tuple(labels), (None,) * len(labels), names)
+    lesson = Lesson(features, engine.blocks, tuple(labels), (None,) * len(labels), names, prior_of(engine))
     outcome = tune(lesson, TuneConfig(), lambda *_: None)
     observed = observe_all(engine, people)
     module = fit_module(engine, observed, lesson.truth, lesson.classes, ModuleConfig(epochs=2))

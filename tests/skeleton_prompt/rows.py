@@ -34,9 +34,9 @@ def person(seed: int, *, windows: int = 1, depth: bool = False) -> Prepared:
 
 
 def random_prompt(
-    engine: Engine, seed: int, *, classes: int = 3, blend: float = 0.0, background: bool = False
+    engine: Engine, seed: int, *, classes: int = 3, blend: float = 0.0, background: bool = False, curve: int = 0
 ) -> Prompt:
-    """A prompt of random numbers that is sound, as it comes back from its file."""
+    """A prompt of random numbers that is sound, as it comes back from its file; ``curve`` directions of a curve."""
     rng = np.random.default_rng(seed)
     blocks = ("frozen", "descriptors") if seed % 2 else ("descriptors", "frontal")
     F, N = len(engine.columns(blocks)), classes + background
@@ -48,6 +48,10 @@ def random_prompt(
         "linear.centres": rng.normal(size=(N, N)),
         "linear.spread": rng.uniform(0.5, 1, N),
     }
+    if curve:
+        tensors["linear.square"] = rng.normal(size=F) / F
+        tensors["linear.curve"] = rng.normal(size=(curve, F)) / np.sqrt(F)
+        tensors["linear.bend"] = rng.choice([-1.0, 1.0], curve)
     if blend:
         module = initial(engine.backbone.config.width, N, seed)
         module["generator.values"] = torch.from_numpy(rng.normal(size=module["generator.values"].shape))

@@ -60,6 +60,25 @@ def test_a_prompt_with_wrong_tensors_is_refused_with_the_tensor_named(change, me
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("linear.square"), "missing or unknown: linear.square"),
+        (lambda t: t.pop("linear.curve"), "missing or unknown: linear.bend"),
+        (lambda t: t.update({"linear.bend": t["linear.bend"][:-1]}), "linear.bend has shape"),
+        (lambda t: t.update({"linear.curve": t["linear.curve"][:, :-1]}), "linear.curve has shape"),
+        (lambda t: t.update({"linear.curve": t["linear.curve"][0]}), "linear.curve has shape"),
+        (lambda t: t.update({"linear.curve": np.zeros((300, len(t["linear.mean"])))}), "linear.curve has shape"),
+    ],
+)
+def test_a_curve_is_there_whole_or_not_at_all(change, message: str) -> None:
+    prompt = random_prompt(ENGINE, 1, curve=4)
+    tensors = {name: value.copy() for name, value in prompt.tensors.items()}
+    change(tensors)
+    with pytest.raises(BadPrompt, match=message):
+        save_prompt(dataclasses.replace(prompt, tensors=tensors))
+
+
+@pytest.mark.parametrize(
     "change", [{"labels": ()}, {"labels": ("a", "a", "b")}, {"blend": 1.5}], ids=["none", "twice", "blend"]
 )
 def test_senseless_metadata_is_refused_on_loading(change) -> None:

@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 
 from skeleton_prompt.bundle import BackboneMismatch, BadPrompt
 from tests.skeleton_prompt.rows import person, random_prompt, small_engine
+from training.linear_head import linear_logits
 
 ENGINE = small_engine()
 PROMPTS = [
-    random_prompt(ENGINE, seed, classes=2 + seed % 5, blend=0.5 * (seed % 3), background=seed % 4 == 0)
+    random_prompt(
+        ENGINE, seed, classes=2 + seed % 5, blend=0.5 * (seed % 3), background=seed % 4 == 0, curve=3 * (seed % 2)
+    )
     for seed in range(8)
 ]
 PEOPLE = [person(seed, windows=1 + seed % 3, depth=seed % 2 == 0) for seed in range(6)]
@@ -34,6 +37,14 @@ def test_prompts_with_a_module_answer_differently_from_their_linear_part_alone()
     linear = dataclasses.replace(full, blend=0.0)
     a, b = ENGINE.forward([(PEOPLE[0], full), (PEOPLE[0], linear)])
     assert np.abs(a - b).max() > 1e-3
+
+
+def test_the_linear_part_is_read_as_training_wrote_it() -> None:
+    prompt = dataclasses.replace(PROMPTS[5], blend=0.0)
+    assert "linear.curve" in prompt.tensors
+    features = ENGINE.features(PEOPLE)[:, ENGINE.columns(prompt.blocks)]
+    logits = ENGINE.forward([(person, prompt) for person in PEOPLE])
+    assert np.allclose(np.stack(logits), linear_logits(prompt.tensors, features), atol=1e-4)
 
 
 def test_a_prompt_of_another_backbone_spoils_only_its_own_row() -> None:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tests.training.lessons import lesson
-from training.heads import STRENGTHS, Candidate, fit_head, fit_ridges, held_out_logits, linear_logits
+from training.heads import STRENGTHS, Candidate, fit_head, fit_ridges, held_out_logits
+from training.linear_head import linear_logits
 
 BOTH = ("frozen", "descriptors")
 EVERY = [

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,8 @@ from skeleton_prompt.backbone import DESCRIPTORS, BackboneError, backbone_bytes,
 from skeleton_prompt.engine import Engine
 from skeleton_prompt.house import KINDS, House
 from tests.skeleton_prompt.rows import WIDTH, person, small_engine
-from training.house import discriminants
+from training.house import discriminants, spread_of
+from training.plda import prior_of
 
 FEATURES = 21 * WIDTH + 2 * DESCRIPTORS
 
@@ -53,6 +56,25 @@ def test_house_weights_that_know_no_completed_pose_are_read_as_they_were_made(tm
     read = torch.cat([features[:, engine.blocks[name]] for name in house.blocks], 1)
     expected = torch.nn.functional.normalize((read - house.mean["flat"]) @ house.projection["flat"], dim=-1)
     assert torch.allclose(features[:, engine.blocks["house"]], expected, atol=1e-4)
+
+
+def test_house_weights_say_how_much_they_vary_between_views_and_between_motions(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    motions, views = rng.normal(size=(400, 1, 8)) * [3, 3, 3, 3, 1, 1, 1, 1], rng.normal(size=(400, 4, 8))
+    within, between = spread_of((motions + views).astype(np.float32), np.zeros(8), np.eye(8))
+    assert (within > 0).all()
+    assert between[:4].min() > 2 * between[4:].max()
+    backbone = small_engine().backbone
+    backbone.house = dataclasses.replace(random_house(), variances=torch.rand(2, 16) + 0.1)
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(backbone_bytes(backbone))
+    prior = prior_of(Engine(load_backbone(path)))
+    assert prior is not None
+    assert np.allclose([prior.within, prior.between], backbone.house.variances)
+    backbone.house = dataclasses.replace(backbone.house, variances=torch.zeros(2, 16))
+    path.write_bytes(backbone_bytes(backbone))
+    with pytest.raises(BackboneError, match="variances must be"):
+        load_backbone(path)
 
 
 def test_house_weights_for_another_backbone_are_refused(tmp_path) -> None:

@@ -3,7 +3,8 @@ import pytest
 
 from tests.training.lessons import lesson
 from training.choice import Judged, choose
-from training.heads import Candidate, linear_logits
+from training.heads import Candidate
+from training.linear_head import linear_logits
 from training.tune import TuneConfig, tune
 
 QUIET = lambda share, message: None  # noqa: E731

@@ -17,7 +17,8 @@ from sklearn.svm import SVC
 
 from training.baselines.interface import Logits, Tick
 from training.folds import FoldPlan
-from training.heads import Blocks, LinearHead, Standard
+from training.heads import Blocks, Standard
+from training.linear_head import LinearHead
 
 Floats = npt.NDArray[np.float64]
 SVM_STRENGTHS = (1.0, 10.0, 100.0)  # C, for kernels whose diagonal is 1 on average

@@ -19,7 +19,8 @@ from training.baselines.interface import Logits, Tick, checked
 from training.baselines.sources import Source, with_copies
 from training.choice import cross_validate
 from training.folds import FoldPlan, plan_folds
-from training.heads import STRENGTHS, Blocks, Candidate, fit_head, linear_logits
+from training.heads import STRENGTHS, Blocks, Candidate, fit_head
+from training.linear_head import linear_logits
 
 Floats = npt.NDArray[np.float64]
 Head = Callable[[Blocks, np.ndarray, int, "FoldPlan | None", Tick], "tuple[Callable[[np.ndarray], Logits], int]"]

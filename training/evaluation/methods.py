@@ -22,8 +22,9 @@ from training.evaluation.cells import LessonKey
 from training.evaluation.config import OURS
 from training.evaluation.material import Material
 from training.evaluation.scores import Answers
-from training.heads import linear_logits
+from training.linear_head import linear_logits
 from training.module_tuner import EngineModule
+from training.plda import Prior, prior_of
 from training.tune import Lesson, Outcome, TuneConfig, tune
 
 RANDOM = "linear probe on random frozen weights"
@@ -48,9 +49,16 @@ def teach(material: Material, key: LessonKey, drawn: np.ndarray) -> Taught:
     return (TaughtOurs if key.method == OURS else TaughtPeer)(material, key, drawn)
 
 
-def lesson_of(labelled: LabelledSet, features: np.ndarray, blocks: Mapping[str, slice], drawn: np.ndarray) -> Lesson:
+def lesson_of(
+    labelled: LabelledSet,
+    features: np.ndarray,
+    blocks: Mapping[str, slice],
+    drawn: np.ndarray,
+    prior: Prior | None = None,
+) -> Lesson:
     """What a tenant who sent the drawn clips teaches; ``features`` are those of the drawn clips."""
     return Lesson(
+        prior=prior,
         features=features,
         blocks=blocks,
         labels=tuple(labelled.label_names[label] for label in labelled.labels[drawn]),
@@ -86,7 +94,7 @@ class TaughtOurs:
         features = material.features(key.set, key.split, key.taught)
         people = material.people(key.set, key.split, key.taught)
         blocks = blocks_without(engine.blocks, key.part)
-        self._lesson = lesson_of(self._labelled, features.of(drawn), blocks, drawn)
+        self._lesson = lesson_of(self._labelled, features.of(drawn), blocks, drawn, prior_of(engine))
         module = EngineModule(engine, [people[int(i)] for i in drawn], key.seed, lambda: None)
         self._outcome = tune(self._lesson, TuneConfig(seed=key.seed), lambda *_: None, None if key.part else module)
         self.prompt = prompt_of(self._lesson, self._outcome, engine.backbone_sha256)
@@ -116,10 +124,8 @@ class TaughtOurs:
         gap = distances(logits, self._outcome.tensors["linear.centres"], self._outcome.tensors["linear.spread"])
         enough = features.enough[features.places(clips)]
         known = enough & (confidence >= calibration.threshold) & (gap <= calibration.distance)
-        # Both limits of the service in one score: at least 1 where it would answer.
-        familiar = confidence / max(calibration.threshold, 1e-6)
-        if np.isfinite(calibration.distance):
-            familiar = np.minimum(familiar, calibration.distance / np.maximum(gap, 1e-6))
+        # What the service calls unlike anything taught; where nothing was held out it goes by confidence alone.
+        familiar = -gap if np.isfinite(calibration.distance) else confidence
         place = np.array([self._labelled.label_names.index(name) for name in lesson.names])
         probability = np.zeros((len(clips), len(self._labelled.label_names)))
         among = everything[:, : len(lesson.names)]

@@ -1,0 +1,65 @@
+"""The linear part of a prompt: what every kind of head comes down to.
+
+Letters: n clips, F features, N classes, K directions of the curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """A head as a prompt holds it; with ``z = (x - mean) * scale`` logits are ``z @ weight.T + bias``.
+
+    PLDA takes ``(square · z² + bend · (curve @ z)²) / 2`` off all logits of a clip: it changes no probability, but says
+    how much of any class the clip shows.
+
+    Attributes:
+        mean: ``(F,)``.
+        scale: ``(F,)``.
+        weight: ``(N, F)``.
+        bias: ``(N,)``.
+        square: ``(F,)``, or None for a head without a curve.
+        curve: ``(K, F)``.
+        bend: ``(K,)``.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    square: np.ndarray | None = None
+    curve: np.ndarray | None = None
+    bend: np.ndarray | None = None
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The prompt's tensors, rounded as their file will round them."""
+        return {name: half(values) for name, values in self._arrays().items()}
+
+    def logits(self, x: np.ndarray) -> npt.NDArray[np.float32]:
+        """``(n, F)`` to ``(n, N)``, without the rounding of a file."""
+        return linear_logits(self._arrays(), x)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {f"linear.{one.name}": value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+
+
+def half(values: np.ndarray) -> npt.NDArray[np.float32]:
+    """Values as they come back from a prompt file, which holds float16."""
+    return values.astype(np.float16).astype(np.float32)
+
+
+def linear_logits(tensors: Mapping[str, np.ndarray], features: np.ndarray) -> npt.NDArray[np.float32]:
+    """Logits ``(n, N)`` of a prompt's linear part on features ``(n, F)``."""
+    x = (features.astype(np.float32) - tensors["linear.mean"]) * tensors["linear.scale"]
+    result = x @ tensors["linear.weight"].T + tensors["linear.bias"]
+    if "linear.square" in tensors:
+        common = x**2 @ tensors["linear.square"] + (x @ tensors["linear.curve"].T) ** 2 @ tensors["linear.bend"]
+        result = result - common[:, None] / 2
+    rounded: npt.NDArray[np.float32] = result.astype(np.float32)
+    return rounded
