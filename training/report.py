@@ -248,7 +248,7 @@ def _needs_more(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _warnings(lesson: Lesson, outcome: Outcome) -> list[str]:
     warnings = []
     if outcome.plan is None:
-        warnings.append("One clip per label: taught as prototypes, without any held-out figure, threshold or distance.")
+        warnings.append("One clip per label: nothing could be held out, so there is no figure, threshold or distance.")
     elif not outcome.plan.held_out.all():
         lonely = sorted({lesson.labels[i] or BACKGROUND for i in np.flatnonzero(~outcome.plan.held_out)})
         warnings.append(f"Labels with a single clip are taught, but are not in the figures: {', '.join(lonely[:10])}.")

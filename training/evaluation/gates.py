@@ -210,13 +210,18 @@ def _r8(lines: Sequence[Line]) -> Gate:
     opened = [line for line in of(lines, "open-set") if line["method"] == OURS]
     if not calibrated or not opened:
         return gate
-    errors = {}
+    errors, chances = {}, {}
     for shots in dict.fromkeys(line["shots"] for line in calibrated):
-        each = mean_by_set((line for line in calibrated if line["shots"] == shots), "ece")
-        errors[shots] = float(np.mean(list(each.values())))
+        mine = [line for line in calibrated if line["shots"] == shots]
+        errors[shots], chances[shots] = (
+            float(np.mean(list(mean_by_set(mine, figure).values()))) for figure in ("ece", "ece_by_chance")
+        )
     found = mean_by_set(opened, "auroc")
     auroc = float(np.mean(list(found.values()))) / 100
-    words = ", ".join(f"{value:.1f} % with {shots or 'all'} clips" for shots, value in errors.items())
+    words = ", ".join(
+        f"{value:.1f} % with {shots or 'all'} clips (a perfect one {chances[shots]:.1f})"
+        for shots, value in errors.items()
+    )
     met = max(errors.values()) <= R8_ERROR and auroc >= R8_AREA
     return gate.found(f"{words}; AUROC {auroc:.3f}{_note(found)}", met)
 

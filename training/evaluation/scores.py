@@ -14,6 +14,8 @@ from sklearn.metrics import roc_auc_score
 from training.calibrate import reliability
 
 BINS = 15
+CHANCE_DRAWS = 200
+CHANCE_DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +63,17 @@ def confusion(answers: Answers, truth: np.ndarray, classes: int) -> list[list[in
 
 
 def calibration(answers: Answers, truth: np.ndarray) -> dict[str, Any]:
-    """Expected calibration error over 15 bins of equal width with its curve, and the Brier score over all classes."""
+    """Expected calibration error over 15 bins of equal width with its curve, and the Brier score over all classes.
+
+    Bins of few clips never look calibrated: ``ece_by_chance`` is the mean error of answers of the same confidences that
+    are right exactly as often as they say.
+    """
     found = reliability(answers.confidence, answers.told == truth, BINS)
     goal = np.eye(answers.probability.shape[1])[truth]
     brier = float(np.square(answers.probability - goal).sum(1).mean())
-    return {"ece": found["ece"], "curve": found["curve"], "brier": brier}
+    draws = np.random.default_rng(0).random((CHANCE_DRAWS, len(truth))) < answers.confidence
+    chance = float(np.mean([reliability(answers.confidence, right, BINS)["ece"] for right in draws]))
+    return {"ece": found["ece"], "ece_by_chance": chance, "curve": found["curve"], "brier": brier}
 
 
 def open_set(answers: Answers, taught: np.ndarray) -> dict[str, Any]:

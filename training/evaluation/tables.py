@@ -95,10 +95,10 @@ def cross_layout(lines: Sequence[Line]) -> list[str]:
 
 
 def calibration(lines: Sequence[Line]) -> list[str]:
-    """Calibration error in per cent and Brier score times 100."""
+    """Calibration error in per cent, what chance makes of a perfect one, and Brier score times 100."""
     mine = of(lines, "calibration")
     values: dict[tuple[str, str, str], Value] = {}
-    for figure, name in (("ece", "ECE"), ("brier", "Brier")):
+    for figure, name in (("ece", "ECE"), ("ece_by_chance", "by chance"), ("brier", "Brier")):
         values |= grouped(mine, figure, label, lambda line, name=name: f"{name}, {shots_of(line)} shots")  # type: ignore[misc]
     return table(values, ["set", "method"])
 

@@ -24,6 +24,16 @@ def test_calibration_is_the_gap_between_said_and_right_and_brier_the_squared_mis
     assert found["brier"] == pytest.approx(0.6 * 0.08 + 0.4 * 1.28)
 
 
+def test_few_clips_look_less_calibrated_than_they_are_and_chance_says_by_how_much() -> None:
+    rng = np.random.default_rng(1)
+    for count, most in ((40, 0.25), (4000, 0.03)):
+        sure = rng.uniform(0.5, 1, count)
+        truth = (rng.random(count) > sure).astype(int)
+        found = calibration(answers([[p, 1 - p] for p in sure]), truth)
+        assert 0 < found["ece_by_chance"] < most
+        assert abs(found["ece"] - found["ece_by_chance"]) < 0.6 * found["ece_by_chance"]
+
+
 def test_the_open_set_is_judged_by_rank_and_by_the_limits() -> None:
     said = answers([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.7, 0.3]], [True, False, False, True])
     found = open_set(said, np.array([True, True, False, False]))
