@@ -242,26 +242,32 @@ def _check_tensors(prompt: Prompt, tensors: Mapping[str, Any]) -> None:
 def linear_shapes(prompt: Prompt) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the linear part; F is read off the mean and checked by the engine against its features.
 
-    ``linear.mean`` and ``linear.scale`` ``(F,)``: features become ``(x - mean) * scale``;
+    ``linear.mean`` and ``linear.scale`` ``(F,)``: features become ``z = (x - mean) * scale``;
     ``linear.weight`` ``(N, F)``, ``linear.bias`` ``(N,)``: logits;
     ``linear.centres`` ``(N, N)`` and ``linear.spread`` ``(N,)``: from where a clip's distance is measured;
-    and where the head has them ``linear.square`` ``(F,)``, ``linear.curve`` ``(K, F)`` and ``linear.bend`` ``(K,)``,
-    what is taken off all logits alike: half of ``square · z² + bend · (curve @ z)²`` of the standardised features z.
+    where the head has them ``linear.square`` ``(F,)``, ``linear.curve`` ``(K, F)`` and ``linear.bend`` ``(K,)``,
+    what is taken off all logits alike: half of ``square · z² + bend · (curve @ z)²``;
+    and where the head says nothing of how familiar a clip is, ``likeness.`` tensors of all those names but the
+    distance's: a second head on the first of the features, whose largest logit the largest logit is shifted to.
     """
-    mean = prompt.tensors.get("linear.mean")
+    N = prompt.classes
+    wanted = head_shapes(prompt, "linear") | {"linear.centres": (N, N), "linear.spread": (N,)}
+    if "likeness.mean" in prompt.tensors:
+        wanted |= head_shapes(prompt, "likeness")
+        if wanted["likeness.mean"] > wanted["linear.mean"]:
+            raise BadPrompt("tensor likeness.mean is longer than linear.mean")
+    return wanted
+
+
+def head_shapes(prompt: Prompt, part: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of ``linear`` or ``likeness``, without what distances are measured from."""
+    mean = prompt.tensors.get(f"{part}.mean")
     if mean is None or mean.ndim != 1:
-        raise BadPrompt("tensor linear.mean is missing or not a vector")
+        raise BadPrompt(f"tensor {part}.mean is missing or not a vector")
     F, N = int(mean.shape[0]), prompt.classes
-    curve = prompt.tensors.get("linear.curve")
-    common: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {"mean": (F,), "scale": (F,), "weight": (N, F), "bias": (N,)}
+    curve = prompt.tensors.get(f"{part}.curve")
     if curve is not None:
         K = min(int(curve.shape[0]), MAX_CURVE) if curve.ndim else 0
-        common = {"linear.square": (F,), "linear.curve": (K, F), "linear.bend": (K,)}
-    return common | {
-        "linear.mean": (F,),
-        "linear.scale": (F,),
-        "linear.weight": (N, F),
-        "linear.bias": (N,),
-        "linear.centres": (N, N),
-        "linear.spread": (N,),
-    }
+        shapes |= {"square": (F,), "curve": (K, F), "bend": (K,)}
+    return {f"{part}.{name}": shape for name, shape in shapes.items()}

@@ -228,13 +228,22 @@ class Engine:
 
     def linear_logits(self, prompt: Prompt, features: Tensor) -> Tensor:
         """``(B, F)`` features of one prompt's rows to its logits ``(B, N)``."""
-        tensors = {
-            name.removeprefix("linear."): torch.from_numpy(value).to(self.device)
-            for name, value in prompt.tensors.items()
-            if name.startswith("linear.")
-        }
         columns = torch.from_numpy(self.columns(prompt.blocks)).to(self.device)
-        x = (features[:, columns] - tensors["mean"]) * tensors["scale"]
+        x = features[:, columns]
+        logits = self._head(prompt, "linear", x)
+        if "likeness.mean" in prompt.tensors:
+            likeness = self._head(prompt, "likeness", x[:, : len(prompt.tensors["likeness.mean"])])
+            logits = logits + (likeness.amax(1, keepdim=True) - logits.amax(1, keepdim=True))
+        return logits
+
+    def _head(self, prompt: Prompt, part: str, x: Tensor) -> Tensor:
+        """``(B, F)`` features that a part reads to its logits ``(B, N)``; see ``bundle.linear_shapes``."""
+        tensors = {
+            name.removeprefix(f"{part}."): torch.from_numpy(value).to(self.device)
+            for name, value in prompt.tensors.items()
+            if name.startswith(f"{part}.")
+        }
+        x = (x - tensors["mean"]) * tensors["scale"]
         # Row by row: a matrix product may round differently with the number of rows, and with it the answer.
         logits = torch.stack([torch.mv(tensors["weight"], row) for row in x]) + tensors["bias"]
         if "square" in tensors:

@@ -37,16 +37,16 @@ class LinearHead:
     curve: np.ndarray | None = None
     bend: np.ndarray | None = None
 
-    def tensors(self) -> dict[str, np.ndarray]:
-        """The prompt's tensors, rounded as their file will round them."""
-        return {name: half(values) for name, values in self._arrays().items()}
+    def tensors(self, part: str = "linear") -> dict[str, np.ndarray]:
+        """The prompt's tensors of a part, rounded as their file will round them."""
+        return {name: half(values) for name, values in self._arrays(part).items()}
 
     def logits(self, x: np.ndarray) -> npt.NDArray[np.float32]:
         """``(n, F)`` to ``(n, N)``, without the rounding of a file."""
-        return linear_logits(self._arrays(), x)
+        return linear_logits(self._arrays("linear"), x)
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {f"linear.{one.name}": value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+    def _arrays(self, part: str) -> dict[str, np.ndarray]:
+        return {f"{part}.{one.name}": value for one in fields(self) if (value := getattr(self, one.name)) is not None}
 
 
 def half(values: np.ndarray) -> npt.NDArray[np.float32]:
@@ -55,11 +55,28 @@ def half(values: np.ndarray) -> npt.NDArray[np.float32]:
 
 
 def linear_logits(tensors: Mapping[str, np.ndarray], features: np.ndarray) -> npt.NDArray[np.float32]:
-    """Logits ``(n, N)`` of a prompt's linear part on features ``(n, F)``."""
-    x = (features.astype(np.float32) - tensors["linear.mean"]) * tensors["linear.scale"]
-    result = x @ tensors["linear.weight"].T + tensors["linear.bias"]
-    if "linear.square" in tensors:
-        common = x**2 @ tensors["linear.square"] + (x @ tensors["linear.curve"].T) ** 2 @ tensors["linear.bend"]
-        result = result - common[:, None] / 2
-    rounded: npt.NDArray[np.float32] = result.astype(np.float32)
+    """Logits ``(n, N)`` of a prompt's linear part on features ``(n, F)``.
+
+    Where the prompt has a ``likeness`` part, all logits of a clip are shifted so that the largest is that part's.
+    """
+    logits = _logits(tensors, "linear", features)
+    if "likeness.mean" in tensors:
+        likeness = _logits(tensors, "likeness", features[:, : len(tensors["likeness.mean"])])
+        logits = shifted(logits, likeness)
+    rounded: npt.NDArray[np.float32] = logits.astype(np.float32)
     return rounded
+
+
+def shifted(logits: np.ndarray, likeness: np.ndarray) -> np.ndarray:
+    """Logits ``(..., N)`` whose largest is that of other logits: the same probabilities, another familiarity."""
+    moved: np.ndarray = logits + (likeness.max(-1, keepdims=True) - logits.max(-1, keepdims=True))
+    return moved
+
+
+def _logits(tensors: Mapping[str, np.ndarray], part: str, features: np.ndarray) -> np.ndarray:
+    x = (features.astype(np.float32) - tensors[f"{part}.mean"]) * tensors[f"{part}.scale"]
+    result: np.ndarray = x @ tensors[f"{part}.weight"].T + tensors[f"{part}.bias"]
+    if f"{part}.square" in tensors:
+        curved = (x @ tensors[f"{part}.curve"].T) ** 2 @ tensors[f"{part}.bend"]
+        result = result - (x**2 @ tensors[f"{part}.square"] + curved)[:, None] / 2
+    return result

@@ -10,7 +10,7 @@ Letters: n clips, F features of all blocks, N classes (labels, and one more wher
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from training.calibrate import (
     prior_temperature,
 )
 from training.choice import (
+    HOUSE,
     Choice,
     Judged,
     Tick,
@@ -39,12 +40,13 @@ from training.choice import (
     without_held_out,
 )
 from training.folds import FoldPlan, plan_folds
-from training.heads import fit_head
-from training.linear_head import half, linear_logits
-from training.plda import Prior
+from training.heads import Candidate, fit_head
+from training.linear_head import half, linear_logits, shifted
+from training.plda import Prior, fit_plda
 
 BLENDS = (0.3, 0.5, 0.7, 1.0)
 MODULE_FOLDS = 3
+LIKENESS = Candidate("plda", HOUSE).name
 MODULE_ERRORS = 2.0  # standard errors by which the best of the blends must gain: it is the pick of several
 
 
@@ -214,7 +216,17 @@ def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick:
         return Choice(alone, "one clip per label: nothing could be held out to compare with", {})
     choices = candidates(tuple(lesson.blocks), config.kinds, lesson.prior)
     judged = cross_validate(choices, lesson.block_features(), lesson.truth, lesson.classes, plan, tick)
-    return choose(judged)
+    choice = choose(judged)
+    likeness = judged.get(LIKENESS)
+    if likeness is not None and _borrows_likeness(choice.chosen, lesson):
+        best = judged[choice.chosen.name]
+        judged[choice.chosen.name] = replace(best, logits=shifted(best.logits, likeness.logits))
+    return choice
+
+
+def _borrows_likeness(chosen: Candidate, lesson: Lesson) -> bool:
+    """Whether a head takes from PLDA how much of any class a clip shows; it must read the house projection first."""
+    return lesson.prior is not None and chosen.prior is None and chosen.blocks[:1] == HOUSE
 
 
 def _enough(lesson: Lesson, config: TuneConfig) -> bool:
@@ -248,6 +260,9 @@ def fit_tensors(
     """The tensors of the chosen head, and of the module where it earned its place, on all clips."""
     blocks = {name: values for name, values in lesson.block_features().items() if name in choice.chosen.blocks}
     tensors = fit_head(choice.chosen, blocks, lesson.truth, lesson.classes).tensors()
+    if LIKENESS in choice.judged and lesson.prior is not None and _borrows_likeness(choice.chosen, lesson):
+        house = lesson.block_features()[HOUSE[0]]
+        tensors |= fit_plda(house, lesson.truth, lesson.classes, lesson.prior).tensors("likeness")
     if found is not None and module is not None:
         seconds = config.module_seconds / (MODULE_FOLDS + 1)
         tuned = module.fit(np.arange(len(lesson.truth)), lesson.truth, lesson.classes, seconds)

@@ -34,9 +34,19 @@ def person(seed: int, *, windows: int = 1, depth: bool = False) -> Prepared:
 
 
 def random_prompt(
-    engine: Engine, seed: int, *, classes: int = 3, blend: float = 0.0, background: bool = False, curve: int = 0
+    engine: Engine,
+    seed: int,
+    *,
+    classes: int = 3,
+    blend: float = 0.0,
+    background: bool = False,
+    curve: int = 0,
+    likeness: int = 0,
 ) -> Prompt:
-    """A prompt of random numbers that is sound, as it comes back from its file; ``curve`` directions of a curve."""
+    """A prompt of random numbers that is sound, as it comes back from its file.
+
+    With ``curve`` directions of a curve, and with a likeness of the first ``likeness`` features.
+    """
     rng = np.random.default_rng(seed)
     blocks = ("frozen", "descriptors") if seed % 2 else ("descriptors", "frontal")
     F, N = len(engine.columns(blocks)), classes + background
@@ -49,9 +59,16 @@ def random_prompt(
         "linear.spread": rng.uniform(0.5, 1, N),
     }
     if curve:
-        tensors["linear.square"] = rng.normal(size=F) / F
-        tensors["linear.curve"] = rng.normal(size=(curve, F)) / np.sqrt(F)
+        tensors["linear.square"] = rng.normal(size=F) / F / 100
+        tensors["linear.curve"] = rng.normal(size=(curve, F)) / F
         tensors["linear.bend"] = rng.choice([-1.0, 1.0], curve)
+    if likeness:
+        tensors |= {
+            "likeness.mean": rng.normal(size=likeness),
+            "likeness.scale": rng.uniform(0.5, 2, likeness),
+            "likeness.weight": rng.normal(size=(N, likeness)) / np.sqrt(likeness),
+            "likeness.bias": rng.normal(size=N),
+        }
     if blend:
         module = initial(engine.backbone.config.width, N, seed)
         module["generator.values"] = torch.from_numpy(rng.normal(size=module["generator.values"].shape))

@@ -68,10 +68,14 @@ def test_a_prompt_with_wrong_tensors_is_refused_with_the_tensor_named(change, me
         (lambda t: t.update({"linear.curve": t["linear.curve"][:, :-1]}), "linear.curve has shape"),
         (lambda t: t.update({"linear.curve": t["linear.curve"][0]}), "linear.curve has shape"),
         (lambda t: t.update({"linear.curve": np.zeros((300, len(t["linear.mean"])))}), "linear.curve has shape"),
+        (lambda t: t.pop("likeness.mean"), "missing or unknown: likeness.bias"),
+        (lambda t: t.pop("likeness.bias"), "missing or unknown: likeness.bias"),
+        (lambda t: t.update({"likeness.weight": t["likeness.weight"][:, :-1]}), "likeness.weight has shape"),
+        (lambda t: t.update({"likeness.mean": np.zeros(10**6)}), "likeness.mean is longer than linear.mean"),
     ],
 )
-def test_a_curve_is_there_whole_or_not_at_all(change, message: str) -> None:
-    prompt = random_prompt(ENGINE, 1, curve=4)
+def test_a_curve_and_a_likeness_are_there_whole_or_not_at_all(change, message: str) -> None:
+    prompt = random_prompt(ENGINE, 1, curve=4, likeness=5)
     tensors = {name: value.copy() for name, value in prompt.tensors.items()}
     change(tensors)
     with pytest.raises(BadPrompt, match=message):

@@ -12,7 +12,13 @@ from training.linear_head import linear_logits
 ENGINE = small_engine()
 PROMPTS = [
     random_prompt(
-        ENGINE, seed, classes=2 + seed % 5, blend=0.5 * (seed % 3), background=seed % 4 == 0, curve=3 * (seed % 2)
+        ENGINE,
+        seed,
+        classes=2 + seed % 5,
+        blend=0.5 * (seed % 3),
+        background=seed % 4 == 0,
+        curve=3 * (seed % 2),
+        likeness=20 * (seed % 3),
     )
     for seed in range(8)
 ]
@@ -41,7 +47,7 @@ def test_prompts_with_a_module_answer_differently_from_their_linear_part_alone()
 
 def test_the_linear_part_is_read_as_training_wrote_it() -> None:
     prompt = dataclasses.replace(PROMPTS[5], blend=0.0)
-    assert "linear.curve" in prompt.tensors
+    assert {"linear.curve", "likeness.mean"} <= set(prompt.tensors)
     features = ENGINE.features(PEOPLE)[:, ENGINE.columns(prompt.blocks)]
     logits = ENGINE.forward([(person, prompt) for person in PEOPLE])
     assert np.allclose(np.stack(logits), linear_logits(prompt.tensors, features), atol=1e-4)

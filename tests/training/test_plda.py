@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.metrics import roc_auc_score
 
+from skeleton_prompt.decision import softmax
 from tests.skeleton_prompt.rows import small_engine
 from training import plda
 from training.heads import Candidate, held_out_logits
 from training.linear_head import linear_logits
 from training.plda import Prior, fit_plda, prior_of
+from training.tune import Lesson, TuneConfig, fit_tensors, tune
 
 R = 12  # not more than the directions of the curve, so that nothing is left out of it
 PRIOR = Prior(within=np.linspace(0.5, 2.0, R), between=np.linspace(4.0, 1.0, R))
@@ -92,6 +96,24 @@ def test_cross_validation_asks_the_head_that_is_deployed() -> None:
     rows, others = np.arange(0, 18, 2), np.arange(1, 18, 2)
     held = held_out_logits([candidate], {"house": x}, labels, 3, rows, others)[candidate]
     assert np.allclose(held, fit_plda(x[rows], labels[rows], 3, PRIOR).logits(x[others]))
+
+
+def test_another_head_borrows_from_plda_how_familiar_a_clip_is() -> None:
+    x, labels = clips(4, 5)
+    known, _ = clips(4, 50, seed=1)
+    unknown, _ = clips(6, 50, seed=2, first=10)
+    names = tuple(f"action {label}" for label in labels)
+    one = Lesson(x.astype(np.float32), {"house": slice(0, R)}, names, (None,) * 20, names, PRIOR)
+    outcome = tune(one, TuneConfig(kinds=("ridge", "plda")), lambda *_: None)
+    forced = replace(outcome.choice, chosen=next(c.candidate for n, c in outcome.choice.judged.items() if "ridge" in n))
+    tensors = fit_tensors(one, forced, None, None, TuneConfig())
+    plain = {name: value for name, value in tensors.items() if name.startswith("linear.")}
+    asked = np.concatenate([known, unknown])
+    logits, before = linear_logits(tensors, asked), linear_logits(plain, asked)
+    assert np.allclose(softmax(logits), softmax(before), atol=1e-5)
+    assert np.allclose(logits.max(1), fit_plda(x, labels, 4, PRIOR).logits(asked).max(1), atol=0.05)
+    taught = np.repeat([1, 0], [200, 300])
+    assert roc_auc_score(taught, logits.max(1)) > roc_auc_score(taught, before.max(1))
 
 
 def test_a_backbone_that_says_nothing_of_variances_has_no_prior() -> None:
