@@ -1,12 +1,13 @@
 """Makes the regression files anew: ``python -m tests.regression.make``, only when answers are meant to change.
 
-Three small prompts on the shipped backbone, the clips they are asked about, and the logits that they give.
+Four small prompts on the shipped backbone, the clips they are asked about, and the logits that they give.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ ACTIONS = ("fall", "kick", "sit_down", "wave")
 TAUGHT, ASKED = 4, 2
 HEADS = {
     "lda": Candidate("lda", ("house",)),
+    "plda": Candidate("plda", ("house",)),
     "ridge": Candidate("ridge", ("house", "descriptors"), 0.1),
     "full": Candidate("ridge", ("house",), 0.1),
 }
@@ -72,7 +74,8 @@ def prompts(engine: Engine) -> dict[str, Prompt]:
     observed = observe_all(engine, people)
     module = fit_module(engine, observed, lesson.truth, lesson.classes, ModuleConfig(epochs=2))
     result = {}
-    for name, head in HEADS.items():
+    for name, plain in HEADS.items():
+        head = replace(plain, prior=lesson.prior) if plain.kind == "plda" else plain
         blocks = {block: lesson.block_features()[block] for block in head.blocks}
         tensors = fit_head(head, blocks, lesson.truth, lesson.classes).tensors()
         tensors |= {key: outcome.tensors[key] for key in ("linear.centres", "linear.spread")}
