@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 FALSE_REJECT = 0.05
 BY_DISTANCE = 0.8  # of the false rejections; what is unlike anything taught shows there, not in the confidence
 FALSE_ACCEPT = 0.05
+MOST_UNLIKELY = 0.075  # of the right answers, that may be refused because a class never seen is likelier
+SURE = 0.95  # confidence that is always enough: where all that is held out is told right, 1 % of it is refused at 1
 MOST_REJECTED = 0.2  # of the taught, however much background looks like them
 FEW_TO_CALIBRATE = 10
 # The best temperature on other clips of one-clip lessons (UTD-MHAD, JHMDB, NW-UCLA, training sides, three draws each)
@@ -85,9 +87,19 @@ def distances(logits: np.ndarray, centres: np.ndarray, spread: np.ndarray) -> Fl
 
 
 def fit_limits(
-    logits: np.ndarray, truth: np.ndarray, labels: int, temperature: float, centres: np.ndarray, spread: np.ndarray
+    logits: np.ndarray,
+    truth: np.ndarray,
+    labels: int,
+    temperature: float,
+    centres: np.ndarray,
+    spread: np.ndarray,
+    *,
+    ratios: bool = False,
 ) -> Calibration:
     """Threshold and distance at which 5 % of the clips that are told right would be refused, 1 % and 4 % by each.
+
+    Where the largest logit is a likelihood ratio and a class never seen is likelier for more of them, so many, but no
+    more than 7.5 %, are refused by distance: held-out clips are judged by fewer clips than those to come.
 
     Args:
         logits: ``(n, N)`` held out.
@@ -96,6 +108,7 @@ def fit_limits(
         temperature: Of these logits.
         centres: From ``class_centres``.
         spread: From ``class_centres``.
+        ratios: Whether the largest logit is the log likelihood ratio of its class to a class never seen.
 
     Returns:
         The calibration. Background that is held out raises the threshold until no more than 5 % of it passes, but not
@@ -106,8 +119,11 @@ def fit_limits(
     right = best == truth
     if right.sum() < FEW_TO_CALIBRATE:
         return Calibration(temperature)
-    threshold = float(np.quantile(confidence[right], FALSE_REJECT * (1 - BY_DISTANCE)))
-    distance = float(np.quantile(distances(logits, centres, spread)[right], 1 - FALSE_REJECT * BY_DISTANCE))
+    threshold = min(float(np.quantile(confidence[right], FALSE_REJECT * (1 - BY_DISTANCE))), SURE)
+    share = FALSE_REJECT * BY_DISTANCE
+    if ratios:
+        share = float(np.clip((logits[right].max(1) < 0).mean(), share, MOST_UNLIKELY))
+    distance = float(np.quantile(distances(logits, centres, spread)[right], 1 - share))
     passing = confidence[(truth >= labels) & (probability.argmax(1) < labels)]
     background = int((truth >= labels).sum())
     if background and len(passing) > FALSE_ACCEPT * background:

@@ -291,6 +291,8 @@ def calibrate(
         logits, truth = pooled(judged.logits, lesson.truth)
         centres, spread = class_centres(logits)
         temperature = fit_temperature(logits, truth)
-        calibration = fit_limits(logits, truth, len(lesson.names), temperature, centres, spread)
+        # A module's own logits are no ratios.
+        ratios = found is None and ("linear.square" in tensors or "likeness.mean" in tensors)
+        calibration = fit_limits(logits, truth, len(lesson.names), temperature, centres, spread, ratios=ratios)
     tables: dict[str, Any] = {"linear.centres": half(centres), "linear.spread": half(spread)}
     return calibration, tables, None if judged is None else (logits, truth)

@@ -83,3 +83,20 @@ def test_wilsons_interval_agrees_with_the_published_example_and_stays_within_bou
     assert (low, high) == (pytest.approx(0.4902, abs=1e-3), pytest.approx(0.9433, abs=1e-3))
     assert wilson_interval(10, 10)[1] == 1.0
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_where_a_class_never_seen_is_likelier_more_is_refused_but_not_much_more() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(4), 250)
+
+    def refused(below: float) -> float:
+        """Share of the right answers beyond the limit, where ``below`` of them have a negative largest logit."""
+        logits = np.full((1000, 4), -20.0)
+        logits[np.arange(1000), truth] = np.where(rng.random(1000) < below, -1, 1) * rng.uniform(0.1, 1, 1000)
+        centres, spread = class_centres(logits)
+        limits = fit_limits(logits, truth, 4, 1.0, centres, spread, ratios=True)
+        return float((distances(logits, centres, spread) > limits.distance).mean())
+
+    assert refused(0.01) == pytest.approx(0.04, abs=0.005)
+    assert refused(0.06) == pytest.approx(0.06, abs=0.02)
+    assert refused(0.5) == pytest.approx(0.075, abs=0.005)
