@@ -21,7 +21,8 @@ from scipy.ndimage import zoom
 from torch import Tensor
 from torch.nn import functional
 
-from training.baselines.ddnet import FRAMES, DDNet
+from skeleton_prompt.temporal import FRAMES
+from training.baselines.ddnet import DDNet
 from training.baselines.neural import Schedule
 from training.datasets import LabelledSet, read_set
 

@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     tune_max_seconds: float = Field(
         900.0, ge=5, le=86_400, description="Longest that one tuning job may run, in seconds."
     )
+    temporal_seconds: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="Seconds of a tuning job for the temporal part of its prompt, at the most; 0 leaves it out.",
+    )
     shutdown_seconds: float = Field(25.0, ge=0, le=600, description="Seconds that requests in flight get on SIGTERM.")
     datasets: Annotated[Path | None, EmptyIsNone] = Field(
         None, description="Folder of labelled datasets for `evaluate` and tests."

@@ -1,8 +1,9 @@
 """A tenant's prompt as one safetensors file, and the checks it must pass before anything is computed with it.
 
-A prompt holds a *linear* part (standardised features times weights) and, where the labels justified it, a *module* part
-(the prompt generator, dynamic queries and fusion of ``skeleton_prompt.prompts``). Everything about it that is not a
-tensor stands in the file's metadata as one JSON document.
+A prompt holds a *linear* part (standardised features times weights) and, where the labels justified them, a *temporal*
+part (a small convolution over time, ``skeleton_prompt.temporal``) and a *module* part (the prompt generator, dynamic
+queries and fusion of ``skeleton_prompt.prompts``). Everything about it that is not a tensor stands in the file's
+metadata as one JSON document.
 """
 
 from __future__ import annotations
@@ -69,14 +70,15 @@ class Prompt:
         version: Its number.
         labels: N labels in the order of the logits.
         background: Whether a last logit, beyond the labels, stands for "none of them".
-        kind: Which candidate was chosen: ``prototypes``, ``ridge``, ``lda``, ``plda`` or ``full``.
+        kind: Which candidate was chosen: ``prototypes``, ``ridge``, ``lda``, ``plda``, ``temporal`` or ``full``.
         backbone_sha256: The backbone that it was made on.
         created: ISO 8601, UTC.
         calibration: Temperature and limits.
         blocks: Which feature blocks the linear part reads, in this order; see ``skeleton_prompt.features``.
-        blend: Weight of the module's logits, 0 to 1; the linear part has the rest.
+        blend: Weight of the module's logits, 0 to 1; the linear and the temporal part have the rest.
         tensors: float32 arrays by name; see ``shapes``.
         metrics: Cross-validated figures, for display.
+        temporal: Weight of the temporal part's logits beside the linear part's, 0 to 1.
     """
 
     tenant: str
@@ -91,6 +93,7 @@ class Prompt:
     blocks: tuple[str, ...] = ("frozen", "descriptors")
     blend: float = 0.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    temporal: float = 0.0
 
     @property
     def classes(self) -> int:
@@ -111,6 +114,11 @@ class Prompt:
     def has_module(self) -> bool:
         """Whether the module part is there and used."""
         return self.blend > 0
+
+    @property
+    def has_temporal(self) -> bool:
+        """Whether the temporal part is there and used."""
+        return self.temporal > 0
 
 
 def digest(data: bytes) -> str:
@@ -140,6 +148,8 @@ def save_prompt(prompt: Prompt) -> bytes:
         "blend": prompt.blend,
         "metrics": dict(prompt.metrics),
     }
+    if prompt.temporal != 0:
+        document["temporal"] = prompt.temporal
     with np.errstate(over="ignore"):
         tensors = {name: np.ascontiguousarray(value, dtype=np.float16) for name, value in prompt.tensors.items()}
     _check_tensors(prompt, tensors)
@@ -202,6 +212,7 @@ def _parse(data: bytes) -> Prompt:
             blocks=tuple(str(name) for name in document["blocks"]),
             blend=float(document["blend"]),
             metrics=dict(document["metrics"]),
+            temporal=float(document.get("temporal", 0.0)),  # prompts of before have none
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadPrompt(f"the prompt's metadata is incomplete: {error}") from error
@@ -216,8 +227,9 @@ def _check_metadata(prompt: Prompt) -> None:
     calibration = prompt.calibration
     if not (calibration.temperature > 0 and math.isfinite(calibration.temperature)):
         raise BadPrompt(f"temperature {calibration.temperature} is not a positive number")
-    if not 0 <= calibration.threshold <= 1 or not calibration.distance > 0 or not 0 <= prompt.blend <= 1:
-        raise BadPrompt("threshold, distance or blend is out of range")
+    shares = (calibration.threshold, prompt.blend, prompt.temporal)
+    if not all(0 <= share <= 1 for share in shares) or not calibration.distance > 0:
+        raise BadPrompt("threshold, distance, blend or temporal is out of range")
 
 
 def _check_tensors(prompt: Prompt, tensors: Mapping[str, Any]) -> None:
@@ -226,6 +238,10 @@ def _check_tensors(prompt: Prompt, tensors: Mapping[str, Any]) -> None:
         from skeleton_prompt.prompts import module_shapes  # torch, which the checks of a linear prompt do without
 
         wanted |= module_shapes(prompt.classes, tensors)
+    if prompt.has_temporal:
+        from skeleton_prompt.temporal import temporal_shapes  # torch, as above
+
+        wanted |= temporal_shapes(prompt.classes, tensors)
     if set(tensors) != set(wanted):
         odd = sorted(set(tensors) ^ set(wanted))
         raise BadPrompt(f"tensors missing or unknown: {', '.join(odd[:5])}")

@@ -10,7 +10,7 @@ Letters: B rows, W windows of all rows together, F features, N classes of a prom
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from skeleton_prompt.features import (
 )
 from skeleton_prompt.normalise import Prepared, Quality, prepare
 from skeleton_prompt.prompts import PROMPTED_BLOCKS, WHOLE, Controls, Parameters, module_logits
+from skeleton_prompt.temporal import PREFIX, frontal, temporal_logits
 
 Row = tuple[Prepared, Prompt]
 
@@ -67,6 +68,7 @@ class Observed:
         windows: The input.
         embedded: ``(W, S, J, D)``, the embedded input that prompt generators look at.
         x: ``(W, S, J, D)``, tokens in front of the prompted blocks.
+        lifted: ``(W, T, J, 3)``, the pose in three dimensions relative to the root, in camera coordinates.
         top: ``(W, S, J, D)``, what the prompted blocks make of them without any prompt.
         bias: ``(W, S, J)``, attention bias of those tokens.
         tokens: ``(W, 4, J, 72)`` stream tokens.
@@ -77,6 +79,7 @@ class Observed:
     windows: Windows
     embedded: Tensor
     x: Tensor
+    lifted: Tensor
     top: Tensor
     bias: Tensor
     tokens: Tensor
@@ -208,7 +211,7 @@ class Engine:
         if house is not None:
             read = torch.cat([features[:, self.blocks[name]] for name in house.blocks], 1)
             features = torch.cat((features, house.apply(read, windows.people_with_depth())), 1)
-        return Observed(windows, embedded, x, frozen, bias, tokens, masks, features)
+        return Observed(windows, embedded, x, lifted, frozen, bias, tokens, masks, features)
 
     def _logits(self, rows: Sequence[Row]) -> Iterator[Array]:
         observed = self.observe(Windows.of([person for person, _ in rows], self.device))
@@ -217,6 +220,8 @@ class Engine:
         for prompt in dict.fromkeys(prompts):
             mine = [index for index, other in enumerate(prompts) if other is prompt]
             values = self.linear_logits(prompt, observed.features[mine])
+            if prompt.has_temporal:
+                values = with_temporal(prompt, values, self._temporal(prompt, observed, mine))
             results |= dict(zip(mine, values, strict=True))
         module_rows = [index for index, prompt in enumerate(prompts) if prompt.has_module]
         if module_rows:
@@ -252,6 +257,43 @@ class Engine:
             logits = logits - common[:, None] / 2
         return logits
 
+    @torch.inference_mode()
+    def frontal(self, people: Sequence[Prepared], batch_size: int = 16) -> list[Prepared]:
+        """People as the temporal part of a prompt sees them: lifted, facing the camera, no joint missing."""
+        found: list[Prepared] = []
+        for start in range(0, len(people), batch_size):
+            batch = people[start : start + batch_size]
+            windows = Windows.of(batch, self.device)
+            turned = frontal(windows, self.lift(windows))
+            ends = np.cumsum(turned.counts)
+            for person, end, count in zip(batch, ends, turned.counts, strict=True):
+                pose, depth = (x[end - count : end].cpu().numpy() for x in (turned.pose, turned.depth))
+                found.append(replace(person, pose=pose, depth=depth, has_depth=True))
+        return found
+
+    def lift(self, windows: Windows) -> Tensor:
+        """The pose of windows in three dimensions, ``(W, T, J, 3)``; see ``Observed.lifted``."""
+        embedded, bias = self.backbone.tokens(windows.pose, windows.log_seconds)
+        x = self.backbone.trunk(embedded, bias, prompted=PROMPTED_BLOCKS)
+        return self.backbone.lift(self.backbone.top(x, bias, last=PROMPTED_BLOCKS), windows.pose)
+
+    def _temporal(self, prompt: Prompt, observed: Observed, rows: Sequence[int]) -> Tensor:
+        """Logits ``(len(rows), N)`` of a prompt's temporal part on some of the people."""
+        counts = observed.windows.counts
+        starts = np.cumsum([0, *counts])
+        mine = [w for row in rows for w in range(starts[row], starts[row + 1])]
+        seen = frontal(observed.windows.select(mine), observed.lifted[mine])
+        logits = temporal_logits(self.temporal_parameters(prompt), seen)
+        return torch.stack([part.mean(0) for part in torch.split(logits, [counts[row] for row in rows])])
+
+    def temporal_parameters(self, prompt: Prompt) -> dict[str, Tensor]:
+        """The parameters of a prompt's temporal part by their names in ``temporal.layers``."""
+        return {
+            name.removeprefix(PREFIX): torch.from_numpy(value).to(self.device)
+            for name, value in prompt.tensors.items()
+            if name.startswith(PREFIX)
+        }
+
     def _module(self, observed: Observed, prompts: Sequence[Prompt], rows: Sequence[int]) -> list[Tensor]:
         """Logits of the rows whose prompt has a module: stacked parameters, padded to the largest N."""
         counts = observed.windows.counts
@@ -264,6 +306,15 @@ class Engine:
         padded = observed.logits(stacked, self.backbone, windows)
         parts = torch.split(padded, [counts[row] for row in rows])
         return [part[:, : prompts[row].classes].mean(0) for part, row in zip(parts, rows, strict=True)]
+
+
+def with_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor) -> Tensor:
+    """Logits ``(B, N)`` of the linear and the temporal part together; the largest stays that of the linear part.
+
+    How large it is says how familiar a clip is, which the temporal part knows nothing of.
+    """
+    mixed = (1 - prompt.temporal) * linear + prompt.temporal * temporal
+    return mixed + (linear.amax(1, keepdim=True) - mixed.amax(1, keepdim=True))
 
 
 def stack_modules(prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skeleton_prompt.bundle import Prompt
-from skeleton_prompt.engine import Engine, stack_modules
+from skeleton_prompt.engine import Engine, stack_modules, with_temporal
 from skeleton_prompt.features import Windows
 from skeleton_prompt.layouts import Layout
 from skeleton_prompt.normalise import FARTHEST, FRAMES, GAP_SECONDS, JOINT, PAIRS, STAND_INS, WINDOW_SECONDS
 from skeleton_prompt.prompts import module_logits
+from skeleton_prompt.temporal import frontal, temporal_logits
 
 LONGEST_GAP = 512  # frames that a gap to be filled may have at the most: half a second at 1,024 frames a second
 
@@ -230,6 +231,11 @@ class PromptGraph(nn.Module):
         has_depth = torch.full_like(log_seconds, float(self.D == 3)) > 0
         observed = self.engine.observe(OnePerson(pose, depth, has_depth, log_seconds, ()))
         logits = self.engine.linear_logits(self.prompt, observed.features)[0]
+        if self.prompt.has_temporal:
+            temporal = temporal_logits(
+                self.engine.temporal_parameters(self.prompt), frontal(observed.windows, observed.lifted)
+            )
+            logits = with_temporal(self.prompt, logits[None], temporal.mean(0, keepdim=True))[0]
         if self.parameters_of_module is not None:
             trunk = observed.x, observed.bias
             tokens, masks = observed.tokens, observed.masks

@@ -75,6 +75,9 @@ def decide(
             return Verdict(False, f"version {previous.version} has learnt from more clips, and nothing was held out")
         return Verdict(True, f"version {previous.version} has not learnt from more clips")
     ours = outcome.judged.right
+    if previous.prompt is not None and outcome.choice.best is not None and _has_more_than_a_head(previous.prompt):
+        # Of what it has learnt only its head is fitted again: there head is compared with head.
+        ours = np.where(previous.taught, outcome.choice.best.right, ours)
     theirs = right_before(lesson, outcome, previous, ask)
     both = np.isfinite(ours) & np.isfinite(theirs) & (lesson.truth < len(lesson.names))
     if not both.any() and again and previous.prompt is not None:
@@ -124,8 +127,13 @@ def right_before(lesson: Lesson, outcome: Outcome, previous: Previous, ask: Ask)
     return right
 
 
+def _has_more_than_a_head(prompt: Prompt) -> bool:
+    return prompt.has_temporal or prompt.has_module
+
+
 def _recipe(prompt: Prompt, prior: Prior | None) -> Candidate:
-    kind = prompt.kind if prompt.kind in KINDS else "ridge"
+    head = str(prompt.metrics.get("head") or prompt.kind)
+    kind = head if head in KINDS else "ridge"
     if "linear.square" in prompt.tensors:  # its linear part, whatever stands beside it
         kind = "lda" if prior is None else "plda"
     strength = float(prompt.metrics.get("strength") or 0.1)

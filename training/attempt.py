@@ -31,7 +31,8 @@ from training.linear_head import linear_logits
 from training.module_tuner import EngineModule
 from training.plda import prior_of
 from training.report import Facts, build_report, metrics
-from training.tune import Lesson, Outcome, TuneConfig, tune
+from training.temporal import TemporalTuner
+from training.tune import Lesson, Outcome, TuneConfig, Tuners, tune
 
 if TYPE_CHECKING:
     from service.storage import Storage, TenantRepository
@@ -60,6 +61,7 @@ class Workplace:
         name: Of the worker, for the log and the claim.
         lease_s: How long a claim lasts without renewal.
         max_seconds: Upper bound of a job's own limit.
+        temporal_seconds: Most of it for the temporal part; 0 leaves it out.
         stopping: Set when the worker is to stop.
         old_engine: Gives an engine on an older backbone by its SHA-256, to ask versions made on it; None knows none.
         keep_backbone: Sees to it that the file of the worker's backbone is in the store, before a prompt needs it.
@@ -70,6 +72,7 @@ class Workplace:
     name: str
     lease_s: float = 10.0
     max_seconds: float = DEFAULT_SECONDS
+    temporal_seconds: float = TuneConfig.temporal_seconds
     stopping: threading.Event = field(default_factory=threading.Event)
     old_engine: Callable[[str], Engine] | None = None
     keep_backbone: Callable[[], object] = lambda: None
@@ -227,11 +230,19 @@ class Attempt:
             ids=tuple(one.clip for one in examples),
             prior=prior_of(self.engine),
         )
-        # The module takes what it is given: a third of the job's time leaves enough for all other steps.
-        seconds = min(TuneConfig.module_seconds, self.lease.max_seconds / 3)
-        config = TuneConfig(seed=int(self.job.options.get("seed") or 0), module_seconds=seconds)
-        module = EngineModule(self.engine, [one.person for one in examples], config.seed, self.lease.check)
-        outcome = tune(lesson, config, self._tick, module)
+        # These take what they are given: a third of the job's time each leaves enough for all other steps.
+        most = self.lease.max_seconds / 3
+        config = TuneConfig(
+            seed=int(self.job.options.get("seed") or 0),
+            module_seconds=min(TuneConfig.module_seconds, most),
+            temporal_seconds=min(self.workplace.temporal_seconds, most),
+        )
+        people = [one.person for one in examples]
+        tuners = Tuners(
+            TemporalTuner(self.engine, people, config.seed, self.lease.check),
+            EngineModule(self.engine, people, config.seed, self.lease.check),
+        )
+        outcome = tune(lesson, config, self._tick, tuners)
         self.clock.lap("tune")
         self.show(0.82, "calibrate", "comparing with the active version")
         verdict = Comparison(self.workplace, self.repository, self.job, self.lease, examples).verdict(lesson, outcome)
@@ -275,6 +286,7 @@ class Attempt:
             blocks=outcome.choice.chosen.blocks,
             blend=outcome.blend,
             metrics=metrics(report),
+            temporal=outcome.temporal_blend,
         )
 
     def _canary_logits(
@@ -282,7 +294,7 @@ class Attempt:
     ) -> np.ndarray:
         """Logits of a few clips by the engine, which must agree with the tuning's own arithmetic."""
         logits = np.stack(self._forward(prompt, examples, rows))
-        if not prompt.has_module:
+        if not (prompt.has_module or prompt.has_temporal):
             own = linear_logits(prompt.tensors, lesson.columns(prompt.blocks)[rows])
             if np.abs(own - logits).max() > 10 * CANARY_TOLERANCE * max(1.0, float(np.abs(own).max())):
                 raise JobFailed("the engine does not reproduce the logits of the tuning; nothing was published")

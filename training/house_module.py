@@ -91,7 +91,7 @@ class Episodes:
         top, embedded, tokens, masks = (torch.cat(part) for part in (self.top, self.embedded, self.tokens, self.masks))
         empty = torch.zeros(0)
         windows = Windows(empty, empty, empty, empty, ())
-        return Observed(windows, embedded, empty, top, empty, tokens, masks, empty), torch.cat(self.groups)
+        return Observed(windows, embedded, empty, empty, top, empty, tokens, masks, empty), torch.cat(self.groups)
 
 
 def train_module(

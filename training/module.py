@@ -66,7 +66,7 @@ def observe_all(engine: Engine, people: Sequence[Prepared], batch_size: int = 32
     with torch.inference_mode():
         parts = [engine.observe(Windows.join(middles[i : i + batch_size])) for i in range(0, len(middles), batch_size)]
     # Clones leave inference mode, which autograd demands of what it saves for the way back.
-    names = ("embedded", "x", "top", "bias", "tokens", "masks", "features")
+    names = ("embedded", "x", "lifted", "top", "bias", "tokens", "masks", "features")
     joined = {name: torch.cat([getattr(part, name) for part in parts]).clone() for name in names}
     return Observed(windows=Windows.join([part.windows for part in parts]), **joined)
 

@@ -54,5 +54,5 @@ class EngineModule:
 def _some(observed: Observed, rows: np.ndarray) -> Observed:
     """Some of the windows; each person has one."""
     index = rows.tolist()
-    names = ("embedded", "x", "top", "bias", "tokens", "masks", "features")
+    names = ("embedded", "x", "lifted", "top", "bias", "tokens", "masks", "features")
     return Observed(windows=observed.windows.select(index), **{name: getattr(observed, name)[index] for name in names})

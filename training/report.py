@@ -60,11 +60,14 @@ def build_report(lesson: Lesson, outcome: Outcome, facts: Facts) -> dict[str, An
         "calibration": _calibration(lesson, outcome),
         "chosen": {
             "kind": outcome.kind,
+            "head": outcome.choice.chosen.kind,
             "blocks": list(outcome.choice.chosen.blocks),
             "strength": outcome.choice.chosen.strength or None,
             "blend": outcome.blend,
             "why": outcome.choice.why,
             "module": outcome.module_note,
+            "temporal_blend": outcome.temporal_blend,
+            "temporal": outcome.temporal_note,
         },
         "candidates": _candidates(outcome),
         "baseline": _baseline(outcome),
@@ -89,6 +92,7 @@ def metrics(report: Mapping[str, Any]) -> dict[str, Any]:
         "ece": report["calibration"].get("ece"),
         "clips": report["data"]["clips"],
         "kind": report["chosen"]["kind"],
+        "head": report["chosen"]["head"],
         "strength": report["chosen"]["strength"],
         "baseline_accuracy": report["baseline"] and report["baseline"]["accuracy"],
     }
@@ -188,12 +192,10 @@ def _candidates(outcome: Outcome) -> list[dict[str, Any]]:
         }
         for name, judged in outcome.choice.judged.items()
     ]
-    if outcome.module is not None:
-        judged = outcome.module.judged
-        blend = f"full({outcome.module.blend:.0%} module)"
-        rows.append(
-            {"name": blend, "accuracy": judged.accuracy, "log_loss": judged.loss, "strength": None, "chosen": True}
-        )
+    for kind, what, part in (("temporal", "temporal part", outcome.temporal), ("full", "module", outcome.module)):
+        if part is not None:
+            figures = {"accuracy": part.judged.accuracy, "log_loss": part.judged.loss, "strength": None}
+            rows.append({"name": f"{kind}({part.blend:.0%} {what})", **figures, "chosen": True})
     return rows
 
 

@@ -44,9 +44,13 @@ from training.heads import Candidate, fit_head
 from training.linear_head import half, linear_logits, shifted
 from training.plda import Prior, fit_plda
 
+Split = tuple[np.ndarray, np.ndarray]  # rows that teach, rows that are asked about
+
 BLENDS = (0.3, 0.5, 0.7, 1.0)
-MODULE_FOLDS = 3
+TEMPORAL_BLENDS = (0.3, 0.5, 0.7)
+PART_FOLDS = 3
 LIKENESS = Candidate("plda", HOUSE).name
+LAST_LAYER = ("module.head.scale", "temporal.head.2.weight", "temporal.head.2.bias")
 MODULE_ERRORS = 2.0  # standard errors by which the best of the blends must gain: it is the pick of several
 
 
@@ -59,22 +63,32 @@ class TuneConfig:
         kinds: Only heads of these kinds, None for all.
         module_shots: Median clips per label from which the prompt module is tried; fewer cannot feed it.
         module_seconds: Budget of the module, its cross-validation included.
+        temporal_seconds: Budget of the temporal part, its cross-validation included.
     """
 
     seed: int = 0
     kinds: tuple[str, ...] | None = None
     module_shots: int = 20
     module_seconds: float = 120.0
+    temporal_seconds: float = 120.0
 
 
-class ModuleTuner(Protocol):
-    """Tunes the full prompt module on the same clips; see ``training.module``."""
+class PartTuner(Protocol):
+    """Tunes the temporal part or the prompt module on the same clips; see ``temporal`` and ``module``."""
 
     def fit(self, rows: np.ndarray, labels: np.ndarray, classes: int, seconds: float) -> dict[str, Array]:
-        """Tensors of a module taught on some of the clips, by their names in a prompt."""
+        """Tensors of a part taught on some of the clips, by their names in a prompt."""
 
     def logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
-        """Logits ``(len(rows), N)`` of a tuned module on some of the clips."""
+        """Logits ``(len(rows), N)`` of a tuned part on some of the clips."""
+
+
+@dataclass(frozen=True)
+class Tuners:
+    """What tunes the parts beside the linear one; None leaves a part out."""
+
+    temporal: PartTuner | None = None
+    module: PartTuner | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,14 +142,14 @@ class Lesson:
 
 
 @dataclass(frozen=True, eq=False)
-class Module:
-    """A module that earned its place beside the linear part.
+class Part:
+    """A part that earned its place beside what there was before.
 
     Attributes:
         blend: Its share of the logits.
         judged: What the blend got on the held-out clips that both were asked about.
-        gain: Paired gain in accuracy over the linear part, and its standard error.
-        rescale: Factor that brings its logits to the linear part's temperature.
+        gain: Paired gain in accuracy over what there was before, and its standard error.
+        rescale: Factor that brings its logits to the temperature of what there was before.
     """
 
     blend: float
@@ -153,7 +167,9 @@ class Outcome:
         plan: The splits, None where nothing could be held out.
         tensors: Of the prompt, rounded as its file rounds them.
         calibration: Temperature and limits.
-        module: The module part, if it was tried and earned its place.
+        temporal: The temporal part, if it was tried and earned its place.
+        temporal_note: What became of it, for the report.
+        module: The prompt module, if it was tried and earned its place.
         module_note: What became of the module, for the report.
         held_out: Held-out logits ``(R·held, N)`` of the final answer and their labels, or None.
     """
@@ -162,14 +178,18 @@ class Outcome:
     plan: FoldPlan | None
     tensors: Mapping[str, Array]
     calibration: Calibration
-    module: Module | None = None
+    temporal: Part | None = None
+    temporal_note: str = ""
+    module: Part | None = None
     module_note: str = ""
     held_out: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def kind(self) -> str:
         """Kind of the prompt."""
-        return "full" if self.module else self.choice.chosen.kind
+        if self.module:
+            return "full"
+        return "temporal" if self.temporal else self.choice.chosen.kind
 
     @property
     def blend(self) -> float:
@@ -177,36 +197,75 @@ class Outcome:
         return self.module.blend if self.module else 0.0
 
     @property
+    def temporal_blend(self) -> float:
+        """The temporal part's share of the logits that are not the module's."""
+        return self.temporal.blend if self.temporal else 0.0
+
+    @property
     def judged(self) -> Judged | None:
         """Held-out figures of the final answer."""
-        return self.module.judged if self.module else self.choice.best
+        last = self.module or self.temporal
+        return last.judged if last else self.choice.best
 
 
-def tune(lesson: Lesson, config: TuneConfig, tick: Tick, module: ModuleTuner | None = None) -> Outcome:
+def tune(lesson: Lesson, config: TuneConfig, tick: Tick, tuners: Tuners | None = None) -> Outcome:
     """Choose, fit and calibrate.
 
     Args:
         lesson: At least two labels.
         config: How.
         tick: Told the share done and a message; may raise to stop.
-        module: Tunes the prompt module where there are labels enough; None leaves it out.
+        tuners: Of the parts beside the linear one; None leaves them out.
 
     Returns:
         The outcome.
     """
+    tuners = tuners or Tuners()
     plan = plan_folds(lesson.truth, lesson.groups, config.seed)
-    choice = choose_head(lesson, plan, config, lambda share, message: tick(0.6 * share, message))
-    found, note = None, "needs more clips per label"
-    if module is not None and plan is not None and choice.best is not None and _enough(lesson, config):
-        found = try_module(lesson, choice.best, plan, module, config, lambda s, m: tick(0.6 + 0.2 * s, m))
-        note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over the linear part"
-        if found.gain[0] <= MODULE_ERRORS * found.gain[1]:
-            found = None
+    choice = choose_head(lesson, plan, config, lambda share, message: tick(0.3 * share, message))
+    temporal, temporal_note = _temporal(lesson, choice, plan, tuners, config, lambda s, m: tick(0.3 + 0.3 * s, m))
+    before = temporal.judged if temporal else choice.best
+    module, module_note = _module(lesson, before, plan, tuners, config, lambda s, m: tick(0.6 + 0.2 * s, m))
     tick(0.8, "fitting on all clips")
-    tensors = fit_tensors(lesson, choice, found, module, config)
+    tensors = fit_tensors(lesson, choice)
+    for part, tuner, seconds in (
+        (temporal, tuners.temporal, config.temporal_seconds),
+        (module, tuners.module, config.module_seconds),
+    ):
+        if part is not None and tuner is not None:
+            tensors |= fit_part(lesson, part, tuner, seconds)
     tick(0.95, "calibrating")
-    calibration, centres, held_out = calibrate(lesson, choice, found, tensors)
-    return Outcome(choice, plan, tensors | centres, calibration, found, note, held_out)
+    judged = module.judged if module else before
+    calibration, centres, held_out = calibrate(lesson, choice, judged, tensors, ratios=module is None)
+    return Outcome(choice, plan, tensors | centres, calibration, temporal, temporal_note, module, module_note, held_out)
+
+
+def _temporal(
+    lesson: Lesson, choice: Choice, plan: FoldPlan | None, tuners: Tuners, config: TuneConfig, tick: Tick
+) -> tuple[Part | None, str]:
+    """The temporal part if it earns its place, and what became of it."""
+    if tuners.temporal is None or config.temporal_seconds <= 0:
+        return None, "left out"
+    if plan is None or choice.best is None:
+        return None, "needs two clips of a label to compare with"
+    splits = plan.splits[0][:PART_FOLDS]
+    logits = held_out_part(lesson, splits, tuners.temporal, config.temporal_seconds, "temporal part", tick)
+    found = blended(choice.best, logits, lesson.truth, TEMPORAL_BLENDS, keep_largest=True)
+    note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over the linear part"
+    return (found if found.gain[0] > 0 else None), note
+
+
+def _module(
+    lesson: Lesson, before: Judged | None, plan: FoldPlan | None, tuners: Tuners, config: TuneConfig, tick: Tick
+) -> tuple[Part | None, str]:
+    """The prompt module if it earns its place, and what became of it."""
+    if tuners.module is None or plan is None or before is None or not _enough(lesson, config):
+        return None, "needs more clips per label"
+    splits = plan.splits[0][:PART_FOLDS]
+    logits = held_out_part(lesson, splits, tuners.module, config.module_seconds, "prompt module", tick)
+    found = blended(before, logits, lesson.truth, BLENDS)
+    note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over what there was without it"
+    return (found if found.gain[0] > MODULE_ERRORS * found.gain[1] else None), note
 
 
 def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick: Tick) -> Choice:
@@ -233,47 +292,58 @@ def _enough(lesson: Lesson, config: TuneConfig) -> bool:
     return float(np.median(np.bincount(lesson.truth))) >= config.module_shots
 
 
-def try_module(
-    lesson: Lesson, linear: Judged, plan: FoldPlan, module: ModuleTuner, config: TuneConfig, tick: Tick
-) -> Module:
-    """Cross-validate the module on some of the folds and find the blend that does best on them."""
-    splits = plan.splits[0][:MODULE_FOLDS]
-    seconds = config.module_seconds / (len(splits) + 1)
+def held_out_part(
+    lesson: Lesson, splits: Sequence[Split], tuner: PartTuner, seconds: float, what: str, tick: Tick
+) -> np.ndarray:
+    """Held-out logits ``(1, n, N)`` of a part, NaN for clips that no split asks about."""
     logits = np.full((1, len(lesson.truth), lesson.classes), np.nan)
     for number, (rows, others) in enumerate(splits):
-        tick(number / len(splits), f"prompt module: fold {number + 1} of {len(splits)}")
-        tensors = module.fit(rows, lesson.truth[rows], lesson.classes, seconds)
-        logits[0, others] = module.logits(tensors, others)
-    plain = np.where(np.isfinite(logits), linear.logits[:1], np.nan)
-    rescale = fit_temperature(*pooled(plain, lesson.truth)) / fit_temperature(*pooled(logits, lesson.truth))
-    reference = judge(linear.candidate, plain, lesson.truth)
-    mixed = {
-        blend: judge(linear.candidate, (1 - blend) * plain + blend * rescale * logits, lesson.truth) for blend in BLENDS
-    }
-    blend = max(mixed, key=lambda share: (mixed[share].accuracy, -mixed[share].loss))
-    return Module(blend, mixed[blend], difference(mixed[blend], reference), rescale)
+        tick(number / len(splits), f"{what}: fold {number + 1} of {len(splits)}")
+        tensors = tuner.fit(rows, lesson.truth[rows], lesson.classes, seconds / (len(splits) + 1))
+        logits[0, others] = tuner.logits(tensors, others)
+    return logits
 
 
-def fit_tensors(
-    lesson: Lesson, choice: Choice, found: Module | None, module: ModuleTuner | None, config: TuneConfig
-) -> dict[str, Array]:
-    """The tensors of the chosen head, and of the module where it earned its place, on all clips."""
+def blended(
+    before: Judged, logits: np.ndarray, truth: np.ndarray, blends: Sequence[float], *, keep_largest: bool = False
+) -> Part:
+    """The share of a part's held-out logits ``(1, n, N)`` that does best beside what there was before.
+
+    With ``keep_largest`` the largest logit stays that of before, which says how familiar a clip is.
+    """
+    plain = np.where(np.isfinite(logits), before.logits[:1], np.nan)
+    rescale = fit_temperature(*pooled(plain, truth)) / fit_temperature(*pooled(logits, truth))
+    reference = judge(before.candidate, plain, truth)
+    judged = {}
+    for blend in blends:
+        mixed = (1 - blend) * plain + blend * rescale * logits
+        judged[blend] = judge(before.candidate, shifted(mixed, plain) if keep_largest else mixed, truth)
+    blend = max(judged, key=lambda share: (judged[share].accuracy, -judged[share].loss))
+    return Part(blend, judged[blend], difference(judged[blend], reference), rescale)
+
+
+def fit_tensors(lesson: Lesson, choice: Choice) -> dict[str, Array]:
+    """The tensors of the chosen head on all clips."""
     blocks = {name: values for name, values in lesson.block_features().items() if name in choice.chosen.blocks}
     tensors = fit_head(choice.chosen, blocks, lesson.truth, lesson.classes).tensors()
     if LIKENESS in choice.judged and lesson.prior is not None and _borrows_likeness(choice.chosen, lesson):
         house = lesson.block_features()[HOUSE[0]]
         tensors |= fit_plda(house, lesson.truth, lesson.classes, lesson.prior).tensors("likeness")
-    if found is not None and module is not None:
-        seconds = config.module_seconds / (MODULE_FOLDS + 1)
-        tuned = module.fit(np.arange(len(lesson.truth)), lesson.truth, lesson.classes, seconds)
-        # The head is cosine times a scale, so that one number brings it to the linear part's temperature.
-        tuned["module.head.scale"] = tuned["module.head.scale"] * np.float32(found.rescale)
-        tensors |= {name: half(value) for name, value in tuned.items()}
     return tensors
 
 
+def fit_part(lesson: Lesson, part: Part, tuner: PartTuner, seconds: float) -> dict[str, Array]:
+    """The tensors of a part that earned its place, on all clips, at the temperature of what there was before."""
+    tuned = tuner.fit(np.arange(len(lesson.truth)), lesson.truth, lesson.classes, seconds / (PART_FOLDS + 1))
+    # The last layer is linear in these, so that they bring all logits to the other temperature.
+    for name in LAST_LAYER:
+        if name in tuned:
+            tuned[name] = tuned[name] * np.float32(part.rescale)
+    return {name: half(value) for name, value in tuned.items()}
+
+
 def calibrate(
-    lesson: Lesson, choice: Choice, found: Module | None, tensors: Mapping[str, Array]
+    lesson: Lesson, choice: Choice, judged: Judged | None, tensors: Mapping[str, Array], *, ratios: bool
 ) -> tuple[Calibration, dict[str, Array], tuple[np.ndarray, np.ndarray] | None]:
     """Temperature, limits and class centres from held-out logits.
 
@@ -281,7 +351,6 @@ def calibrate(
         The calibration, the prompt's tensors for the distance, and the held-out logits with their labels. Without any
         held-out clip the temperature is a prior, nothing is refused by distance, and the centres are the taught clips'.
     """
-    judged = found.judged if found else choice.best
     if judged is None:
         taught = linear_logits(tensors, lesson.columns(choice.chosen.blocks))
         centres, spread = class_centres(taught)
@@ -291,8 +360,8 @@ def calibrate(
         logits, truth = pooled(judged.logits, lesson.truth)
         centres, spread = class_centres(logits)
         temperature = fit_temperature(logits, truth)
-        # A module's own logits are no ratios.
-        ratios = found is None and ("linear.square" in tensors or "likeness.mean" in tensors)
+        # A module's own logits are no ratios; the temporal part leaves the largest as it is.
+        ratios = ratios and ("linear.square" in tensors or "likeness.mean" in tensors)
         calibration = fit_limits(logits, truth, len(lesson.names), temperature, centres, spread, ratios=ratios)
     tables: dict[str, Any] = {"linear.centres": half(centres), "linear.spread": half(spread)}
     return calibration, tables, None if judged is None else (logits, truth)

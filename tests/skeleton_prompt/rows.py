@@ -10,8 +10,10 @@ from skeleton_prompt.bundle import Calibration, Prompt, load_prompt, save_prompt
 from skeleton_prompt.engine import Engine
 from skeleton_prompt.normalise import Prepared
 from skeleton_prompt.prompts import initial
+from skeleton_prompt.temporal import layers
 
 WIDTH = 32
+TEMPORAL_FILTERS = 4
 
 
 def small_engine(seed: int = 0) -> Engine:
@@ -42,6 +44,7 @@ def random_prompt(
     background: bool = False,
     curve: int = 0,
     likeness: int = 0,
+    temporal: float = 0.0,
 ) -> Prompt:
     """A prompt of random numbers that is sound, as it comes back from its file.
 
@@ -69,6 +72,10 @@ def random_prompt(
             "likeness.weight": rng.normal(size=(N, likeness)) / np.sqrt(likeness),
             "likeness.bias": rng.normal(size=N),
         }
+    if temporal:
+        for name, shape in layers(TEMPORAL_FILTERS, N):
+            tensors[f"temporal.{name}.weight"] = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+            tensors[f"temporal.{name}.bias"] = rng.normal(size=shape[0]) / 10
     if blend:
         module = initial(engine.backbone.config.width, N, seed)
         module["generator.values"] = torch.from_numpy(rng.normal(size=module["generator.values"].shape))
@@ -86,5 +93,6 @@ def random_prompt(
         blocks=blocks,
         blend=blend,
         metrics={"accuracy": 0.5},
+        temporal=temporal,
     )
     return load_prompt(save_prompt(prompt))

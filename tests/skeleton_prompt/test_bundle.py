@@ -9,7 +9,7 @@ from skeleton_prompt.bundle import BackboneMismatch, BadPrompt, digest, load_pro
 from tests.skeleton_prompt.rows import random_prompt, small_engine
 
 ENGINE = small_engine()
-DATA = save_prompt(random_prompt(ENGINE, 1, blend=0.4, background=True))
+DATA = save_prompt(random_prompt(ENGINE, 1, blend=0.4, background=True, temporal=0.5))
 
 
 def test_a_prompt_survives_its_file_bit_for_bit() -> None:
@@ -83,7 +83,9 @@ def test_a_curve_and_a_likeness_are_there_whole_or_not_at_all(change, message: s
 
 
 @pytest.mark.parametrize(
-    "change", [{"labels": ()}, {"labels": ("a", "a", "b")}, {"blend": 1.5}], ids=["none", "twice", "blend"]
+    "change",
+    [{"labels": ()}, {"labels": ("a", "a", "b")}, {"blend": 1.5}, {"temporal": -0.1}],
+    ids=["none", "twice", "blend", "temporal"],
 )
 def test_senseless_metadata_is_refused_on_loading(change) -> None:
     prompt = random_prompt(ENGINE, 1)

@@ -65,7 +65,9 @@ def exported(tmp_path_factory) -> dict[int, Exported]:
     found = {}
     for D, path, coords in ((2, backbone_path("edge"), "xyc"), (3, small, "xyzc")):
         engine = Engine(load_backbone(path))
-        prompt = random_prompt(engine, 6 - D, classes=4, blend=0.5 * (D == 2), background=D == 2, curve=D, likeness=30)
+        prompt = random_prompt(
+            engine, 6 - D, classes=4, blend=0.5 * (D == 2), background=D == 2, curve=D, likeness=30, temporal=0.3
+        )
         data = export_onnx(save_prompt(prompt), path, COCO, coords)
         model = OnnxModel(data)
         found[D] = Exported(engine, prompt, model, data)

@@ -59,4 +59,9 @@ def open_storage(folder: Path, tenant: str | None = "acme") -> Storage:
 
 def workplace(storage: Storage, **changes: Any) -> Workplace:
     """A worker's workplace on the tests' engine."""
-    return Workplace(**({"storage": storage, "engine": ENGINE, "name": "worker-1", "lease_s": 5.0} | changes))
+    return Workplace(
+        **(
+            {"storage": storage, "engine": ENGINE, "name": "worker-1", "lease_s": 5.0, "temporal_seconds": 0.0}
+            | changes
+        )
+    )

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from skeleton_prompt.clip import parse_clip
 from skeleton_prompt.normalise import prepare
 from tests.training.recordings import ENGINE, MOVES, clips, document, open_storage, workplace
 from training.jobs import MAX_ATTEMPTS, run_job
+from training.temporal import TemporalConfig
 
 
 @pytest.fixture
@@ -34,6 +36,27 @@ def queued(tenant: TenantRepository, given: list | None = None, **options: Any) 
 
 class Killed(BaseException):
     """A worker that dies on the spot: nothing of it is caught or recorded."""
+
+
+def test_a_prompt_with_a_temporal_part_is_published_after_its_canary_and_answers(
+    storage: Storage, tenant: TenantRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.temporal.TemporalConfig", partial(TemporalConfig, steps=40, batch=8))
+    monkeypatch.setattr("training.tune.difference", lambda *_: (0.1, 0.01))  # whatever it gained, it is taken
+    job = queued(tenant)
+    assert run_job(workplace(storage, temporal_seconds=60.0), "acme", job) == "succeeded"
+    record = tenant.active_prompt()
+    assert record is not None
+    prompt = load_prompt(tenant.prompt_bytes(record.version), sha256=record.sha256)
+    assert prompt.kind == "temporal"
+    assert 0 < prompt.temporal < 1
+    assert prompt.metrics["head"] in {"plda", "lda", "ridge", "prototypes"}
+    people = [prepare(clip)[0][0] for clip in clips()]
+    logits = [ENGINE.forward([(person, prompt)])[0] for person in people]
+    assert all(isinstance(row, np.ndarray) and np.isfinite(row).all() for row in logits)
+    # Taught once more on the same clips, it is compared with and takes over: head is held against head.
+    assert run_job(workplace(storage, temporal_seconds=60.0), "acme", queued(tenant)) == "succeeded"
+    assert tenant.active_prompt().version == 2
 
 
 def expire(tenant: TenantRepository, storage: Storage, job: str) -> None:

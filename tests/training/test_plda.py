@@ -106,7 +106,7 @@ def test_another_head_borrows_from_plda_how_familiar_a_clip_is() -> None:
     one = Lesson(x.astype(np.float32), {"house": slice(0, R)}, names, (None,) * 20, names, PRIOR)
     outcome = tune(one, TuneConfig(kinds=("ridge", "plda")), lambda *_: None)
     forced = replace(outcome.choice, chosen=next(c.candidate for n, c in outcome.choice.judged.items() if "ridge" in n))
-    tensors = fit_tensors(one, forced, None, None, TuneConfig())
+    tensors = fit_tensors(one, forced)
     plain = {name: value for name, value in tensors.items() if name.startswith("linear.")}
     asked = np.concatenate([known, unknown])
     logits, before = linear_logits(tensors, asked), linear_logits(plain, asked)

@@ -5,7 +5,7 @@ from tests.training.lessons import lesson
 from training.choice import Judged, choose
 from training.heads import Candidate
 from training.linear_head import linear_logits
-from training.tune import TuneConfig, tune
+from training.tune import TuneConfig, Tuners, tune
 
 QUIET = lambda share, message: None  # noqa: E731
 
@@ -84,16 +84,57 @@ class Noise(Oracle):
         return np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
 
 
+class Sequence(Oracle):
+    """A temporal part that knows the truth."""
+
+    def fit(self, rows: np.ndarray, labels: np.ndarray, classes: int, seconds: float) -> dict[str, np.ndarray]:
+        return {"temporal.head.2.bias": np.ones(classes, dtype=np.float32)}
+
+
+class Chance(Sequence):
+    """A temporal part that has learnt the wrong thing."""
+
+    def logits(self, tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        return 50 * np.eye(3, dtype=np.float32)[(self.truth[rows] + 1) % 3]
+
+
 def test_the_prompt_module_is_blended_in_only_where_it_gains() -> None:
     hard = lesson(per_class=24, signal=0.7)
-    with_module = tune(hard, TuneConfig(), QUIET, Oracle(hard.truth))
+    with_module = tune(hard, TuneConfig(), QUIET, Tuners(module=Oracle(hard.truth)))
     assert with_module.kind == "full"
     assert with_module.blend > 0
     assert with_module.judged is not None
     assert with_module.judged.accuracy > 0.95
     assert "module.head.scale" in with_module.tensors
-    without = tune(hard, TuneConfig(), QUIET, Noise(hard.truth))
+    without = tune(hard, TuneConfig(), QUIET, Tuners(module=Noise(hard.truth)))
     assert without.kind != "full"
     assert without.blend == 0
-    few = tune(lesson(per_class=4), TuneConfig(), QUIET, Oracle(lesson(per_class=4).truth))
+    few = tune(lesson(per_class=4), TuneConfig(), QUIET, Tuners(module=Oracle(lesson(per_class=4).truth)))
     assert few.module is None
+
+
+def test_the_temporal_part_is_blended_in_only_where_it_gains_and_leaves_familiarity_as_it_was() -> None:
+    hard = lesson(per_class=5, signal=0.7)
+    with_it = tune(hard, TuneConfig(), QUIET, Tuners(temporal=Sequence(hard.truth)))
+    assert with_it.kind == "temporal"
+    assert 0 < with_it.temporal_blend < 1
+    assert with_it.temporal is not None
+    assert with_it.temporal.gain[0] > 0
+    held_out, _ = with_it.held_out
+    linear = with_it.choice.best.logits[:1]
+    asked = np.isfinite(with_it.temporal.judged.logits[0, :, 0])
+    assert np.allclose(held_out.max(1), linear[0, asked].max(1))
+    without = tune(hard, TuneConfig(), QUIET, Tuners(temporal=Chance(hard.truth)))
+    assert without.kind != "temporal"
+    assert without.temporal_blend == 0
+    assert not any(name.startswith("temporal.") for name in without.tensors)
+    assert without.temporal_note.startswith("gained ")
+
+
+def test_the_temporal_part_is_left_out_where_nothing_can_be_held_out_or_no_time_is_given() -> None:
+    single = lesson(per_class=1, classes=4)
+    assert tune(single, TuneConfig(), QUIET, Tuners(temporal=Sequence(single.truth))).temporal is None
+    taught = lesson(per_class=5)
+    outcome = tune(taught, TuneConfig(temporal_seconds=0), QUIET, Tuners(temporal=Sequence(taught.truth)))
+    assert outcome.temporal is None
+    assert outcome.temporal_note == "left out"

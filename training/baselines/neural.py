@@ -139,7 +139,7 @@ class Net:
     ) -> None:
         schedule, rng = self.schedule, torch.Generator().manual_seed(seed)
         steps = schedule.length(len(labels))
-        optimiser = torch.optim.AdamW(_groups(net, self.groups, schedule), lr=schedule.rate)
+        optimiser = torch.optim.AdamW(_groups(net, self.groups, schedule), lr=schedule.rate, fused=True)
         pace = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, steps))
         net.train()
         order = torch.empty(0, dtype=torch.long)
@@ -180,10 +180,10 @@ def _groups(
 
 def half_without(windows: Windows, rng: torch.Generator) -> Windows:
     """Half of the windows, by chance, without 1 to 8 of their joints."""
-    less = without_some(windows, rng)
-    chosen = torch.rand(len(windows.pose), generator=rng) < 0.5
-    pose = torch.where(chosen[:, None, None, None], less.pose, windows.pose)
-    depth = torch.where(chosen[:, None, None], less.depth, windows.depth)
+    chosen = torch.nonzero(torch.rand(len(windows.pose), generator=rng) < 0.5)[:, 0]
+    less = without_some(windows.select(chosen.tolist()), rng)
+    pose, depth = windows.pose.clone(), windows.depth.clone()
+    pose[chosen], depth[chosen] = less.pose, less.depth
     return Windows(pose, depth, windows.has_depth, windows.log_seconds, windows.counts)
 
 

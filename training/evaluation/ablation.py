@@ -1,8 +1,8 @@
 """What each part of ours is worth: the same lesson without it.
 
 Two wholes are taken apart. The first is ours as a job teaches it, without one of the feature blocks that its head may
-choose from. The second is the prompt module by itself, whatever share of the answer it has: without instance prompts,
-queries or one of the four streams.
+choose from or without the temporal part. The second is the prompt module by itself, whatever share of the answer it
+has: without instance prompts, queries or one of the four streams.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from skeleton_prompt.prompts import WHOLE, Controls
 from training.module import ModuleConfig, fit_module, observe_all, predict_module
 
 MODULE = "module"
+WITHOUT_TEMPORAL = "without temporal"
 BLOCK_PARTS = ("without house", "without frozen", "without descriptors", "without frontal")
 CONTROLS: dict[str, Controls] = {
     MODULE: WHOLE,
@@ -31,7 +32,7 @@ CONTROLS: dict[str, Controls] = {
         for stream in STREAMS
     },
 }
-PARTS = (*BLOCK_PARTS, *CONTROLS)
+PARTS = (WITHOUT_TEMPORAL, *BLOCK_PARTS, *CONTROLS)
 SECONDS = 60.0  # budget of one module
 
 

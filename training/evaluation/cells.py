@@ -22,13 +22,16 @@ LEFT_OUT = 3
 OCCLUSION_SHOTS = 5
 SPLITS = {"jhmdb14": ("split1", "split2", "split3")}  # official splits over which the figure with all clips is averaged
 # The code that figures rest on, modules of the model library and of training.
-SCRATCH_CODE = ("aliases", "clip", "clip_problems", "features", "keypoints", "layouts", "normalise")
+SCRATCH_CODE = ("aliases", "clip", "clip_problems", "features", "keypoints", "layouts", "normalise", "temporal")
 FEATURE_CODE = (*SCRATCH_CODE, "backbone", "engine", "house")
 JUDGING_CODE = (
     "calibrate", "choice", "datasets/draws", "datasets/labelled", "evaluation/lessons", "evaluation/methods",
     "evaluation/scores", "evaluation/views", "folds", "heads",
 )  # fmt: skip
-OUR_CODE = (*JUDGING_CODE, "evaluation/ablation", "evaluation/cost", "module", "module_tuner", "tune")
+OUR_CODE = (
+    *JUDGING_CODE, "baselines/ddnet", "baselines/neural", "evaluation/ablation", "evaluation/cost", "module",
+    "module_tuner", "temporal", "tune",
+)  # fmt: skip
 BASELINE_CODE = (*JUDGING_CODE, "baselines")
 
 

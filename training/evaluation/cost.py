@@ -25,7 +25,8 @@ from training.evaluation.material import Material
 from training.evaluation.methods import lesson_of, prompt_of
 from training.module_tuner import EngineModule
 from training.report import Facts, build_report
-from training.tune import TuneConfig, tune
+from training.temporal import TemporalTuner
+from training.tune import TuneConfig, Tuners, tune
 
 TUNING_CORES = 2  # what the aim for the tuning time is stated for
 TIMED_SECONDS = 2.0
@@ -72,8 +73,10 @@ def time_tuning(material: Material, cell: Cell) -> dict[str, Any]:
     features = engine.features(people, BATCH)
     featured = time.monotonic()
     lesson = lesson_of(labelled, features, engine.blocks, drawn)
-    module = EngineModule(engine, people, key.seed, lambda: None)
-    outcome = tune(lesson, TuneConfig(seed=key.seed), lambda *_: None, module)
+    tuners = Tuners(
+        TemporalTuner(engine, people, key.seed, lambda: None), EngineModule(engine, people, key.seed, lambda: None)
+    )
+    outcome = tune(lesson, TuneConfig(seed=key.seed), lambda *_: None, tuners)
     build_report(lesson, outcome, Facts(backbone=engine.backbone_sha256, seed=key.seed))
     prompt = prompt_of(lesson, outcome, engine.backbone_sha256)
     data = save_prompt(prompt)

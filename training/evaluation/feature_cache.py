@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,20 +96,50 @@ def set_features(
         tick: Told the share done.
     """
     rows = np.arange(len(labelled)) if rows is None else rows
-    code = code_version(FEATURE_CODE, CODE)
-    chosen = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:16]
-    mark = f"{labelled.name} {len(labelled)} {view} {chosen} {engine.backbone_sha256} {code}"
-    path = cache / f"{labelled.name}-{view}-{hashlib.sha256(mark.encode()).hexdigest()[:20]}.npz"
+    path, mark = _place(engine, labelled, cache, view, rows)
     saved = unpack(path.read_bytes() if path.exists() else None, mark)
     if saved is not None:
         return SetFeatures(rows, saved["features"], saved["visible"].astype(bool), saved["enough"].astype(bool))
     result = _compute(engine, people_of(labelled, rows, view), rows, tick)
-    cache.mkdir(parents=True, exist_ok=True)
-    # Two evaluations may run at once: what is there under the final name is always whole.
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    partial.write_bytes(pack(mark, features=result.features, visible=result.visible, enough=result.enough))
-    partial.replace(path)
+    _keep(path, pack(mark, features=result.features, visible=result.visible, enough=result.enough))
     return result
+
+
+def frontal_people(engine: Engine, labelled: LabelledSet, people: People, cache: Path, view: str) -> People:
+    """People as ``Engine.frontal`` gives them, from the cache or computed now and kept."""
+    rows = np.array(sorted(people), dtype=np.int64)
+    path, mark = _place(engine, labelled, cache, view, rows, "frontal")
+    saved = unpack(path.read_bytes() if path.exists() else None, mark)
+    if saved is None:
+        found = engine.frontal([people[int(index)] for index in rows], BATCH)
+        parts = [np.concatenate((one.pose[..., :2], one.depth[..., None]), -1).astype(np.float16) for one in found]
+        saved = {"points": np.concatenate(parts)}
+        _keep(path, pack(mark, **saved))
+    points = saved["points"].astype(np.float32)
+    pose = np.concatenate((points[..., :2], np.ones_like(points[..., :1])), -1)
+    starts = np.cumsum([0, *(len(people[int(index)].pose) for index in rows)])
+    return {
+        int(index): replace(people[int(index)], pose=pose[a:b], depth=points[a:b, ..., 2], has_depth=True)
+        for index, a, b in zip(rows, starts[:-1], starts[1:], strict=True)
+    }
+
+
+def _place(
+    engine: Engine, labelled: LabelledSet, cache: Path, view: str, rows: np.ndarray, kind: str = ""
+) -> tuple[Path, str]:
+    """Where something about some clips is kept, and the mark that it bears."""
+    code = code_version(FEATURE_CODE, CODE)
+    chosen = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:16]
+    mark = f"{labelled.name} {len(labelled)} {view} {chosen} {engine.backbone_sha256} {code}{kind}"
+    return cache / f"{labelled.name}-{view}-{hashlib.sha256(mark.encode()).hexdigest()[:20]}.npz", mark
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """Write a file whole; two evaluations may run at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    partial.write_bytes(data)
+    partial.replace(path)
 
 
 def _compute(engine: Engine, people: People, rows: np.ndarray, tick: Callable[[float], None]) -> SetFeatures:

@@ -14,7 +14,14 @@ from training.baselines import recall
 from training.baselines.random_weights import random_engine
 from training.datasets import LabelledSet, read_set
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.feature_cache import People, SetFeatures, default_cache, people_of, set_features
+from training.evaluation.feature_cache import (
+    People,
+    SetFeatures,
+    default_cache,
+    frontal_people,
+    people_of,
+    set_features,
+)
 from training.evaluation.views import DAMAGES
 
 KEPT = 30  # views with their features and people: those of one set and a few over
@@ -48,7 +55,7 @@ class Material:
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         self.cache = config.cache or default_cache()
-        self._sets, self._features, self._people = Kept(6), Kept(KEPT), Kept(KEPT)
+        self._sets, self._features, self._people, self._frontal = Kept(6), Kept(KEPT), Kept(KEPT), Kept(KEPT)
 
     @cached_property
     def engine(self) -> Engine:
@@ -84,6 +91,16 @@ class Material:
         """The main people of a view."""
         rows = self.rows(name, split, view)
         return self._people.get((name, view, rows.tobytes()), lambda: people_of(self.labelled(name, split), rows, view))
+
+    def frontal(self, name: str, split: str, view: str) -> People:
+        """The main people of a view as the temporal part of a prompt sees them."""
+        rows = self.rows(name, split, view)
+
+        def make() -> People:
+            people = self.people(name, split, view)
+            return frontal_people(self.engine, self.labelled(name, split), people, self.cache, view)
+
+        return self._frontal.get((name, view, rows.tobytes()), make)
 
     def remembered_people(self, name: str, split: str, view: str, *, unlearnt: bool) -> People:
         """The same, their features known to the baselines already."""

@@ -10,14 +10,16 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from skeleton_prompt.bundle import Prompt, save_prompt
 from skeleton_prompt.decision import softmax
+from skeleton_prompt.engine import with_temporal
 from skeleton_prompt.normalise import Prepared
 from training.baselines import baseline
 from training.calibrate import confidences, distances, probabilities
 from training.datasets import LabelledSet
-from training.evaluation.ablation import CONTROLS, ModuleAlone, blocks_without
+from training.evaluation.ablation import CONTROLS, WITHOUT_TEMPORAL, ModuleAlone, blocks_without
 from training.evaluation.cells import LessonKey
 from training.evaluation.config import OURS
 from training.evaluation.material import Material
@@ -25,7 +27,8 @@ from training.evaluation.scores import Answers
 from training.linear_head import linear_logits
 from training.module_tuner import EngineModule
 from training.plda import Prior, prior_of
-from training.tune import Lesson, Outcome, TuneConfig, tune
+from training.temporal import TemporalTuner, logits_of
+from training.tune import Lesson, Outcome, TuneConfig, Tuners, tune
 
 RANDOM = "linear probe on random frozen weights"
 BATCH = 16
@@ -81,6 +84,7 @@ def prompt_of(lesson: Lesson, outcome: Outcome, backbone_sha256: str) -> Prompt:
         tensors=outcome.tensors,
         blocks=outcome.choice.chosen.blocks,
         blend=outcome.blend,
+        temporal=outcome.temporal_blend,
     )
 
 
@@ -95,8 +99,12 @@ class TaughtOurs:
         people = material.people(key.set, key.split, key.taught)
         blocks = blocks_without(engine.blocks, key.part)
         self._lesson = lesson_of(self._labelled, features.of(drawn), blocks, drawn, prior_of(engine))
-        module = EngineModule(engine, [people[int(i)] for i in drawn], key.seed, lambda: None)
-        self._outcome = tune(self._lesson, TuneConfig(seed=key.seed), lambda *_: None, None if key.part else module)
+        drawn_people = [people[int(i)] for i in drawn]
+        tuners = Tuners(
+            None if key.part == WITHOUT_TEMPORAL else TemporalTuner(engine, drawn_people, key.seed, lambda: None),
+            None if key.part else EngineModule(engine, drawn_people, key.seed, lambda: None),
+        )
+        self._outcome = tune(self._lesson, TuneConfig(seed=key.seed), lambda *_: None, tuners)
         self.prompt = prompt_of(self._lesson, self._outcome, engine.backbone_sha256)
 
     @property
@@ -110,6 +118,8 @@ class TaughtOurs:
             "chosen": outcome.choice.chosen.name,
             "strength": outcome.choice.chosen.strength or None,
             "blend": outcome.blend,
+            "temporal": outcome.temporal_blend,
+            "temporal_note": outcome.temporal_note,
             "module": outcome.module_note,
             "expected": outcome.judged.accuracy if outcome.judged else None,
         }
@@ -133,12 +143,17 @@ class TaughtOurs:
         return Answers(place[best], probability, familiar, known, {"confidence": confidence, "distance": -gap})
 
     def _logits(self, view: str, clips: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """The linear part from the features that are there; a module needs the engine itself."""
+        """The linear part from the features that are there, and the temporal one; a module needs the engine itself."""
         engine, prompt = self._material.engine, self.prompt
+        people = self._material.people(self._key.set, self._key.split, view)
         if not prompt.has_module:
             columns = np.concatenate([features[:, engine.blocks[name]] for name in prompt.blocks], 1)
-            return linear_logits(prompt.tensors, columns)
-        people = self._material.people(self._key.set, self._key.split, view)
+            linear = linear_logits(prompt.tensors, columns)
+            if not prompt.has_temporal:
+                return linear
+            frontal = self._material.frontal(self._key.set, self._key.split, view)
+            temporal = torch.from_numpy(logits_of(prompt.tensors, [frontal[int(i)] for i in clips]))
+            return with_temporal(prompt, torch.from_numpy(linear), temporal).numpy()
         results = []
         for start in range(0, len(clips), BATCH):
             for logits in engine.forward([(people[int(i)], prompt) for i in clips[start : start + BATCH]]):

@@ -12,7 +12,7 @@ from torch import nn
 from skeleton_prompt.features import Windows
 from tests.skeleton_prompt.rows import small_engine
 from tests.training.baselines.people import class_of, person
-from training.baselines.ddnet import DDNet, ddnet, motion
+from training.baselines.ddnet import DDNet, ddnet
 from training.baselines.finetune import builder, groups
 from training.baselines.neural import Schedule, half_without, varied
 from training.baselines.stgcn import CHANNELS, STGCN, graph
@@ -36,27 +36,6 @@ def test_st_gcn_pp_has_the_size_that_its_paper_states() -> None:
     assert size(STGCN(True, 27, channels=64)) == 1_384_825
     assert CHANNELS == 32
     assert size(STGCN(True, 27)) == 360_441
-
-
-def test_jcd_is_free_of_place_and_scale_and_zero_where_nothing_is_seen() -> None:
-    net = DDNet(17, 2, 3)
-    points, seen = torch.rand(2, 32, 17, 2), torch.ones(2, 32, 17)
-    seen[:, :, 4] = 0
-    distances, slow, fast = net.features(points, seen)
-    assert distances.shape == (2, 136, 32)
-    assert slow.shape == (2, 34, 32)
-    assert fast.shape == (2, 34, 16)
-    moved, _, _ = net.features(3 * points + 5, seen)
-    torch.testing.assert_close(moved, distances, rtol=1e-4, atol=1e-4)
-    missing = (net.pairs == 4).any(0)
-    assert not distances[:, missing].any()
-    assert bool(distances[:, ~missing].any(2).all())
-    assert not slow[:, [8, 9]].any()
-
-
-def test_motion_is_the_difference_of_neighbouring_frames() -> None:
-    points = torch.arange(32.0)[None, :, None, None].expand(1, 32, 17, 2)
-    torch.testing.assert_close(motion(points, torch.ones(1, 32, 17)), torch.ones(1, 34, 32))
 
 
 def test_the_graph_goes_to_the_root_and_away_from_it() -> None:

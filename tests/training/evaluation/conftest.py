@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from skeleton_prompt.engine import Engine
 from tests.training.evaluation.sets import write_set
 from tests.training.recordings import ENGINE
+from training.temporal import TemporalConfig
 
 
 @pytest.fixture
@@ -18,3 +20,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "load", lambda *args, **kwargs: ENGINE)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporal parts that are hardly taught: what they are worth is not the question here."""
+    monkeypatch.setattr("training.temporal.MIN_STEPS", 2)
+    monkeypatch.setattr("training.temporal.TemporalConfig", partial(TemporalConfig, steps=2, batch=4, copies=0))

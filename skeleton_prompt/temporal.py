@@ -1,0 +1,151 @@
+"""The temporal part of a prompt: a small convolution over time that a tenant's clips train from the house's weights.
+
+The signals are those of Yang et al. 2019, "Make Skeleton-based Action Recognition Model Smaller, Faster and Better"
+(DD-Net): the distances between all joints, which know no place and no direction, and the motion of every joint at two
+speeds. Each passes a branch of its own, the three together a trunk, and the largest value over time goes to a head.
+Where the frozen backbone says what a motion is *like*, this part tells apart what one tenant has to tell apart: two
+paths of one hand before one sensor. It sees the pose that the backbone lifted, so that a clip from another side, or one
+that misses a joint, still shows the same motion. Batch norms are folded into the convolutions once tuning has ended.
+
+Letters: W windows, F frames (32), J joints (17), C coordinates (3), M pairs of joints (136), N classes, U filters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skeleton_prompt.features import Windows, complete, turn_to_front
+
+FRAMES = 32
+JOINTS = 17
+COORDINATES = 3
+PAIRS = JOINTS * (JOINTS - 1) // 2
+SLOPE = 0.2  # of the leaky ReLU
+HIDDEN = 128
+MAX_FILTERS = 64
+PREFIX = "temporal."
+BRANCHES = {"distance": PAIRS, "slow": JOINTS * COORDINATES, "fast": JOINTS * COORDINATES}
+POOLED = ("distance", "slow")  # the fast motion has half the frames already
+TRUNK = 6
+
+Parameters = Mapping[str, Tensor]
+
+
+def layers(filters: int, classes: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every weight, in the order in which they act; a bias ``(shape[0],)`` stands beside each."""
+    U = filters
+    for branch, inner in BRANCHES.items():
+        yield f"{branch}.0", (2 * U, inner, 1)
+        yield f"{branch}.1", (U, 2 * U, 3)
+        yield f"{branch}.2", (U, U, 1)
+    inner = 3 * U
+    for number in range(TRUNK):
+        outer = 2 * U * 2 ** (number // 2)
+        yield f"trunk.{number}", (outer, inner, 3)
+        inner = outer
+    yield "head.0", (HIDDEN, inner)
+    yield "head.1", (HIDDEN, HIDDEN)
+    yield "head.2", (classes, HIDDEN)
+
+
+def temporal_shapes(classes: int, tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes that the temporal part of a prompt file must have, the number of filters read off the file itself."""
+    last = tensors.get(f"{PREFIX}distance.2.weight")
+    filters = int(last.shape[0]) if last is not None and last.ndim == 3 else 1
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, shape in layers(min(max(filters, 1), MAX_FILTERS), classes):
+        shapes |= {f"{PREFIX}{name}.weight": shape, f"{PREFIX}{name}.bias": shape[:1]}
+    return shapes
+
+
+def motion(points: Tensor, seen: Tensor) -> Tensor:
+    """Differences of neighbouring frames ``(B, F - 1, J, C)`` stretched back to F frames: ``(B, J·C, F)``."""
+    F = points.shape[1]
+    steps = points.diff(dim=1) * (seen[:, 1:] * seen[:, :-1])[..., None]
+    return functional.interpolate(steps.flatten(2).transpose(1, 2), size=F, mode="linear", align_corners=False)
+
+
+def signals(points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distances ``(B, M, F)``, slow motion ``(B, J·C, F)`` and fast motion ``(B, J·C, F/2)`` of points.
+
+    Distances are taken relative to their mean over the clip, as the authors of DD-Net do; one to a joint that is not
+    seen is 0, which is that mean, and so is a motion from or to it.
+
+    Args:
+        points: ``(B, F, J, C)``.
+        seen: ``(B, F, J)``, 0 or 1.
+    """
+    F, J = points.shape[1:3]
+    a, b = torch.tensor(list(combinations(range(J), 2)), device=points.device).T
+    both = seen[:, :, a] * seen[:, :, b]
+    frames = points.flatten(0, 1)
+    # Not by way of a matrix product, which loses the digits of short distances.
+    every = torch.cdist(frames, frames, compute_mode="donot_use_mm_for_euclid_dist")
+    lengths = every.view(-1, F, J * J)[..., a * J + b] * both
+    mean = (lengths.sum((1, 2)) / both.sum((1, 2)).clamp(min=1)).clamp(min=1e-4)[:, None, None]
+    return ((lengths / mean - 1) * both).transpose(1, 2), motion(points, seen), motion(points[:, ::2], seen[:, ::2])
+
+
+def frontal(windows: Windows, lifted: Tensor) -> Windows:
+    """What the temporal part looks at: the person in three dimensions, facing the camera, with no joint missing.
+
+    Clips with depth face the camera already; the lift stands where they miss a joint. Of clips without depth it is the
+    lift itself, turned to the front.
+
+    Args:
+        windows: As they came.
+        lifted: ``(W, T, J, 3)`` from the backbone's lift head.
+    """
+    deep = windows.has_depth
+    points = torch.where(deep[:, None, None, None], complete(windows, lifted), turn_to_front(lifted))
+    pose = torch.cat((points[..., :2], torch.ones_like(points[..., :1])), -1)
+    return Windows(pose, points[..., 2], torch.ones_like(deep), windows.log_seconds, windows.counts)
+
+
+def windows_at(windows: Windows, coordinates: int = COORDINATES) -> tuple[Tensor, Tensor]:
+    """Points ``(W, F, J, coordinates)`` of windows at 32 of their moments, and which are seen ``(W, F, J)``."""
+    points = torch.cat((windows.pose[..., :2], windows.depth[..., None]), -1)[..., :coordinates]
+    moments = torch.linspace(0, points.shape[1] - 1, FRAMES, device=points.device)
+    low = moments.floor().long()
+    high = (low + 1).clamp(max=points.shape[1] - 1)
+    part = (moments - low)[:, None]
+    visible = windows.pose[..., 2] > 0
+    seen = (visible[:, low] & (visible[:, high] | (part == 0))).to(points.dtype)
+    between = points[:, low] * (1 - part[..., None]) + points[:, high] * part[..., None]
+    return between * seen[..., None], seen
+
+
+def temporal_logits(p: Parameters, windows: Windows) -> Tensor:
+    """Logits ``(W, N)`` of one tenant's windows.
+
+    Args:
+        p: Parameters by their names in ``layers``, each with ``.weight`` and ``.bias``.
+        windows: All of that tenant, as ``frontal`` gives them.
+    """
+
+    def convolved(x: Tensor, name: str) -> Tensor:
+        weight = p[f"{name}.weight"]
+        y = functional.conv1d(x, weight, p[f"{name}.bias"], padding=weight.shape[-1] // 2)
+        return functional.leaky_relu(y, SLOPE)
+
+    parts = []
+    for name, x in zip(BRANCHES, signals(*windows_at(windows)), strict=True):
+        for number in range(3):
+            x = convolved(x, f"{name}.{number}")
+        parts.append(functional.max_pool1d(x, 2) if name in POOLED else x)
+    x = torch.cat(parts, 1)
+    for number in range(TRUNK):
+        x = convolved(x, f"trunk.{number}")
+        if number in (1, 3):
+            x = functional.max_pool1d(x, 2)
+    x = x.amax(2)
+    for number in range(2):
+        x = functional.linear(x, p[f"head.{number}.weight"], p[f"head.{number}.bias"])
+        x = functional.leaky_relu(x, SLOPE)
+    return functional.linear(x, p["head.2.weight"], p["head.2.bias"])
