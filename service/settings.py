@@ -43,7 +43,24 @@ class Settings(BaseSettings):
         None, description="Redis for job messages and hot prompts; `serve` starts a private one when unset."
     )
     database_url: Annotated[str | None, EmptyIsNone] = Field(
-        None, description="SQLAlchemy address of the database; a SQLite file in the data folder when unset."
+        None,
+        repr=False,  # it may hold a password
+        description="`postgresql://user@host/name` or `sqlite:///file`; a SQLite file in the data folder when unset.",
+    )
+    database_connections: int = Field(
+        16, ge=2, le=1000, description="Most connections of a process to PostgreSQL; requests beyond wait for one."
+    )
+    database_connect_seconds: float = Field(
+        5.0, ge=1, le=600, description="Seconds that a connection to PostgreSQL may take."
+    )
+    database_statement_seconds: float = Field(
+        30.0, ge=0.1, le=3600, description="Seconds after which PostgreSQL breaks a statement off."
+    )
+    database_lock_seconds: float = Field(
+        5.0, ge=0.1, le=600, description="Seconds to wait for a lock in PostgreSQL, or for a free connection to it."
+    )
+    database_wait_seconds: float = Field(
+        60.0, ge=0, le=86_400, description="Seconds that a start waits for PostgreSQL to answer before it gives up."
     )
     blob_url: Annotated[str | None, EmptyIsNone] = Field(
         None, description="Where clips and prompts go (any fsspec address); a folder in the data folder when unset."

@@ -12,6 +12,9 @@ from tests.serving import Server, serving
 
 if TYPE_CHECKING:
     from tests.gateway import Bench
+    from tests.postgres_server import PostgresServer
+
+ENGINES = ("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +22,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The real service, shared by all tests of a session: each makes its own tenants and breaks nothing."""
     with serving(tmp_path_factory.mktemp("service") / "data") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for the tests of a session; each test or module takes a database of its own."""
+    from tests.postgres_server import postgres_server
+
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture(params=ENGINES)
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """The setting for a fresh database of each kind; None is the SQLite file in the data folder."""
+    return None if request.param == "sqlite" else request.getfixturevalue("postgres").emptied()
 
 
 @pytest.fixture(scope="session")

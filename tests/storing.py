@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sqlalchemy import text
 
 from service.settings import Settings
 from service.storage import JobRecord, JobState, PromptRecord, Storage, TenantRepository
@@ -35,6 +36,12 @@ def tenant_of(storage: Storage) -> TenantRepository:
     name = f"tenant-{next(_names)}"
     storage.admin.create_tenant(name)
     return storage.tenant(name)
+
+
+def change(storage: Storage, sql: str, **values: Any) -> None:
+    """Change rows behind the repositories' back, on either database; ``:name`` stands for a value."""
+    with storage.database.write() as connection:
+        connection.execute(text(sql), values)
 
 
 def clip(label: str | None = "wave", seed: int = 0, **fields: Any) -> Clip:

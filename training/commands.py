@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.serve import DatabaseOption, use_database
 from training.corpora.command import corpus
 from training.evaluation.command import evaluate
 
@@ -24,8 +25,9 @@ def register(app: typer.Typer) -> None:
     app.command()(corpus)
 
 
-def worker() -> None:
+def worker(database_url: DatabaseOption = None) -> None:
     """Run one training worker until Ctrl-C or SIGTERM; its settings are those of the service."""
+    use_database(database_url)
     from training.worker import main
 
     main()

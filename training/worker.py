@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from service.backbones import old_engine
 from service.logs import configure_logging
 from service.queue import ACTOR, QUEUE, RETUNE, make_broker
 from service.settings import Settings
-from service.storage import Storage
+from service.storage import DatabaseTrouble, Storage
 from skeleton_prompt.backbone import parse_backbone
 from skeleton_prompt.engine import Engine, backbone_path
 from training.attempt import Workplace
@@ -68,6 +69,7 @@ def main(settings: Settings | None = None) -> None:
 
     Raises:
         NoQueue: If no Redis is set.
+        DatabaseTrouble: If the database cannot be used.
     """
     import dramatiq
 
@@ -82,6 +84,8 @@ def main(settings: Settings | None = None) -> None:
     name = f"{socket.gethostname()}:{os.getpid()}"
     storage = Storage.open(settings)
     try:
+        # It may be the first process here: gateways and workers of several machines start in any order.
+        storage.prepare(settings.database_wait_seconds, stopping.wait)
         # One core is left to predictions; threads that fight over a core cost far more than they bring.
         data = backbone_path(settings.backbone).read_bytes()
         engine = Engine(parse_backbone(data, settings.backbone), threads=max(1, cores() - 1))
@@ -113,4 +117,7 @@ def main(settings: Settings | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except DatabaseTrouble as error:
+        sys.exit(f"error  {error}")

@@ -9,11 +9,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from service.cli.connection import data_dir, running_server
 from service.cli.output import AsJson, print_json
+from service.cli.serve import DatabaseOption, use_database
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 SUPPORTED = ((3, 10), (3, 13))
 LOW_DISK = 1 << 30
@@ -34,8 +39,9 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(database_url: DatabaseOption = None, as_json: AsJson = False) -> None:
     """Check what the service needs on this machine; exits with 1 if something is broken."""
+    use_database(database_url)
     findings = list(examine())
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -47,7 +53,10 @@ def doctor(as_json: AsJson = False) -> None:
 
 def examine() -> Iterator[Finding]:
     """Each finding in turn; a check that breaks is a finding as well."""
-    for check in (_python, _torch, _backbone, _old_backbones, _redis, _data_dir, _disk, _secrets, _port, _server):
+    checks = (
+        _python, _torch, _backbone, _database, _old_backbones, _redis, _data_dir, _disk, _secrets, _port, _server,
+    )  # fmt: skip
+    for check in checks:
         yield _guarded(check)
 
 
@@ -92,11 +101,12 @@ def _old_backbones() -> Finding:
 
     what = "old backbones"
     settings = Settings().resolved()
-    database = str(settings.database_url)
-    if database.startswith("sqlite:///") and not Path(database.removeprefix("sqlite:///")).is_file():
+    if _no_file_yet(settings):
         return Finding(what, True, "no data yet")
     storage = Storage.open(settings)
     try:
+        if storage.schema().revision is None:
+            return Finding(what, True, "no data yet")
         waiting = storage.backbones.waiting(digest(backbone_path(settings.backbone).read_bytes()))
         shipped = {digest(path.read_bytes()) for path in shipped_backbones()}
         missing = [sha256 for sha256 in waiting if sha256 not in shipped and not storage.backbones.sound(sha256)]
@@ -111,6 +121,41 @@ def _old_backbones() -> Finding:
         advice = "They are served, and tuned again by themselves; jobs of kind new_backbone say how that went."
         return Finding(what, None, f"{sum(waiting.values())} tenants are served on an older backbone", advice)
     return Finding(what, True, "no tenant needs one")
+
+
+def _database() -> Finding:
+    """Which database it is, whether it answers, and whether its tables are those of this release."""
+    from service.settings import Settings
+    from service.storage import DatabaseTrouble, Storage
+
+    settings = Settings().resolved()
+    if _no_file_yet(settings):
+        return Finding("database", True, "SQLite in the data folder (made at the first start)")
+    try:
+        storage = Storage.open(settings)
+        try:
+            schema, place = storage.schema(), storage.database_place
+        finally:
+            storage.close()
+    except DatabaseTrouble as error:
+        return Finding("database", False, "cannot be used", str(error))
+    found = f"{schema.server} at {place}, "
+    if schema.current:
+        return Finding("database", True, f"{found}migration {schema.revision}")
+    if not schema.usable:
+        advice = "Install the release that made it, or name another database."
+        return Finding("database", False, f"{found}migration {schema.revision}, not of this release", advice)
+    if not schema.known:
+        advice = "That works, because migrations only add; upgrade this package when you can."
+        return Finding("database", None, f"{found}migration {schema.revision} of a newer release", advice)
+    found += f"migration {schema.revision} of {schema.newest}" if schema.revision else "no tables yet"
+    return Finding("database", None, found, "The next start of the service or of a worker migrates it.")
+
+
+def _no_file_yet(settings: Settings) -> bool:
+    """Whether the database is a SQLite file that nobody has made; looking into it would make it."""
+    path = str(settings.database_url).removeprefix("sqlite:///")
+    return path != settings.database_url and not path.startswith("file:") and not Path(path).is_file()
 
 
 def _redis() -> Finding:

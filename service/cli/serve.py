@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 PREFIX = "SKELETON_PROMPT_"
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database", "--database-url", help="postgresql://user@host/name instead of SQLite; the password not here."
+    ),
+]
 SECRETS = {"admin_key", "secret"}
 CLIENT_SETTINGS = {"url", "key"}  # what the other commands read
 
@@ -33,7 +40,7 @@ def serve(
     engine: Annotated[str | None, typer.Option(help="embedded or torchserve.")] = None,
     engine_url: Annotated[str | None, typer.Option(help="Where TorchServe is.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="A Redis to use instead of a private one.")] = None,
-    database_url: Annotated[str | None, typer.Option(help="A database to use instead of SQLite.")] = None,
+    database_url: DatabaseOption = None,
     blob_url: Annotated[str | None, typer.Option(help="Where blobs go instead of a folder.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     set_: Annotated[
@@ -57,6 +64,8 @@ def serve(
     given = {name: str(value) for name, value in options.items() if value is not None}
     # A flag goes the way of its environment variable, so that there is one way to parse, check and document a setting.
     for name, value in (given | _settings(set_ or [])).items():
+        if name == "database_url":
+            refuse_password(value)
         os.environ[PREFIX + name.upper()] = value
     try:
         from service.embedded.serve import serve as run
@@ -65,6 +74,30 @@ def serve(
     # Ctrl-C is how one stops it: no failure, and everything is already down in order when it arrives here.
     with contextlib.suppress(KeyboardInterrupt):
         run(read_settings())
+
+
+def refuse_password(database_url: str) -> None:
+    """Refuse an address on the command line that carries a password.
+
+    Raises:
+        UsageError: It does.
+    """
+    if re.search(r"://[^/@]*:[^/]*@|[?&]password=", database_url):
+        raise UsageError(
+            "--database: a password on the command line can be seen by every user; "
+            f"set {PREFIX}DATABASE_URL, PGPASSWORD or ~/.pgpass"
+        )
+
+
+def use_database(database_url: str | None) -> None:
+    """Let a command's option go the way of its environment variable.
+
+    Raises:
+        UsageError: It carries a password.
+    """
+    if database_url is not None:
+        refuse_password(database_url)
+        os.environ[PREFIX + "DATABASE_URL"] = database_url
 
 
 def read_settings() -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,4 +72,9 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, PurePath):
         return value.as_posix()
-    return str(value)  # a SecretStr shows stars
+    # A SecretStr shows stars; an address may carry a password.
+    return re.sub(r"(://[^/@:]*:)[^/]*@|([?&]password=)[^&]*", _masked, str(value))
+
+
+def _masked(found: re.Match[str]) -> str:
+    return f"{found[1]}***@" if found[1] else f"{found[2]}***"

@@ -88,6 +88,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         CannotServe: The port is taken or Redis does not start.
+        DatabaseTrouble: PostgreSQL cannot be used.
         DataDirBusy: Another process serves this data folder.
     """
     from service.settings import ensure_secrets
@@ -98,6 +99,7 @@ def serve(settings: Settings) -> None:
     with contextlib.closing(listen(settings.host, settings.port)) as listener, DataDirLock(data_dir), _stop_signals():
         log.info("starting", data_dir=str(data_dir), backbone=settings.backbone)
         secrets = ensure_secrets(settings)
+        _prepare_database(settings)
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(RedisDir()) if settings.redis_url is None else None
             workers: list[Child] = []
@@ -117,6 +119,20 @@ def serve(settings: Settings) -> None:
                     supervisor.add(worker, timeout_s=0.0)
 
             _run_gateway(settings, listener, on_ready, on_drain=lambda: supervisor.retire(*workers))
+
+
+def _prepare_database(settings: Settings) -> None:
+    """Before anything is started, so that a database that cannot be used costs one line and leaves nothing behind."""
+    from service.storage import Storage
+
+    if str(settings.database_url).startswith("sqlite"):
+        return  # the gateway makes it
+    storage = Storage.open(settings)
+    try:
+        storage.prepare(settings.database_wait_seconds)
+    finally:
+        storage.close()
+    log.info("database", place=storage.database_place)
 
 
 def _start_redis(supervisor: Supervisor, folder: RedisDir) -> None:

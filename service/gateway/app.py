@@ -86,7 +86,7 @@ async def _open(
     """Open every part; the stack closes them in the opposite order."""
     storage = await run(Storage.open, settings)
     stack.callback(storage.close)
-    await run(storage.migrate)
+    await run(storage.prepare, settings.database_wait_seconds)
     prompt_cache = await run(PromptCache.of, settings, storage)
     if engine is None:
         engine = await run(_embedded, settings, storage, prompt_cache, metrics)

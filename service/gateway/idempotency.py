@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakValueDictionary
@@ -11,15 +13,18 @@ from weakref import WeakValueDictionary
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, StorageUnavailable
 from service.gateway import state
-from service.storage import TenantRepository
+from service.storage import StoredAnswer, TenantRepository
 
 MAX_KEY = 255
+WAIT_S = 10.0  # for another gateway that is doing the same request
+LOOK_EVERY_S = 0.1
 
 Document = dict[str, Any]
 
-# Equal requests at the same moment wait for the first one. Weak, so that a lock lives as long as somebody holds it.
+# Equal requests at the same moment wait for the first one: in this process for its lock, so that only one of them looks
+# into the database, where those of other gateways are seen. Weak, so that a lock lives as long as somebody holds it.
 _locks: WeakValueDictionary[tuple[int, str, str], asyncio.Lock] = WeakValueDictionary()
 
 
@@ -73,6 +78,7 @@ async def once(
 
     Raises:
         IdempotencyConflict: The key was used for another request.
+        StorageUnavailable: Another gateway is still doing the same request.
     """
     key = idempotency_key(request)
     if key is None:
@@ -84,11 +90,28 @@ async def once(
     _locks[name] = lock
     mark = fingerprint(request, body)
     async with lock:
-        stored = await state.run(repository.idempotent, key, mark)
-        if stored is not None:
-            sent, headers = finish(stored.body)
-            return state.answer(sent, stored.status, headers | {"Idempotent-Replayed": "true"})
-        status, document = await make()
-        await state.run(repository.remember, key, mark, status, keep(document))
+        begun = await _begin(repository, key, mark)
+        if isinstance(begun, StoredAnswer):
+            sent, headers = finish(begun.body)
+            return state.answer(sent, begun.status, headers | {"Idempotent-Replayed": "true"})
+        try:
+            status, document = await make()
+        except BaseException:
+            # What cannot be given back now is free again after a while.
+            with contextlib.suppress(StorageUnavailable):
+                await asyncio.shield(state.run(repository.let_go, key, begun))
+            raise
+        await state.run(repository.remember, key, mark, status, keep(document), begun)
     sent, headers = finish(document)
     return state.answer(sent, status, headers)
+
+
+async def _begin(repository: TenantRepository, key: str, mark: str) -> StoredAnswer | str:
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        begun = await state.run(repository.begin, key, mark)
+        if begun is not None:
+            return begun
+        if time.monotonic() > deadline:
+            raise StorageUnavailable("The first request with this Idempotency-Key is still being done.", retry_after=2)
+        await asyncio.sleep(LOOK_EVERY_S)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from service.settings import Settings, ensure_secrets
 from service.storage.admin import AdminRepository
 from service.storage.backbones import BackboneGone, BackboneRepository
 from service.storage.base import Scope
 from service.storage.blobs import BlobStore
 from service.storage.clips import ClipRepository
-from service.storage.database import Database
+from service.storage.database import Database, Schema
 from service.storage.jobs import JobRepository
 from service.storage.keys import KeyHasher, KeyRepository
+from service.storage.postgres import DatabaseTrouble, Limits
 from service.storage.prompts import PromptRepository
 from service.storage.records import (
     ClipRecord,
@@ -34,6 +38,7 @@ __all__ = [
     "BackboneGone",
     "BackboneRepository",
     "ClipRecord",
+    "DatabaseTrouble",
     "JobEvent",
     "JobKind",
     "JobRecord",
@@ -43,6 +48,7 @@ __all__ = [
     "Principal",
     "PromptRecord",
     "Resolved",
+    "Schema",
     "Storage",
     "StoredAnswer",
     "TenantRecord",
@@ -85,11 +91,12 @@ class Storage:
 
         Raises:
             OSError: The data folder cannot be written to.
+            DatabaseTrouble: The address of the database cannot be used.
         """
         settings = settings.resolved()
         secrets = ensure_secrets(settings)
         return cls(
-            Database(str(settings.database_url)),
+            Database(str(settings.database_url), _limits(settings)),
             BlobStore(str(settings.blob_url)),
             KeyHasher(secrets.secret.get_secret_value()),
             secrets.admin_key.get_secret_value(),
@@ -104,6 +111,36 @@ class Storage:
         """Bring the schema up to date."""
         self.database.migrate()
 
+    @property
+    def database_place(self) -> str:
+        """Where the database is, for people; without a password."""
+        return self.database.place
+
+    def schema(self) -> Schema:
+        """What database answers, and how far its tables are. Changes nothing.
+
+        Raises:
+            DatabaseTrouble: None answers, or it lets nobody in.
+        """
+        return self.database.schema()
+
+    def prepare(self, patience_s: float = 0.0, pause: Callable[[float], object] = time.sleep) -> None:
+        """The same at the start of a process; see ``Database.prepare``.
+
+        Raises:
+            DatabaseTrouble: The database cannot be reached or used.
+        """
+        self.database.prepare(patience_s, pause)
+
     def close(self) -> None:
         """Close all connections."""
         self.database.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.database_connections,
+        settings.database_connect_seconds,
+        settings.database_statement_seconds,
+        settings.database_lock_seconds,
+    )

@@ -99,7 +99,8 @@ class AdminRepository:
             StorageUnavailable: Not all files could be erased; the tenant is still there, to be erased again.
         """
         erased: dict[str, int] = {}
-        with self._database.write() as connection:
+        # Unhurried, because there may be very many files.
+        with self._database.write(unhurried=True) as connection:
             if not connection.execute(delete(tenants).where(tenants.c.id == tenant_id)).rowcount:
                 raise NotFound(NOTHING)
             for name, table in OF_TENANT.items():
@@ -179,32 +180,34 @@ class AdminRepository:
         """(tenant, job, kind) of queued jobs whose message was never sent, or so long ago that it may be lost."""
         # The longer a job waits, the longer its message may take: a long queue must not fill with copies.
         patience = case((jobs.c.sent - jobs.c.created > 120, 60.0), else_=resend_after_s)
-        late = or_(jobs.c.sent.is_(None), jobs.c.sent + patience < time.time())
-        return self._to_send(limit, jobs.c.state == JobState.QUEUED.value, late)
+        with self._database.read() as connection:
+            late = or_(jobs.c.sent.is_(None), jobs.c.sent + patience < self._database.clock(connection))
+            return _to_send(connection, limit, jobs.c.state == JobState.QUEUED.value, late)
 
     def orphaned_jobs(self, limit: int = 100) -> list[tuple[str, str, JobKind]]:
         """(tenant, job, kind) of running jobs whose worker has lost its lease, not sent again since."""
-        now = time.time()
         held = jobs.c.state.in_((JobState.RUNNING.value, JobState.PUBLISHING.value))
-        unsent = or_(jobs.c.sent.is_(None), jobs.c.sent < jobs.c.lease_until, jobs.c.sent < now - 5)
-        return self._to_send(limit, held, jobs.c.lease_until < now, unsent)
-
-    def _to_send(self, limit: int, *conditions: ColumnElement[bool]) -> list[tuple[str, str, JobKind]]:
-        query = select(jobs.c.tenant, jobs.c.id, jobs.c.kind).where(*conditions).order_by(jobs.c.created).limit(limit)
         with self._database.read() as connection:
-            return [(row.tenant, row.id, JobKind(row.kind)) for row in connection.execute(query)]
+            now = self._database.clock(connection)
+            unsent = or_(jobs.c.sent.is_(None), jobs.c.sent < jobs.c.lease_until, jobs.c.sent < now - 5)
+            return _to_send(connection, limit, held, jobs.c.lease_until < now, unsent)
 
     def mark_sent(self, tenant: str, job_id: str) -> None:
         """Note that a job's message has just been sent."""
         with self._database.write() as connection:
             mine = (jobs.c.tenant == tenant) & (jobs.c.id == job_id)
-            connection.execute(update(jobs).where(mine).values(sent=time.time()))
+            connection.execute(update(jobs).where(mine).values(sent=self._database.clock(connection)))
 
     def queue_length(self) -> int:
         """How many jobs wait."""
         query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
         with self._database.read() as connection:
             return _scalar(connection, query)
+
+
+def _to_send(connection: Connection, limit: int, *conditions: ColumnElement[bool]) -> list[tuple[str, str, JobKind]]:
+    query = select(jobs.c.tenant, jobs.c.id, jobs.c.kind).where(*conditions).order_by(jobs.c.created).limit(limit)
+    return [(row.tenant, row.id, JobKind(row.kind)) for row in connection.execute(query)]
 
 
 def _scalar(connection: Connection, query: Any) -> int:

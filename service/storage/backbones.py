@@ -9,7 +9,6 @@ tuned again, and rolling a package back is a new beginning like any other.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,9 +119,8 @@ class BackboneRepository:
             # In the transaction in which it was looked up: on SQLite nothing can be published meanwhile, elsewhere a
             # service that could publish would have been seen.
             with self._database.write() as connection:
-                recent = select(backbones.c.sha256).where(
-                    backbones.c.sha256 == sha256, backbones.c.seen > time.time() - KEEP_UNUSED_S
-                )
+                since = self._database.clock(connection) - KEEP_UNUSED_S
+                recent = select(backbones.c.sha256).where(backbones.c.sha256 == sha256, backbones.c.seen > since)
                 needed = select(prompts.c.version).where(prompts.c.backbone_sha256 == sha256).limit(1)
                 wanted = select(jobs.c.id).where(jobs.c.target == sha256, jobs.c.state.in_(OPEN)).limit(1)
                 if any(connection.execute(query).first() is not None for query in (recent, needed, wanted)):
@@ -135,11 +133,11 @@ class BackboneRepository:
 
     def seen(self, sha256: str) -> None:
         """Note that a service runs on a backbone now."""
-        now = time.time()
-        # Not seen for a while means that services begin to run on it: an upgrade, or a way back.
-        begun = case((backbones.c.seen < now - ALIVE_S, now), else_=backbones.c.since)
-        change = update(backbones).where(backbones.c.sha256 == sha256).values(since=begun, seen=now)
         with self._database.write() as connection:
+            now = self._database.clock(connection)
+            # Not seen for a while means that services begin to run on it: an upgrade, or a way back.
+            begun = case((backbones.c.seen < now - ALIVE_S, now), else_=backbones.c.since)
+            change = update(backbones).where(backbones.c.sha256 == sha256).values(since=begun, seen=now)
             if connection.execute(change).rowcount:
                 return
             try:
@@ -151,10 +149,9 @@ class BackboneRepository:
     def newest(self, sha256: str) -> bool:
         """Whether no service runs on a backbone that came later than this one."""
         mine = select(backbones.c.since).where(backbones.c.sha256 == sha256).scalar_subquery()
-        later = select(backbones.c.sha256).where(
-            backbones.c.sha256 != sha256, backbones.c.since > mine, backbones.c.seen > time.time() - ALIVE_S
-        )
         with self._database.read() as connection:
+            alive = backbones.c.seen > self._database.clock(connection) - ALIVE_S
+            later = select(backbones.c.sha256).where(backbones.c.sha256 != sha256, backbones.c.since > mine, alive)
             return connection.execute(later).first() is None
 
     # Who waits
@@ -194,11 +191,10 @@ class BackboneRepository:
 
     def overtaken(self, target: str) -> Sequence[tuple[str, str]]:
         """(tenant, job) of jobs for a backbone that is not ``target``, on which nobody works."""
-        lost = jobs.c.state.in_(OPEN) & (jobs.c.lease_until < time.time())
-        idle = (jobs.c.state == JobState.QUEUED.value) | lost
         other = (jobs.c.kind == JobKind.NEW_BACKBONE.value) & (jobs.c.target != target)
-        query = select(jobs.c.tenant, jobs.c.id).where(other, idle)
         with self._database.read() as connection:
+            lost = jobs.c.state.in_(OPEN) & (jobs.c.lease_until < self._database.clock(connection))
+            query = select(jobs.c.tenant, jobs.c.id).where(other, (jobs.c.state == JobState.QUEUED.value) | lost)
             return [(row.tenant, row.id) for row in connection.execute(query)]
 
 

@@ -12,12 +12,13 @@ from sqlalchemy import Connection, Select, Table, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from service.errors import InvalidRequest, NotFound
+from service.storage import database
 from service.storage.blobs import BlobStore
 from service.storage.database import Database
 from service.storage.tables import tenants
 from skeleton_prompt.bundle import PromptRef
 
-NOTHING = "There is no such resource, or it is not for this key."
+NOTHING = database.NOTHING
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,18 @@ class Scope:
         Raises:
             NotFound: There is no such tenant.
         """
-        query = select(tenants.c.id).where(tenants.c.id == self.tenant).with_for_update(read=True)
+        # The weakest lock that an erasure waits for: activations and other writers of the tenant go on beside it.
+        query = select(tenants.c.id).where(tenants.c.id == self.tenant).with_for_update(read=True, key_share=True)
         if connection.execute(query).first() is None:
             raise NotFound(NOTHING)
+
+    def lock_tenant(self, connection: Connection) -> Any:
+        """The tenant's row for a transaction that moves its pointers; None where there is none.
+
+        Always before a lock on anything of the tenant: an erasure takes its locks in this order, too.
+        """
+        query = select(tenants).where(tenants.c.id == self.tenant).with_for_update(key_share=True)
+        return connection.execute(query).first()
 
 
 def prompt_blob(ref: PromptRef) -> str:

@@ -49,7 +49,7 @@ class JobRepository:
         """
         with self._scope.database.write() as connection:
             self._scope.require_tenant(connection)
-            job_id = self.insert(connection, clip_ids, options, {"sent": time.time()})
+            job_id = self.insert(connection, clip_ids, options, {"sent": self._scope.database.clock(connection)})
         return self.get_job(job_id)
 
     def insert(
@@ -66,7 +66,7 @@ class JobRepository:
             "message": "waiting for a worker",
             "attempt": 0,
             "token": 0,
-            "created": time.time(),
+            "created": self._scope.database.clock(connection),
             "activated": False,
             "options": options,
             "clips": list(clip_ids),
@@ -134,11 +134,11 @@ class JobRepository:
         Returns:
             The job with a fresh token, or None if there is nothing to take.
         """
-        now = time.time()
         with self._scope.database.write() as connection:
             row = connection.execute(self._scope.locked(jobs, jobs.c.id == job_id)).first()
             if row is None:
                 return None
+            now = self._scope.database.clock(connection)
             expired = row.state in ACTIVE and (row.lease_until or 0) < now
             if row.state != JobState.QUEUED.value and not expired:
                 return None
@@ -169,7 +169,7 @@ class JobRepository:
         """
         with self._scope.database.write() as connection:
             self._held(connection, job_id, token)
-            self._change(connection, job_id, {"lease_until": time.time() + self._lease_s})
+            self._change(connection, job_id, {"lease_until": self._lease(connection)})
             return job_record(self._job_row(connection, job_id))
 
     def progress(
@@ -184,7 +184,7 @@ class JobRepository:
         with self._scope.database.write() as connection:
             self._held(connection, job_id, token)
             where = {"state": state.value, "progress": progress, "step": step, "message": message}
-            self._change(connection, job_id, where | {"lease_until": time.time() + self._lease_s})
+            self._change(connection, job_id, where | {"lease_until": self._lease(connection)})
             self._event(connection, job_id, state, progress, step, message)
 
     def give_back(self, job_id: str, token: int) -> None:
@@ -236,16 +236,15 @@ class JobRepository:
             LostLease: Another attempt has the job.
         """
         with self._scope.database.write() as connection:
+            owner = self._scope.lock_tenant(connection)
             row = self._held(connection, job_id, token)
             if row.version is not None:
                 return int(row.version)
-            owner = tenants.c.id == self._scope.tenant
-            query = select(tenants.c.last_version).where(owner).with_for_update()
-            found = connection.execute(query).scalar_one_or_none()
-            if found is None:
+            if owner is None:
                 raise NotFound(NOTHING)
-            version = int(found) + 1
-            connection.execute(update(tenants).where(owner).values(last_version=version))
+            version = int(owner.last_version) + 1
+            mine = tenants.c.id == self._scope.tenant
+            connection.execute(update(tenants).where(mine).values(last_version=version))
             self._change(connection, job_id, {"version": version})
             return version
 
@@ -277,12 +276,13 @@ class JobRepository:
             LostLease: Another attempt has the job.
         """
         with self._scope.database.write() as connection:
+            owner = None if state is JobState.SUCCEEDED else self._scope.lock_tenant(connection)
             row = self._held(connection, job_id, token)
             values = {"error": error, "version": version, "activated": activated, "reason": reason}
             if gave_way:
                 values["target"] = None
             self._close(connection, row, state, values)
-            withdrawn = [] if state is JobState.SUCCEEDED else self._withdraw(connection, job_id)
+            withdrawn = [] if owner is None else self._withdraw(connection, job_id, owner)
         self.clear(job_id, withdrawn)
 
     def clear(self, job_id: str, withdrawn: Sequence[PromptRef]) -> None:
@@ -292,11 +292,12 @@ class JobRepository:
                 self._scope.blobs.delete(prompt_blob(ref))
             self._scope.blobs.delete_below(f"tenants/{self._scope.tenant}/jobs/{job_id}")
 
-    def _withdraw(self, connection: Connection, job_id: str) -> list[PromptRef]:
-        """Take back a version that an earlier attempt published, unless it predicts already."""
-        owner = tenants.c.id == self._scope.tenant
-        active = connection.execute(select(tenants.c.active_version).where(owner)).scalar_one_or_none()
-        idle = (prompts.c.job == job_id) & (prompts.c.version != (active or 0))
+    def _withdraw(self, connection: Connection, job_id: str, owner: Any) -> list[PromptRef]:
+        """Take back a version that an earlier attempt published, unless it predicts already.
+
+        ``owner`` is the tenant's locked row: nobody can let the version predict while it is taken back.
+        """
+        idle = (prompts.c.job == job_id) & (prompts.c.version != (owner.active_version or 0))
         rows = connection.execute(self._scope.locked(prompts, idle)).all()
         for row in rows:
             one = (prompts.c.tenant == self._scope.tenant) & (prompts.c.version == row.version)
@@ -310,7 +311,7 @@ class JobRepository:
             LostLease: Another attempt has the job.
         """
         with self._scope.database.read() as connection:
-            self._held(connection, job_id, token)
+            self._held(connection, job_id, token, change=False)
 
     def erased(self, job_id: str) -> bool:
         """Whether the job's row is gone, as after an erasure of its tenant."""
@@ -327,14 +328,21 @@ class JobRepository:
         """
         return self._held(connection, job_id, token)
 
-    def drop(self, connection: Connection, row: Any, values: dict[str, Any]) -> list[PromptRef]:
-        """Cancel a job that nobody works on; gives what it published in vain, for ``clear``."""
+    def drop(self, connection: Connection, row: Any, owner: Any, values: dict[str, Any]) -> list[PromptRef]:
+        """Cancel a job that nobody works on; gives what it published in vain, for ``clear``.
+
+        ``row`` and ``owner`` are the locked rows of the job and its tenant.
+        """
         # With a new token, for a worker that was only frozen.
         self._close(connection, row, JobState.CANCELLED, {"token": row.token + 1} | values)
-        return self._withdraw(connection, row.id)
+        return self._withdraw(connection, row.id, owner)
 
-    def _held(self, connection: Connection, job_id: str, token: int) -> Any:
-        row = connection.execute(self._scope.locked(jobs, jobs.c.id == job_id)).first()
+    def _lease(self, connection: Connection) -> float:
+        return self._scope.database.clock(connection) + self._lease_s
+
+    def _held(self, connection: Connection, job_id: str, token: int, *, change: bool = True) -> Any:
+        query = self._scope.locked if change else self._scope.mine
+        row = connection.execute(query(jobs, jobs.c.id == job_id)).first()
         if row is None or row.token != token or row.state not in ACTIVE:
             raise LostLease(f"job {job_id}: token {token} is outdated")
         return row

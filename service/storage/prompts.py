@@ -89,10 +89,12 @@ class PromptRepository:
     def _insert(self, ref: PromptRef, row: dict[str, Any], token: int) -> None:
         outdated = None
         with self._scope.database.write() as connection:
+            # The tenant first: nobody may let a version predict that is being replaced.
+            active = self._active(connection, change=True)
             self._jobs.held(connection, row["job"], token)
             there = connection.execute(self._scope.locked(prompts, prompts.c.version == ref.version)).first()
             if there is not None:
-                if there.sha256 == ref.sha256 or there.version == self._active(connection):
+                if there.sha256 == ref.sha256 or there.version == active:
                     return
                 # An attempt that died before its canary; nothing has ever pointed to it.
                 outdated = PromptRef(ref.tenant, ref.version, there.sha256)
@@ -156,9 +158,9 @@ class PromptRepository:
             LostLease: Another attempt has the job.
         """
         with self._scope.database.write() as connection:
+            active = self._active(connection, change=True)
             if job_id is not None and token is not None:
                 self._jobs.held(connection, job_id, token)
-            active = self._active(connection, change=True)
             self._prompt_row(connection, version)
             if active == version:
                 return True
@@ -229,10 +231,12 @@ class PromptRepository:
         return row
 
     def _active(self, connection: Connection, *, change: bool = False) -> int | None:
-        query = select(tenants.c.active_version).where(tenants.c.id == self._scope.tenant)
         if change:
-            query = query.with_for_update()
-        found = connection.execute(query).scalar_one_or_none()
+            owner = self._scope.lock_tenant(connection)
+            found = None if owner is None else owner.active_version
+        else:
+            query = select(tenants.c.active_version).where(tenants.c.id == self._scope.tenant)
+            found = connection.execute(query).scalar_one_or_none()
         return None if found is None else int(found)
 
     def _point(self, connection: Connection, version: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from sqlalchemy import select
 
 from service.errors import NotFound
@@ -68,11 +66,12 @@ class RetuneRepository:
         One that a worker has in hand is left alone, unless that worker has lost its lease: nobody else would take it.
         """
         with self._scope.database.write() as connection:
+            owner = self._scope.lock_tenant(connection)
             row = connection.execute(self._scope.locked(jobs, jobs.c.id == job_id)).first()
-            if row is None or row.kind != JobKind.NEW_BACKBONE.value or row.state not in OPEN:
+            if owner is None or row is None or row.kind != JobKind.NEW_BACKBONE.value or row.state not in OPEN:
                 return
-            if row.state in ACTIVE and (row.lease_until or 0) >= time.time():
+            if row.state in ACTIVE and (row.lease_until or 0) >= self._scope.database.clock(connection):
                 return
             values = {"reason": "the service runs on another backbone by now", "target": None}
-            withdrawn = self._jobs.drop(connection, row, values)
+            withdrawn = self._jobs.drop(connection, row, owner, values)
         self._jobs.clear(job_id, withdrawn)

@@ -2,10 +2,13 @@
 
 import pytest
 
-from service.cli.doctor import _old_backbones
+from service.cli import main
+from service.cli.doctor import _database, _old_backbones
+from service.cli.output import UsageError
+from service.cli.serve import use_database
 from service.storage.backbones import blob_name
 from skeleton_prompt.bundle import digest
-from tests.storing import storing, teach, tenant_of
+from tests.storing import change, storing, teach, tenant_of
 
 OLD, NEW = b"the old backbone", b"the new backbone"
 
@@ -39,3 +42,38 @@ def test_tenants_on_an_older_backbone_are_counted_and_a_lost_file_is_named(data_
         storage.backbones.keep(OLD)
         found = _old_backbones()
         assert (found.ok, found.found) == (None, "2 tenants are served on an older backbone")
+
+
+def test_the_doctor_says_which_database_and_how_far_its_tables_are(data_dir):
+    assert (_database().ok, data_dir.exists()) == (True, False)
+    with storing(data_dir) as storage:
+        newest = storage.schema().newest
+        assert _database().found == f"{storage.schema().server} at {data_dir}/skeleton-prompt.db, migration {newest}"
+        for revision, ok in (("9999", None), ("b0003", False)):
+            change(storage, "UPDATE alembic_version SET version_num = :v", v=revision)
+            assert _database().ok is ok
+
+
+def test_a_database_that_does_not_answer_is_broken_and_its_password_stays_unsaid(data_dir, monkeypatch):
+    monkeypatch.setenv("SKELETON_PROMPT_DATABASE_URL", "postgresql://me:hidden-word@127.0.0.1:1/db")
+    found = _database()
+    assert found.ok is False
+    assert "127.0.0.1:1" in found.advice
+    assert "hidden-word" not in repr(found)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:word@host/db", "postgresql://host/db?user=me&password=word"])
+def test_a_password_on_the_command_line_is_refused(url):
+    with pytest.raises(UsageError, match="can be seen by every user"):
+        use_database(url)
+
+
+def test_the_table_of_settings_shows_an_address_without_its_password(monkeypatch, capsys):
+    for url in ("postgresql://me:hidden-word@host/db", "postgresql://host/db?password=hidden-word&sslmode=require"):
+        monkeypatch.setenv("SKELETON_PROMPT_DATABASE_URL", url)
+        with pytest.raises(SystemExit) as ended:
+            main(["settings", "--json"])
+        assert ended.value.code == 0
+        shown = capsys.readouterr().out
+        assert "host/db" in shown
+        assert "hidden-word" not in shown

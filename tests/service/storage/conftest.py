@@ -1,16 +1,18 @@
-"""One storage for the tests of the repositories; each test makes its own tenants."""
+"""One storage per kind of database for the tests of the repositories; each test makes its own tenants."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from service.storage import Storage, TenantRepository
+from tests.conftest import ENGINES
 from tests.storing import storing, tenant_of
 
 
-@pytest.fixture(scope="session")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    with storing(tmp_path_factory.mktemp("storage")) as opened:
+@pytest.fixture(scope="session", params=ENGINES)
+def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    url = None if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+    with storing(tmp_path_factory.mktemp("storage"), database_url=url) as opened:
         yield opened
 
 

@@ -14,7 +14,7 @@ from service.storage import JobKind
 from service.storage.backbones import ALIVE_S, BackboneGone, blob_name
 from service.storage.database import MIGRATIONS
 from skeleton_prompt.bundle import digest
-from tests.storing import BACKBONE, storing, teach, tenant_of
+from tests.storing import BACKBONE, change, storing, teach, tenant_of
 
 DATA = b"a backbone" * 1000
 SHA = digest(DATA)
@@ -22,8 +22,8 @@ OTHER = "c" * 64
 
 
 @pytest.fixture
-def storage(tmp_path):
-    with storing(tmp_path) as opened:
+def storage(tmp_path, database_url):
+    with storing(tmp_path, database_url=database_url) as opened:
         yield opened
 
 
@@ -32,10 +32,8 @@ def file_of(storage, sha256=SHA):
 
 
 def age(storage, sha256, seconds):
-    with storage.database.write() as connection:
-        connection.exec_driver_sql(
-            "UPDATE backbones SET since = since - ?, seen = seen - ? WHERE sha256 = ?", (seconds, seconds, sha256)
-        )
+    sql = "UPDATE backbones SET since = since - :age, seen = seen - :age WHERE sha256 = :sha256"
+    change(storage, sql, age=seconds, sha256=sha256)
 
 
 def test_a_backbone_is_kept_once_under_its_hash(storage):
@@ -108,8 +106,7 @@ def test_a_file_is_removed_when_the_last_prompt_is_gone_and_no_service_has_run_o
     storage.backbones.keep(DATA)
     repository = tenant_of(storage)
     first, second = teach(repository), teach(repository)
-    with storage.database.write() as connection:
-        connection.exec_driver_sql("UPDATE prompts SET backbone_sha256 = ? WHERE version = ?", (SHA, first.version))
+    change(storage, "UPDATE prompts SET backbone_sha256 = :sha256 WHERE version = :v", sha256=SHA, v=first.version)
     assert storage.backbones.remove_unused() == [], "an inactive version may be activated again"
     repository.delete_prompt(first.version)
     storage.backbones.seen(SHA)
@@ -162,7 +159,7 @@ def test_the_clock_of_a_backbone_is_that_of_now(storage):
     storage.backbones.seen(SHA)
     with storage.database.read() as connection:
         row = connection.exec_driver_sql("SELECT since, seen FROM backbones").one()
-    assert row.since == row.seen <= time.time()
+    assert row.since == row.seen == pytest.approx(time.time(), abs=60)
 
 
 def test_jobs_of_the_release_before_are_what_tenants_asked_for(storage):

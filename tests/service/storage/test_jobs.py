@@ -2,7 +2,7 @@ import pytest
 
 from service.errors import JobFinished, LostLease, NotFound
 from service.storage import JobState
-from tests.storing import claimed, clip, publish, storing, tenant_of
+from tests.storing import change, claimed, clip, publish, storing, tenant_of
 
 
 @pytest.fixture
@@ -10,14 +10,13 @@ def expired(storage):
     """Ends the lease of a job, as silence of its worker does after a while."""
 
     def expire(job) -> None:
-        with storage.database.write() as connection:
-            connection.exec_driver_sql("UPDATE jobs SET lease_until = 1 WHERE id = ?", (job.id,))
+        change(storage, "UPDATE jobs SET lease_until = 1 WHERE id = :id", id=job.id)
 
     return expire
 
 
-def test_a_new_job_is_queued_and_knows_its_clips_and_its_place(storage, tmp_path):
-    with storing(tmp_path) as alone:
+def test_a_new_job_is_queued_and_knows_its_clips_and_its_place(tmp_path, database_url):
+    with storing(tmp_path, database_url=database_url) as alone:
         mine = tenant_of(alone)
         ids = mine.add_clips([clip(seed=n) for n in range(2)], source="tune")
         first, second = mine.create_job(ids, {"activate": "always"}), tenant_of(alone).create_job([], {})

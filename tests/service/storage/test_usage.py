@@ -6,7 +6,7 @@ import pytest
 from service.errors import IdempotencyConflict, NotFound
 from service.storage import usage
 from service.storage.usage import REMEMBERED_S
-from tests.storing import clip, teach
+from tests.storing import change, clip, teach
 
 
 def test_use_is_counted_by_day_with_what_is_stored(mine):
@@ -55,8 +55,7 @@ def test_the_first_answer_to_an_idempotency_key_is_the_one_that_is_kept(mine, ot
 
 def test_an_answer_is_forgotten_after_a_day(storage, mine):
     mine.remember("k", "d", 201, {"n": 1})
-    with storage.database.write() as connection:
-        connection.exec_driver_sql("UPDATE idempotency SET created = created - ?", (REMEMBERED_S + 1,))
+    change(storage, "UPDATE idempotency SET created = created - :age", age=REMEMBERED_S + 1)
     assert mine.idempotent("k", "another request") is None
     mine.remember("k", "another request", 201, {"n": 2})
     assert mine.idempotent("k", "another request").body == {"n": 2}
