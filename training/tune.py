@@ -150,12 +150,14 @@ class Part:
         judged: What the blend got on the held-out clips that both were asked about.
         gain: Paired gain in accuracy over what there was before, and its standard error.
         rescale: Factor that brings its logits to the temperature of what there was before.
+        loss_before: Log loss of what there was before on those clips.
     """
 
     blend: float
     judged: Judged
     gain: tuple[float, float]
     rescale: float
+    loss_before: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +254,9 @@ def _temporal(
     logits = held_out_part(lesson, splits, tuners.temporal, config.temporal_seconds, "temporal part", tick)
     found = blended(choice.best, logits, lesson.truth, TEMPORAL_BLENDS, keep_largest=True)
     note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over the linear part"
-    return (found if found.gain[0] > 0 else None), note
+    # On few clips ties are common, and the log loss, which counts more than right and wrong, breaks them.
+    better = found.gain[0] > 0 or (found.gain[0] == 0 and found.judged.loss < found.loss_before)
+    return (found if better else None), note
 
 
 def _module(
@@ -319,7 +323,7 @@ def blended(
         mixed = (1 - blend) * plain + blend * rescale * logits
         judged[blend] = judge(before.candidate, shifted(mixed, plain) if keep_largest else mixed, truth)
     blend = max(judged, key=lambda share: (judged[share].accuracy, -judged[share].loss))
-    return Part(blend, judged[blend], difference(judged[blend], reference), rescale)
+    return Part(blend, judged[blend], difference(judged[blend], reference), rescale, reference.loss)
 
 
 def fit_tensors(lesson: Lesson, choice: Choice) -> dict[str, Array]:
