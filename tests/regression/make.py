@@ -1,6 +1,6 @@
 """Makes the regression files anew: ``python -m tests.regression.make``, only when answers are meant to change.
 
-Four small prompts on the shipped backbone, the clips they are asked about, and the logits that they give.
+Five small prompts on the shipped backbone, the clips they are asked about, and the logits that they give.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from training.heads import Candidate, fit_head
 from training.linear_head import half
 from training.module import ModuleConfig, fit_module, observe_all
 from training.plda import prior_of
+from training.temporal import TemporalConfig, TemporalTuner
 from training.tune import Lesson, TuneConfig, tune
 
 FOLDER = Path(__file__).parent
@@ -33,6 +34,7 @@ HEADS = {
     "plda": Candidate("plda", ("house",)),
     "ridge": Candidate("ridge", ("house", "descriptors"), 0.1),
     "full": Candidate("ridge", ("house",), 0.1),
+    "temporal": Candidate("plda", ("house",)),
 }
 
 
@@ -73,26 +75,29 @@ def prompts(engine: Engine) -> dict[str, Prompt]:
     outcome = tune(lesson, TuneConfig(), lambda *_: None)
     observed = observe_all(engine, people)
     module = fit_module(engine, observed, lesson.truth, lesson.classes, ModuleConfig(epochs=2))
+    tuner = TemporalTuner(engine, people, 0, lambda: None, TemporalConfig(steps=60))
+    temporal = tuner.fit(np.arange(len(people)), lesson.truth, lesson.classes, 1e3)
+    added = {"full": module, "temporal": temporal}
     result = {}
     for name, plain in HEADS.items():
         head = replace(plain, prior=lesson.prior) if plain.kind == "plda" else plain
         blocks = {block: lesson.block_features()[block] for block in head.blocks}
         tensors = fit_head(head, blocks, lesson.truth, lesson.classes).tensors()
         tensors |= {key: outcome.tensors[key] for key in ("linear.centres", "linear.spread")}
-        if name == "full":
-            tensors |= {key: half(value) for key, value in module.items()}
+        tensors |= {key: half(value) for key, value in added.get(name, {}).items()}
         result[name] = Prompt(
             tenant="regression",
             version=1,
             labels=lesson.names,
             background=False,
-            kind="full" if name == "full" else head.kind,
+            kind=name if name in added else head.kind,
             backbone_sha256=engine.backbone_sha256,
             created="2026-11-23T00:00:00+00:00",
             calibration=outcome.calibration,
             tensors=tensors,
             blocks=head.blocks,
             blend=0.5 if name == "full" else 0.0,
+            temporal=0.5 if name == "temporal" else 0.0,
         )
     return result
 
