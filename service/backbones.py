@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from service.errors import StorageFull, StorageUnavailable
 from service.storage import BackboneGone, Storage
+from service.storage.backbones import read_backbone
+from service.storage.blobs import BlobStore
 from skeleton_prompt.bundle import digest
 
 if TYPE_CHECKING:
@@ -51,6 +54,26 @@ def old_bytes(storage: Storage, sha256: str) -> bytes:
                     storage.backbones.keep(data)
                 return data
         raise
+
+
+def archived_engine(folder: Path, blobs: BlobStore, sha256: str) -> Engine:
+    """An engine on any backbone by its hash: from an archive's folder, else what ships, else the store.
+
+    Raises:
+        BackboneGone: Its file is nowhere, or damaged.
+        BackboneError: This release cannot read it.
+        StorageUnavailable: The store does not answer.
+    """
+    from skeleton_prompt.backbone import parse_backbone
+    from skeleton_prompt.engine import Engine, shipped_backbones
+
+    for path in (*sorted(folder.glob("*.safetensors")), *shipped_backbones()):
+        data = path.read_bytes()
+        if digest(data) == sha256:
+            break
+    else:
+        data = read_backbone(blobs, sha256)
+    return Engine(parse_backbone(data, f"backbone {sha256[:12]}"))
 
 
 def old_engine(storage: Storage, sha256: str) -> Engine:

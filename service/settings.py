@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,11 @@ class Settings(BaseSettings):
     secret: Annotated[SecretStr | None, EmptyIsNone] = Field(
         None, description="Keys the hashes of all keys; every replica needs the same. Generated when unset."
     )
-    engine: Literal["embedded"] = Field("embedded", description="Which engine answers: `embedded` runs in the gateway.")
+    engine: Literal["embedded", "torchserve"] = Field(
+        "embedded", description="Which engine answers: `embedded` runs in the gateway, `torchserve` beside it."
+    )
     engine_url: Annotated[str | None, EmptyIsNone] = Field(
-        None, description="Address of a remote engine; not used by the embedded one."
+        None, description="TorchServe's inference addresses, with commas; `serve` starts a local one when unset."
     )
     redis_url: Annotated[str | None, EmptyIsNone] = Field(
         None, description="Redis for job messages and hot prompts; `serve` starts a private one when unset."
@@ -113,6 +116,14 @@ class Settings(BaseSettings):
         text = value.get_secret_value()
         if not (MIN_KEY <= len(text) <= MAX_KEY and text.isprintable() and text == text.strip()):
             raise ValueError(f"must have {MIN_KEY} to {MAX_KEY} printable characters")
+        return value
+
+    @field_validator("engine_url")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        for url in (value or "").split(",") if value else []:
+            if not re.fullmatch(r"https?://[^/?#\s]+/?", url.strip()):
+                raise ValueError("must be addresses such as http://10.0.0.5:8080, with commas between them")
         return value
 
     def resolved(self) -> Settings:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from service.cli import (
+    archive,
     clips,
     demo,
     doctor,
@@ -53,6 +54,7 @@ def build_app() -> typer.Typer:
         layouts,
         render,
         export,
+        archive,
         clips,
         demo,
         settings,

@@ -17,8 +17,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from service.embedded.child import Child
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PREFIX = "skeleton-prompt-"
 LONGEST_SOCKET_PATH = 107  # sun_path is 108 bytes with its terminating zero; Redis cuts a longer one silently
@@ -67,11 +71,8 @@ def _runtime_root() -> Path:
     raise NoRedisBinary("No writable folder for the Redis socket; set TMPDIR to a short, writable path.")
 
 
-class RedisDir:
-    """A fresh 0700 folder for one start of Redis, marked as alive by a lock that dies with this process.
-
-    A new folder per start, because a server that stops removes the socket of that name even if it is its successor's.
-    """
+class PrivateDir:
+    """A fresh 0700 folder for one start of a child, marked as alive by a lock that dies with this process."""
 
     def __init__(self, root: Path | None = None):
         self.root = root or _runtime_root()
@@ -79,6 +80,20 @@ class RedisDir:
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.root))
         self._owner = os.open(self.path / OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._owner, fcntl.LOCK_EX)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._owner)
+
+
+class RedisDir(PrivateDir):
+    """The folder of one start of Redis.
+
+    A new folder per start, because a server that stops removes the socket of that name even if it is its successor's.
+    """
 
     @property
     def socket(self) -> Path:
@@ -101,13 +116,6 @@ class RedisDir:
             return self.log.read_bytes()[-400:].decode("utf-8", "replace").strip()
         except OSError:
             return ""
-
-    def __enter__(self) -> RedisDir:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._owner)
 
 
 def remove_stale(root: Path) -> None:

@@ -18,13 +18,14 @@ import structlog
 
 from service.embedded.child import Child
 from service.embedded.lock import DataDirLock
-from service.embedded.redis import RedisDir, redis_child, wait_for_redis
+from service.embedded.redis import PrivateDir, RedisDir, redis_child, wait_for_redis
 from service.embedded.supervisor import Supervisor
 from service.logs import configure_logging
 
 if TYPE_CHECKING:
     import uvicorn
 
+    from service.inference import InferenceEngine
     from service.settings import Secrets, Settings
 
 log = structlog.get_logger(__name__)
@@ -102,6 +103,7 @@ def serve(settings: Settings) -> None:
         _prepare_database(settings)
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(RedisDir()) if settings.redis_url is None else None
+            room = stack.enter_context(PrivateDir()) if _is_local_torchserve(settings) else None
             workers: list[Child] = []
             supervisor = Supervisor()
             supervisor.start()
@@ -109,6 +111,7 @@ def serve(settings: Settings) -> None:
             if folder is not None:
                 _start_redis(supervisor, folder)
                 settings = settings.model_copy(update={"redis_url": folder.url})
+            engine = _start_torchserve(supervisor, settings, room) if room is not None else None
             workers += worker_children(settings)
 
             def on_ready() -> None:
@@ -118,7 +121,7 @@ def serve(settings: Settings) -> None:
                 for worker in workers:
                     supervisor.add(worker, timeout_s=0.0)
 
-            _run_gateway(settings, listener, on_ready, on_drain=lambda: supervisor.retire(*workers))
+            _run_gateway(settings, engine, listener, on_ready, on_drain=lambda: supervisor.retire(*workers))
 
 
 def _prepare_database(settings: Settings) -> None:
@@ -141,6 +144,30 @@ def _start_redis(supervisor: Supervisor, folder: RedisDir) -> None:
         raise CannotServe(f"The private Redis did not start: {folder.last_words() or 'it said nothing'}")
 
 
+def _is_local_torchserve(settings: Settings) -> bool:
+    return settings.engine == "torchserve" and settings.engine_url is None
+
+
+def _start_torchserve(supervisor: Supervisor, settings: Settings, folder: PrivateDir) -> InferenceEngine:
+    """An engine on a local TorchServe, which is stopped after the gateway has drained."""
+    from service.embedded.torchserve import NoTorchServe, local_torchserve
+    from service.inference.archive import CannotArchive
+    from service.inference.torchserve import TorchServeEngine
+
+    try:
+        local = local_torchserve(
+            folder,
+            child_environment(settings),
+            backbone=settings.backbone,
+            batch_size=settings.batch_size,
+            queue_size=settings.queue_size,
+        )
+    except (NoTorchServe, CannotArchive, FileNotFoundError) as error:
+        raise CannotServe(str(error)) from error
+    supervisor.add(local.child)
+    return TorchServeEngine([local.url], queue_size=settings.queue_size, management_url=local.management_url)
+
+
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[None]:
     """Turn SIGTERM into SystemExit, so that a stop during start-up also takes the children down in order.
@@ -159,7 +186,11 @@ def _stop_signals() -> Iterator[None]:
 
 
 def _run_gateway(
-    settings: Settings, listener: socket.socket, on_ready: Callable[[], None], on_drain: Callable[[], None]
+    settings: Settings,
+    engine: InferenceEngine | None,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+    on_drain: Callable[[], None],
 ) -> None:
     import uvicorn
 
@@ -179,7 +210,7 @@ def _run_gateway(
             await super().shutdown(sockets)
 
     config: uvicorn.Config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, engine=engine),
         loop="uvloop",
         log_config=None,  # its loggers propagate into ours
         access_log=False,

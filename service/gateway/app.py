@@ -89,7 +89,8 @@ async def _open(
     await run(storage.prepare, settings.database_wait_seconds)
     prompt_cache = await run(PromptCache.of, settings, storage)
     if engine is None:
-        engine = await run(_embedded, settings, storage, prompt_cache, metrics)
+        remote = settings.engine == "torchserve"
+        engine = _remote(settings) if remote else await run(_embedded, settings, storage, prompt_cache, metrics)
     await engine.start()
     stack.push_async_callback(engine.stop)
     queue = JobQueue(settings.redis_url)
@@ -120,6 +121,15 @@ async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def _remote(settings: Settings) -> InferenceEngine:
+    """The engine in TorchServe at the addresses of the settings."""
+    from service.inference.torchserve import TorchServeEngine
+
+    if settings.engine_url is None:
+        raise ValueError("engine=torchserve needs engine_url, or `skeleton-prompt serve`, which starts a local one")
+    return TorchServeEngine(settings.engine_url.split(","), queue_size=settings.queue_size)
 
 
 def _embedded(settings: Settings, storage: Storage, prompt_cache: PromptCache, metrics: Metrics) -> InferenceEngine:

@@ -7,40 +7,28 @@ never waits for company, and a busy engine works in full batches, without a wait
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import numpy as np
 import structlog
 
-from service.errors import BackboneMismatch, DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
+from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
 from service.inference.fair_queue import FairQueue, Row
 from service.inference.models import Models
 from service.inference.protocol import Answer, CacheLayer, Question, Verbs
-from skeleton_prompt import bundle
+from service.inference.rows import PROBE, Prompts, finish_row, forward_rows, get_prompt, warm_up
 from skeleton_prompt.bundle import Array, Prompt, PromptRef
-from skeleton_prompt.normalise import Prepared
 
 log = structlog.get_logger(__name__)
 
 PROBE_S = 10.0  # a forward pass this recent proves that the engine works
 LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
-
-
-class Prompts(Protocol):
-    """The part of the prompt cache that predicting needs."""
-
-    def peek(self, ref: PromptRef) -> Prompt | None:
-        """The prompt, if it is in memory."""
-
-    def get(self, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
-        """The prompt, and where it was found; may wait for Redis or the store."""
 
 
 class EmbeddedEngine:
@@ -99,10 +87,7 @@ class EmbeddedEngine:
         """Load the model, warm it up, start the thread."""
         self._engine = await asyncio.to_thread(self._load)
         self._models = Models(self._engine, self._load_old, self._old_models)
-        await asyncio.to_thread(self._engine.features, [PROBE])
-        # The model's many objects never become garbage; scanning them made for the slowest requests of all.
-        gc.collect()
-        gc.freeze()
+        await asyncio.to_thread(warm_up, self._engine)
         self._thread.start()
         self._last_success = time.monotonic()
 
@@ -162,18 +147,7 @@ class EmbeddedEngine:
         known = self._prompts.peek(ref)
         if known is not None:
             return known, "memory"
-        return await asyncio.get_running_loop().run_in_executor(self._loaders, self._prompt, ref)
-
-    def _prompt(self, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
-        try:
-            return self._prompts.get(ref)
-        except ServiceError:
-            raise
-        except bundle.BackboneMismatch as error:
-            raise BackboneMismatch(str(error)) from error
-        except Exception as error:
-            log.error("prompt cannot be loaded", version=ref.version, exc_info=True)
-            raise EngineUnavailable("The prompt could not be loaded.", retry_after=2.0) from error
+        return await asyncio.get_running_loop().run_in_executor(self._loaders, get_prompt, self._prompts, ref)
 
     def _overloaded(self) -> Overloaded:
         seconds = max(1.0, len(self._queue) * self._row_s)
@@ -215,7 +189,7 @@ class EmbeddedEngine:
 
     def _run(self, rows: list[Row]) -> None:
         began = time.monotonic()
-        outcomes = self._forward(rows)
+        outcomes = forward_rows(rows[0].model, [(row.question.person, row.prompt) for row in rows])
         seconds = time.monotonic() - began
         for row, outcome in zip(rows, outcomes, strict=True):
             self._finish(row, outcome, began, 1000 * seconds)
@@ -225,33 +199,12 @@ class EmbeddedEngine:
         if self._on_batch is not None:
             self._on_batch(len(rows), seconds)
 
-    def _forward(self, rows: list[Row]) -> list[Array | Exception]:
-        """The forward pass of one model's rows; where a whole batch fails, each row on its own, to find the culprit."""
-        try:
-            outcomes = rows[0].model.forward([(row.question.person, row.prompt) for row in rows])
-            if len(outcomes) == len(rows):
-                return outcomes
-            raise RuntimeError(f"{len(outcomes)} outcomes for {len(rows)} rows")
-        except Exception as error:
-            if len(rows) == 1:
-                return [error]
-            log.warning("a batch failed; its rows are tried one by one", rows=len(rows), exc_info=True)
-            return [self._forward([row])[0] for row in rows]
-
     def _finish(self, row: Row, outcome: Array | Exception, began: float, forward_ms: float) -> None:
-        question = row.question
         try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            prediction = row.model.finish(
-                question.person, row.prompt, outcome, top_k=question.top_k, threshold=question.threshold
-            )
+            prediction = finish_row(row.model, row.question, row.prompt, outcome)
             _settle(row, (prediction, 1000 * (began - row.queued), forward_ms))
-        except bundle.BackboneMismatch as error:
-            _settle(row, BackboneMismatch(str(error)))
-        except Exception as error:
-            log.error("a row failed", version=question.ref.version, error=repr(error))
-            _settle(row, EngineUnavailable("The forward pass failed for this clip.", retry_after=1.0))
+        except ServiceError as error:
+            _settle(row, error)
 
 
 def _set_once(done: asyncio.Future[bool], result: bool) -> None:
@@ -266,22 +219,3 @@ def _settle(row: Row, outcome: Any) -> None:
             row.done.set_exception(outcome)
         else:
             row.done.set_result(outcome)
-
-
-def _standing_person() -> Prepared:
-    """Somebody who stands still, visible throughout: input for a forward pass that belongs to no tenant."""
-    pose = np.zeros((1, 64, 17, 3), np.float32)
-    pose[..., 1] = np.linspace(-1, 1, 17, dtype=np.float32)
-    pose[..., 2] = 1.0
-    return Prepared(
-        pose=pose,
-        depth=np.zeros((1, 64, 17), np.float32),
-        has_depth=False,
-        log_seconds=np.zeros(1, np.float32),
-        visible=1.0,
-        frames=64,
-        motion=0.0,
-    )
-
-
-PROBE = _standing_person()

@@ -51,6 +51,22 @@ def blob_name(sha256: str) -> str:
     return f"{FOLDER}/{sha256}.safetensors"
 
 
+def read_backbone(blobs: BlobStore, sha256: str) -> bytes:
+    """The file of a backbone, by nothing but the store.
+
+    Raises:
+        BackboneGone: It is not there, or damaged.
+        StorageUnavailable: The store does not answer.
+    """
+    try:
+        data = blobs.read(blob_name(sha256))
+    except (FileNotFoundError, ValueError):
+        raise BackboneGone(f"the file of backbone {sha256[:12]} is not in the store") from None
+    if digest(data) != sha256:
+        raise BackboneGone(f"the file of backbone {sha256[:12]} is damaged: {len(data)} bytes of another hash")
+    return data
+
+
 class BackboneRepository:
     """What is known about backbones, across tenants.
 
@@ -90,13 +106,7 @@ class BackboneRepository:
             BackboneGone: It is not there, or damaged.
             StorageUnavailable: The store does not answer.
         """
-        try:
-            data = self._blobs.read(blob_name(sha256))
-        except (FileNotFoundError, ValueError):
-            raise BackboneGone(f"the file of backbone {sha256[:12]} is not in the store") from None
-        if digest(data) != sha256:
-            raise BackboneGone(f"the file of backbone {sha256[:12]} is damaged: {len(data)} bytes of another hash")
-        return data
+        return read_backbone(self._blobs, sha256)
 
     def sound(self, sha256: str) -> bool:
         """Whether the file of a backbone is there and whole."""

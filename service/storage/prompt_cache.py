@@ -91,12 +91,15 @@ class PromptCache:
     @classmethod
     def of(cls, settings: Settings, storage: Storage) -> PromptCache:
         """The cache that the settings describe."""
+        return cls.over(settings, storage.blobs)
+
+    @classmethod
+    def over(cls, settings: Settings, blobs: BlobStore) -> PromptCache:
+        """The cache that the settings describe, where there is no database."""
         client = None
         if settings.redis_url:
             client = redis_client(settings.redis_url)
-        return cls(
-            storage.blobs, client, max_entries=settings.prompt_cache_entries, max_bytes=settings.prompt_cache_bytes
-        )
+        return cls(blobs, client, max_entries=settings.prompt_cache_entries, max_bytes=settings.prompt_cache_bytes)
 
     def get(self, ref: PromptRef) -> tuple[Prompt, Layer]:
         """A prompt and where it was found. Threads that want the same one at once load it once.

@@ -1,0 +1,140 @@
+"""The engine inside TorchServe: a batch of rows of any tenants in, one answer per row out.
+
+Thin over ``skeleton_prompt.engine.Engine`` and ``service.inference.rows``; the format is in ``wire.py``.
+Nothing that happens to one row may leave ``handle``: TorchServe answers an exception with 503 for the whole batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import structlog
+
+from service.backbones import archived_engine
+from service.errors import DeadlineExceeded, EngineUnavailable, MalformedBody, ServiceError
+from service.inference import wire
+from service.inference.models import Models
+from service.inference.protocol import Answer, CacheLayer, Question, Verbs
+from service.inference.rows import PROBE, finish_row, forward_rows, get_prompt, warm_up
+from service.settings import Settings
+from service.storage.blobs import BlobStore
+from service.storage.prompt_cache import PromptCache
+from skeleton_prompt.bundle import Array, Prompt
+from skeleton_prompt.engine import Engine
+
+log = structlog.get_logger(__name__)
+
+LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
+WAIT_S = (
+    1.0  # the neighbours in the batch wait as well: what takes longer goes on loading, and its row is told to retry
+)
+
+Row = tuple[int, Question, Prompt, CacheLayer, float]  # its place in the batch, and the milliseconds its prompt took
+
+
+class SkeletonPromptHandler:
+    """What TorchServe calls: ``initialize`` once, ``handle`` for each batch, always from one thread."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the backbone of the archive and run it once."""
+        settings = Settings().resolved()
+        folder = Path(context.system_properties["model_dir"])
+        self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1)
+        blobs = BlobStore(str(settings.blob_url))
+        self._prompts = PromptCache.over(settings, blobs)
+        self._models = Models(self._engine, partial(archived_engine, folder, blobs), settings.old_backbones)
+        self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
+        self._loop = asyncio.new_event_loop()
+        warm_up(self._engine)
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
+        """Answer each row in its place, with a status of its own."""
+        answers = self._loop.run_until_complete(self._batch(data, context))
+        for index, (status, _) in enumerate(answers):
+            context.set_response_status(status, HTTPStatus(status).phrase, index)
+            context.set_response_content_type(index, wire.CONTENT_TYPE)
+        return [body for _, body in answers]
+
+    async def _batch(self, data: list[dict[str, Any]], context: Any) -> list[tuple[int, bytes]]:
+        answers: dict[int, tuple[int, bytes]] = {}
+        found: dict[str, list[Row]] = {}
+
+        async def read(index: int) -> None:
+            try:
+                if context.get_request_header(index, wire.PROBE):
+                    answers[index] = (200, self._probe())
+                    return
+                body = data[index].get("body")
+                if not isinstance(body, bytes | bytearray):
+                    raise MalformedBody("A row is application/octet-stream.")
+                question = wire.read_question(body, lambda name: context.get_request_header(index, name))
+                began = time.monotonic()
+                prompt, layer = await self._prompt(question)
+                row = (index, question, prompt, layer, 1000 * (time.monotonic() - began))
+                found.setdefault(prompt.backbone_sha256, []).append(row)
+            except Exception as error:
+                answers[index] = _refusal(error)
+
+        async def run(sha256: str) -> None:
+            rows = found[sha256]
+            try:
+                with anyio.fail_after(WAIT_S):
+                    async with self._models.using(sha256) as model:
+                        began = time.monotonic()
+                        outcomes = forward_rows(
+                            model, [(question.person, prompt) for _, question, prompt, _, _ in rows]
+                        )
+                        forward_ms = 1000 * (time.monotonic() - began)
+            except Exception as error:
+                answers.update({row[0]: _refusal(error) for row in rows})
+                return
+            for row, outcome in zip(rows, outcomes, strict=True):
+                answers[row[0]] = _answer(model, row, outcome, forward_ms)
+
+        await asyncio.gather(*map(read, range(len(data))))
+        await asyncio.gather(*map(run, found))
+        return [answers[index] for index in range(len(data))]
+
+    async def _prompt(self, question: Question) -> tuple[Prompt, CacheLayer]:
+        """The prompt: at once from memory, which is nearly always; otherwise by a thread that may wait."""
+        left = question.deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("The row reached the engine after its deadline.")
+        known = self._prompts.peek(question.ref)
+        if known is not None:
+            return known, "memory"
+        with anyio.fail_after(min(left, WAIT_S)):
+            return await self._loop.run_in_executor(self._loaders, get_prompt, self._prompts, question.ref)
+
+    def _probe(self) -> bytes:
+        if not np.isfinite(self._engine.features([PROBE])).all():
+            raise EngineUnavailable("The probe's features are not finite.", retry_after=2.0)
+        return wire.write_probe(self._engine.backbone_sha256)
+
+
+def _answer(model: Verbs, row: Row, outcome: Array | Exception, forward_ms: float) -> tuple[int, bytes]:
+    """The status and the body of a row after its forward pass."""
+    _, question, prompt, layer, prompt_ms = row
+    try:
+        prediction = finish_row(model, question, prompt, outcome)
+        return 200, wire.write_answer(Answer(prediction, layer, 0.0, prompt_ms, forward_ms), np.asarray(outcome))
+    except Exception as error:
+        return _refusal(error)
+
+
+def _refusal(error: Exception) -> tuple[int, bytes]:
+    """The status and the body that stand for an error."""
+    if isinstance(error, TimeoutError):
+        error = EngineUnavailable("The prompt or its backbone is still being loaded.", retry_after=1.0)
+    elif not isinstance(error, ServiceError):
+        log.error("a row failed", exc_info=error)
+        error = EngineUnavailable("The engine failed for this clip.", retry_after=1.0)
+    return error.status, wire.write_error(error)

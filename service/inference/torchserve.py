@@ -1,0 +1,226 @@
+"""The engine in TorchServe, here or on other machines: rows go out one by one, its batcher puts them together.
+
+A row that meets a dead worker, a lost connection or a full server is sent once more, to another one if there is one: a
+prediction changes nothing, so asking twice does no harm. Health is a real prediction; ``/ping`` says Healthy while
+workers crash in a loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import aiohttp
+import anyio
+import msgpack
+import structlog
+
+from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
+from service.inference import wire
+from service.inference.protocol import Answer, Question
+from service.inference.servers import Server, Servers
+from skeleton_prompt.bundle import Array
+
+log = structlog.get_logger(__name__)
+
+PATH = "/predictions/skeleton_prompt"
+WORKERS = "/models/skeleton_prompt"
+CONNECT_S = 2.0
+PROBE_S = 5.0
+FRESH_S = 10.0  # a row answered this recently proves that a busy engine works
+START_S = 120.0
+KEEP_ALIVE_S = 30.0
+
+
+class _Elsewhere(Exception):
+    """Another server may do better; carries what to answer if there is none."""
+
+    def __init__(self, error: ServiceError, *, same: bool = False) -> None:
+        super().__init__(error.detail)
+        self.error = error
+        self.same = same  # whether even the same server may do better, as after an idle connection was closed
+
+
+class TorchServeEngine:
+    """One or several TorchServe instances behind the engine's protocol.
+
+    Args:
+        urls: Addresses of inference APIs.
+        queue_size: Most rows in flight; a tenant that has more than its share of them is refused first.
+        management_url: Management API of the one instance that was started with this service, if it was.
+        start_s: Seconds that the first instance has to become ready.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        queue_size: int = 256,
+        management_url: str | None = None,
+        start_s: float = START_S,
+    ) -> None:
+        self._servers = Servers(urls, self._probe)
+        self._queue_size, self._management_url, self._start_s = queue_size, management_url, start_s
+        self._rows: Counter[str] = Counter()
+        self._session: aiohttp.ClientSession | None = None
+        self._last_success = float("-inf")
+        self.backbone_sha256: str | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Rows in flight."""
+        return self._rows.total()
+
+    async def start(self) -> None:
+        """Wait for the first instance that predicts.
+
+        Raises:
+            EngineUnavailable: There is none in time.
+        """
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
+        self._servers.start()
+        with anyio.move_on_after(self._start_s):
+            while self._servers.choose() is None:
+                await asyncio.sleep(0.05)
+        if self._servers.choose() is None:
+            await self.stop()
+            urls = ", ".join(server.url for server in self._servers.all)
+            raise EngineUnavailable(f"No TorchServe at {urls} predicts within {self._start_s:g} seconds.")
+
+    async def stop(self) -> None:
+        """Let go of everything; the gateway has drained by now."""
+        await self._servers.stop()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def predict(self, question: Question) -> Answer:
+        """See ``InferenceEngine.predict``."""
+        return (await self.ask(question))[0]
+
+    async def ask(self, question: Question) -> tuple[Answer, Array]:
+        """The answer and the logits that it was made of; raises what ``predict`` does."""
+        if self._session is None:
+            raise EngineUnavailable("The engine has not started yet.", retry_after=2.0)
+        tenant = question.ref.tenant
+        self._admit(tenant)
+        self._rows[tenant] += 1
+        try:
+            return await self._ask(question)
+        finally:
+            self._rows[tenant] -= 1
+            if not self._rows[tenant]:
+                del self._rows[tenant]
+
+    async def probe(self) -> bool:
+        """Whether a server predicts: recent answers prove it while rows are in flight, else each one is asked."""
+        if self._session is None:
+            return False
+        fresh = time.monotonic() - self._last_success < FRESH_S
+        if fresh and self.waiting and self._servers.choose() is not None:
+            return True
+        return any(await asyncio.gather(*map(self._probe_and_note, self._servers.all)))
+
+    def _admit(self, tenant: str) -> None:
+        """Refuse a row past the limit; from the half of it on, the tenants that have more than an equal share."""
+        waiting, mine = self._rows.total(), self._rows[tenant]
+        tenants = len(self._rows) + (not mine)
+        if waiting >= self._queue_size or (2 * waiting >= self._queue_size and mine * tenants > self._queue_size):
+            raise Overloaded("More predictions wait than the queue_size setting allows.", retry_after=1.0)
+
+    async def _ask(self, question: Question) -> tuple[Answer, Array]:
+        body, headers = wire.write_row(question), wire.write_headers(question)
+        server = self._servers.choose()
+        if server is None:
+            raise EngineUnavailable("No TorchServe is ready.", retry_after=2.0)
+        try:
+            return await self._send(server, question, body, headers)
+        except _Elsewhere as first:
+            other = self._servers.choose(but=server) or (server if first.same else None)
+            if other is None:
+                raise first.error from None
+            log.info("row_sent_again", why=str(first), first=server.url, then=other.url)
+        try:
+            return await self._send(other, question, body, headers)
+        except _Elsewhere as second:
+            raise second.error from None
+
+    async def _send(
+        self, server: Server, question: Question, body: bytes, headers: dict[str, str]
+    ) -> tuple[Answer, Array]:
+        began = time.monotonic()
+        if began >= question.deadline:
+            raise DeadlineExceeded("The prediction was not ready before its deadline.")
+        server.in_flight += 1
+        try:
+            status, kind, data = await self._post(server, body, headers, question.deadline - began)
+        except aiohttp.ClientConnectorError as error:
+            server.failed(str(error), surely=True)
+            raise _Elsewhere(EngineUnavailable("TorchServe cannot be reached.", retry_after=2.0)) from error
+        except asyncio.TimeoutError as error:
+            server.failed("no answer before the deadline")
+            raise DeadlineExceeded("The prediction was not ready before its deadline.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            server.failed(repr(error))
+            raise _Elsewhere(EngineUnavailable("TorchServe hung up.", retry_after=2.0), same=True) from error
+        finally:
+            server.in_flight -= 1
+        if kind != wire.CONTENT_TYPE:
+            raise _its_own(server, status, data)
+        server.succeeded()
+        if status != 200:
+            said = wire.read_error(data)
+            raise _Elsewhere(said) if status == 503 else said
+        self._last_success = time.monotonic()
+        return wire.read_answer(data, 1000 * (self._last_success - began))
+
+    async def _post(
+        self, server: Server, body: bytes, headers: dict[str, str], seconds: float
+    ) -> tuple[int, str, bytes]:
+        assert self._session is not None  # noqa: S101  # checked by whoever calls
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_S))
+        headers = {**headers, "Content-Type": "application/octet-stream"}
+        async with self._session.post(server.url + PATH, data=body, headers=headers, timeout=timeout) as response:
+            return response.status, response.content_type, await response.read()
+
+    async def _probe_and_note(self, server: Server) -> bool:
+        good = await self._probe(server)
+        if good:
+            server.succeeded()
+        else:
+            server.failed("the probe failed", surely=True)
+        return good
+
+    async def _probe(self, server: Server) -> bool:
+        """Whether a server completes a forward pass, and the local one's worker is ready."""
+        try:
+            if self._management_url is not None and not await self._worker_ready(self._management_url):
+                return False
+            status, kind, data = await self._post(server, b"", {wire.PROBE: "1"}, PROBE_S)
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
+            return False
+        if status != 200 or kind != wire.CONTENT_TYPE:
+            return False
+        self.backbone_sha256 = str(msgpack.unpackb(data))
+        self._last_success = time.monotonic()
+        return True
+
+    async def _worker_ready(self, url: str) -> bool:
+        assert self._session is not None  # noqa: S101  # checked by whoever calls
+        async with self._session.get(url + WORKERS, timeout=aiohttp.ClientTimeout(total=PROBE_S)) as response:
+            models = await response.json(content_type=None)
+        if response.status != 200 or not isinstance(models, list):
+            return False
+        return any(worker.get("status") == "READY" for model in models for worker in model.get("workers", ()))
+
+
+def _its_own(server: Server, status: int, data: bytes) -> _Elsewhere:
+    """What an answer means that TorchServe made itself, the handler having had no say."""
+    # 507: the worker died with its batch. 503: a full queue, or no worker. Anything else: another server altogether.
+    server.failed(f"status {status}: {data[:200]!r}", surely=status != 503)
+    if status == 503:
+        return _Elsewhere(EngineUnavailable("TorchServe refuses the row.", retry_after=2.0))
+    return _Elsewhere(EngineUnavailable(f"TorchServe's worker failed with status {status}.", retry_after=5.0))

@@ -1,0 +1,162 @@
+"""The engine in a real TorchServe: the answers of the embedded one, and rows that cannot harm each other."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import aiohttp
+import numpy as np
+import pytest
+
+from service import errors
+from service.inference import wire
+from service.inference.protocol import Question
+from service.inference.torchserve import PATH, TorchServeEngine
+from service.storage.backbones import blob_name
+from skeleton_prompt.bundle import PromptRef
+from tests.skeleton_prompt.rows import person, random_prompt
+from tests.torchserving import Room, backbone_file
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    return Room(tmp_path_factory.mktemp("torchserve"))
+
+
+@pytest.fixture(scope="module")
+def local(room):
+    with room.serving() as (only,):
+        yield only
+
+
+@pytest.fixture(scope="module")
+def taught(room):
+    """Prompts of four tenants, two of them with a module."""
+    prompts = [random_prompt(room.engine, seed, classes=3 + seed, blend=0.5 * (seed > 1)) for seed in range(4)]
+    return [(prompt, room.publish(prompt)) for prompt in prompts]
+
+
+def question(ref, seed=0, **fields):
+    return Question(person(seed, **fields), ref, 2, None, time.monotonic() + 120)
+
+
+def with_engine(local, work):
+    """Run some work with a started engine; gives what it gives."""
+
+    async def run():
+        engine = TorchServeEngine([local.url], management_url=local.management_url)
+        await engine.start()
+        try:
+            return await work(engine)
+        finally:
+            await engine.stop()
+
+    return asyncio.run(run())
+
+
+def test_mixed_tenants_in_one_batch_get_the_logits_and_answers_of_the_embedded_engine(room, local, taught):
+    rows = [
+        (prompt, question(ref, seed, windows=1 + seed % 2, depth=seed % 3 == 0))
+        for seed in range(12)
+        for prompt, ref in taught
+    ]
+
+    async def work(engine):
+        return await asyncio.gather(*(engine.ask(asked) for _, asked in rows)), engine.backbone_sha256
+
+    got, backbone = with_engine(local, work)
+    assert backbone == room.engine.backbone_sha256
+    for (prompt, asked), (answer, logits) in zip(rows, got, strict=True):
+        (expected,) = room.engine.forward([(asked.person, prompt)])
+        np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
+        said = room.engine.finish(asked.person, prompt, expected, top_k=2)
+        assert (answer.prediction.label, answer.prediction.known) == (said.label, said.known)
+        assert answer.prediction.confidence == pytest.approx(said.confidence, abs=1e-5)
+        assert [label for label, _ in answer.prediction.predictions] == [label for label, _ in said.predictions]
+    assert "memory" in {answer.cache for answer, _ in got[len(taught) :]}
+
+
+def test_a_row_that_cannot_be_answered_fails_alone_with_its_own_error(room, local, taught):
+    (_, good), (_, other) = taught[:2]
+    stranger = random_prompt(room.engine, 9)
+    crooked = room.publish(replace(stranger, backbone_sha256="f" * 64))
+    refused = [
+        (PromptRef(good.tenant, good.version, "0" * 64), errors.VersionNotFound),
+        (PromptRef(other.tenant, good.version, good.sha256), errors.VersionNotFound),
+        (PromptRef(good.tenant, 7, good.sha256), errors.VersionNotFound),
+        (crooked, errors.EngineUnavailable),
+    ]
+
+    async def work(engine):
+        asked = [question(ref, n) for ref, _ in refused for n in range(2)] + [question(good, n) for n in range(8)]
+        return await asyncio.gather(*map(engine.predict, asked), return_exceptions=True)
+
+    got = with_engine(local, work)
+    for n, (_, kind) in enumerate(refused):
+        assert {type(error) for error in got[2 * n : 2 * n + 2]} == {kind}, got
+    assert all(error.retry_after for error in got[:8] if isinstance(error, errors.EngineUnavailable))
+    assert all(not isinstance(answer, Exception) for answer in got[8:]), got
+
+
+def test_malformed_and_late_rows_are_told_so_and_their_neighbours_answered(local, taught):
+    _, ref = taught[0]
+    asked = question(ref)
+    body, headers = wire.write_row(asked), wire.write_headers(asked)
+    rows = [
+        (b"", headers, 400),
+        (b"SPR1" + b"\xff" * 300, headers, 400),
+        (body[:-4], headers, 400),
+        (body.replace(body[40:44], np.float32("nan").tobytes(), 1), headers, 400),
+        (body, {**headers, wire.DEADLINE: f"{time.time() - 1}"}, 504),
+        (body, {**headers, wire.DEADLINE: "soon"}, 400),
+        (body, {**headers, wire.VERSION: "1.5"}, 400),
+        (body, {name: value for name, value in headers.items() if name != wire.TENANT}, 400),
+        *[(body, headers, 200)] * 4,
+    ]
+
+    async def work(engine):
+        async def send(session, body, headers):
+            headers = {**headers, "Content-Type": "application/octet-stream"}
+            async with session.post(local.url + PATH, data=body, headers=headers) as response:
+                return response.status, response.content_type
+
+        async with aiohttp.ClientSession() as session:
+            return await asyncio.gather(*(send(session, body, headers) for body, headers, _ in rows))
+
+    assert with_engine(local, work) == [(status, wire.CONTENT_TYPE) for _, _, status in rows]
+
+
+def test_a_prompt_made_on_an_older_backbone_is_answered_on_it(room, local, tmp_path):
+    from skeleton_prompt.engine import Engine
+
+    path = backbone_file(tmp_path, seed=3)
+    old = Engine.load(path)
+    room.blobs.write(blob_name(old.backbone_sha256), path.read_bytes())
+    prompt = random_prompt(old, 5)
+    asked = question(room.publish(prompt))
+
+    async def work(engine):
+        return await engine.ask(asked)
+
+    _, logits = with_engine(local, work)
+    np.testing.assert_allclose(logits, old.forward([(asked.person, prompt)])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_rows_past_the_limit_are_refused_and_a_greedy_tenant_first(local, taught):
+    (_, greedy), (_, modest) = taught[:2]
+
+    async def run():
+        engine = TorchServeEngine([local.url], queue_size=8)
+        await engine.start()
+        try:
+            many = [asyncio.ensure_future(engine.predict(question(greedy, n))) for n in range(12)]
+            await asyncio.sleep(0)
+            one = await engine.predict(question(modest))
+            return one, await asyncio.gather(*many, return_exceptions=True)
+        finally:
+            await engine.stop()
+
+    one, got = asyncio.run(run())
+    assert one.prediction
+    assert 0 < sum(isinstance(answer, errors.Overloaded) for answer in got) < 12
+    assert all(answer.retry_after for answer in got if isinstance(answer, errors.Overloaded))

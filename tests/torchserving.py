@@ -1,0 +1,58 @@
+"""Real TorchServe instances on a small random backbone, with prompts of several tenants in a store."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.embedded.redis import PrivateDir
+from service.embedded.supervisor import Supervisor
+from service.embedded.torchserve import LocalTorchServe, local_torchserve
+from service.storage.base import prompt_blob
+from service.storage.blobs import BlobStore
+from skeleton_prompt.backbone import backbone_bytes
+from skeleton_prompt.bundle import Prompt, PromptRef, digest, save_prompt
+from skeleton_prompt.engine import Engine
+from tests.skeleton_prompt.rows import small_engine
+
+
+def backbone_file(folder: Path, seed: int = 0) -> Path:
+    """A small backbone as a file."""
+    path = folder / f"tiny-{seed}.safetensors"
+    path.write_bytes(backbone_bytes(small_engine(seed).backbone))
+    return path
+
+
+@dataclass
+class Room:
+    """A data folder, the backbone that is current in it, and its embedded engine to compare with."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.backbone = backbone_file(self.folder)
+        self.engine = Engine.load(self.backbone)
+        self.blobs = BlobStore(str(self.folder / "blobs"))
+
+    def publish(self, prompt: Prompt) -> PromptRef:
+        data = save_prompt(prompt)
+        ref = PromptRef(prompt.tenant, prompt.version, digest(data))
+        self.blobs.write(prompt_blob(ref), data)
+        return ref
+
+    @contextlib.contextmanager
+    def serving(self, count: int = 1) -> Iterator[list[LocalTorchServe]]:
+        """Instances of TorchServe, each with its own folder, supervised."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("SKELETON_PROMPT_")}
+        env |= {"SKELETON_PROMPT_DATA_DIR": str(self.folder), "SKELETON_PROMPT_BLOB_URL": str(self.folder / "blobs")}
+        with contextlib.ExitStack() as stack:
+            folders = [stack.enter_context(PrivateDir()) for _ in range(count)]
+            supervisor = Supervisor()
+            supervisor.start()
+            stack.callback(supervisor.stop)
+            sizes = {"batch_size": 8, "queue_size": 64}
+            local = [local_torchserve(folder, env, backbone=str(self.backbone), **sizes) for folder in folders]
+            for each in local:
+                supervisor.add(each.child)
+            yield local
