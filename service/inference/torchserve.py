@@ -93,9 +93,9 @@ class TorchServeEngine:
     async def stop(self) -> None:
         """Let go of everything; the gateway has drained by now."""
         await self._servers.stop()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def predict(self, question: Question) -> Answer:
         """See ``InferenceEngine.predict``."""
@@ -125,10 +125,17 @@ class TorchServeEngine:
         return any(await asyncio.gather(*map(self._probe_and_note, self._servers.all)))
 
     def _admit(self, tenant: str) -> None:
-        """Refuse a row past the limit; from the half of it on, the tenants that have more than an equal share."""
+        """Refuse a row past the limit.
+
+        No tenant gets more than three quarters of the places, and from half of them on none more than an equal share:
+        rows that TorchServe has cannot be taken back to make room, as the embedded engine's queue does.
+        """
         waiting, mine = self._rows.total(), self._rows[tenant]
         tenants = len(self._rows) + (not mine)
-        if waiting >= self._queue_size or (2 * waiting >= self._queue_size and mine * tenants > self._queue_size):
+        greedy = 4 * mine >= 3 * self._queue_size or (
+            2 * waiting >= self._queue_size and mine * tenants > self._queue_size
+        )
+        if greedy or waiting >= self._queue_size:
             raise Overloaded("More predictions wait than the queue_size setting allows.", retry_after=1.0)
 
     async def _ask(self, question: Question) -> tuple[Answer, Array]:
@@ -164,6 +171,8 @@ class TorchServeEngine:
             server.failed("no answer before the deadline")
             raise DeadlineExceeded("The prediction was not ready before its deadline.") from error
         except (aiohttp.ClientError, OSError) as error:
+            if self._session is None:
+                raise EngineUnavailable("The engine is shutting down.", retry_after=5.0) from error
             server.failed(repr(error))
             raise _Elsewhere(EngineUnavailable("TorchServe hung up.", retry_after=2.0), same=True) from error
         finally:
@@ -180,7 +189,8 @@ class TorchServeEngine:
     async def _post(
         self, server: Server, body: bytes, headers: dict[str, str], seconds: float
     ) -> tuple[int, str, bytes]:
-        assert self._session is not None  # noqa: S101  # checked by whoever calls
+        if self._session is None or self._session.closed:
+            raise EngineUnavailable("The engine is shutting down.", retry_after=5.0)
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_S))
         headers = {**headers, "Content-Type": "application/octet-stream"}
         async with self._session.post(server.url + PATH, data=body, headers=headers, timeout=timeout) as response:
@@ -200,7 +210,7 @@ class TorchServeEngine:
             if self._management_url is not None and not await self._worker_ready(self._management_url):
                 return False
             status, kind, data = await self._post(server, b"", {wire.PROBE: "1"}, PROBE_S)
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, EngineUnavailable):
             return False
         if status != 200 or kind != wire.CONTENT_TYPE:
             return False

@@ -10,7 +10,7 @@ from service.cli import main
 
 COMMANDS = (
     "serve", "worker", "predict", "tune", "jobs", "prompts", "tenants", "layouts", "convert", "render", "pretrain",
-    "evaluate", "doctor", "demo", "settings",
+    "evaluate", "archive", "doctor", "demo", "settings",
 )  # fmt: skip
 
 
