@@ -14,7 +14,8 @@ from service.embedded.child import Child
 from service.embedded.redis import PrivateDir
 from service.inference.archive import build_archive, store_file
 
-SECRETS = ("SKELETON_PROMPT_ADMIN_KEY", "SKELETON_PROMPT_SECRET")  # the engine authenticates nobody
+# The engine authenticates nobody and asks no database.
+SECRETS = ("SKELETON_PROMPT_ADMIN_KEY", "SKELETON_PROMPT_SECRET", "SKELETON_PROMPT_DATABASE_URL")
 
 
 class NoTorchServe(RuntimeError):
@@ -105,7 +106,7 @@ def local_torchserve(
 
 
 def _environment(env: Mapping[str, str], java: Path, temporary: Path) -> dict[str, str]:
-    kept = {name: value for name, value in env.items() if name not in SECRETS and not name.startswith("TS_")}
+    kept = {name: value for name, value in env.items() if name not in SECRETS and not name.startswith(("TS_", "PG"))}
     # Its workers run "python" by the PATH, and their script needs its own folder on the module path.
     kept.pop("PYTHONSAFEPATH", None)
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])

@@ -24,6 +24,7 @@ from service.inference import wire
 from service.inference.models import Models
 from service.inference.protocol import Answer, CacheLayer, Question, Verbs
 from service.inference.rows import PROBE, finish_row, forward_rows, get_prompt, warm_up
+from service.logs import configure_logging
 from service.settings import Settings
 from service.storage.blobs import BlobStore
 from service.storage.prompt_cache import PromptCache
@@ -46,6 +47,8 @@ class SkeletonPromptHandler:
     def initialize(self, context: Any) -> None:
         """Load the backbone of the archive and run it once."""
         settings = Settings().resolved()
+        # Warnings at the least: TorchServe's worker has lines at `info` for each batch.
+        configure_logging("error" if settings.log_level == "error" else "warning", as_json=settings.log_json)
         folder = Path(context.system_properties["model_dir"])
         self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1)
         blobs = BlobStore(str(settings.blob_url))

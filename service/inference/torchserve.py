@@ -229,7 +229,7 @@ class TorchServeEngine:
 
 def _its_own(server: Server, status: int, data: bytes) -> _Elsewhere:
     """What an answer means that TorchServe made itself, the handler having had no say."""
-    # 507: the worker died with its batch. 503: a full queue, or no worker. Anything else: another server altogether.
+    # 500 and 507: the worker died with its batch. 503: a full queue, or no worker. Else: not the server we mean.
     server.failed(f"status {status}: {data[:200]!r}", surely=status != 503)
     if status == 503:
         return _Elsewhere(EngineUnavailable("TorchServe refuses the row.", retry_after=2.0))
