@@ -25,15 +25,18 @@ def archive(
     queue_size: Annotated[int, typer.Option(min=1, max=100_000, help="Most rows that wait in TorchServe.")] = 256,
     as_json: AsJson = False,
 ) -> None:
-    """Build the model archive (.mar) for TorchServe: handler and backbones, no tenant's data."""
+    """Build the model archive (.mar) for TorchServe, and beside it the configuration to start it with."""
     try:
-        from service.inference.archive import CannotArchive, build_archive
+        from service.inference.archive import CannotArchive, build_archive, store_file
     except ImportError as error:
         raise UsageError(
             f"The model library is not installed ({error}): pip install 'skeleton-prompt[model]'"
         ) from error
     try:
         path = build_archive(out, backbone, older or (), batch_size=batch_size, queue_size=queue_size)
+        for name in ("config.properties", "log4j2.xml"):  # what TorchServe is started with, unless it is there already
+            if not (out / name).exists():
+                (out / name).write_bytes(store_file(name).read_bytes())
     except (CannotArchive, OSError) as error:
         raise UsageError(str(error)) from error
     show({"file": str(path), "bytes": path.stat().st_size, "backbone": backbone}, as_json=as_json)

@@ -6,6 +6,7 @@ import zipfile
 import pytest
 import yaml
 
+from service.cli import main
 from service.inference.archive import CannotArchive, build_archive
 from tests.torchserving import backbone_file
 
@@ -33,3 +34,13 @@ def test_two_backbones_of_one_file_name_are_refused(tmp_path):
     path = str(backbone_file(tmp_path))
     with pytest.raises(CannotArchive, match=r"tiny-0\.safetensors"):
         build_archive(tmp_path / "out", path, [path])
+
+
+def test_the_command_writes_the_configuration_beside_it_and_keeps_one_that_is_there(tmp_path, capsys):
+    (tmp_path / "log4j2.xml").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        main(["archive", "--out", str(tmp_path), "--backbone", str(backbone_file(tmp_path)), "--json"])
+    assert not ended.value.code
+    assert json.loads(capsys.readouterr().out)["file"] == str(tmp_path / "skeleton_prompt.mar")
+    assert (tmp_path / "log4j2.xml").read_text() == "mine"
+    assert "enable_model_api=false" in (tmp_path / "config.properties").read_text()
