@@ -79,6 +79,7 @@ class Prompt:
         tensors: float32 arrays by name; see ``shapes``.
         metrics: Cross-validated figures, for display.
         temporal: Weight of the temporal part's logits beside the linear part's, 0 to 1.
+        lacking: That weight for clips that lack many of the joints that the taught clips show; see ``temporal``.
     """
 
     tenant: str
@@ -94,6 +95,7 @@ class Prompt:
     blend: float = 0.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
     temporal: float = 0.0
+    lacking: float = 0.0
 
     @property
     def classes(self) -> int:
@@ -149,7 +151,7 @@ def save_prompt(prompt: Prompt) -> bytes:
         "metrics": dict(prompt.metrics),
     }
     if prompt.temporal != 0:
-        document["temporal"] = prompt.temporal
+        document |= {"temporal": prompt.temporal, "lacking": prompt.lacking}
     with np.errstate(over="ignore"):
         tensors = {name: np.ascontiguousarray(value, dtype=np.float16) for name, value in prompt.tensors.items()}
     _check_tensors(prompt, tensors)
@@ -213,6 +215,7 @@ def _parse(data: bytes) -> Prompt:
             blend=float(document["blend"]),
             metrics=dict(document["metrics"]),
             temporal=float(document.get("temporal", 0.0)),  # prompts of before have none
+            lacking=float(document.get("lacking", document.get("temporal", 0.0))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadPrompt(f"the prompt's metadata is incomplete: {error}") from error
@@ -227,9 +230,9 @@ def _check_metadata(prompt: Prompt) -> None:
     calibration = prompt.calibration
     if not (calibration.temperature > 0 and math.isfinite(calibration.temperature)):
         raise BadPrompt(f"temperature {calibration.temperature} is not a positive number")
-    shares = (calibration.threshold, prompt.blend, prompt.temporal)
+    shares = (calibration.threshold, prompt.blend, prompt.temporal, prompt.lacking)
     if not all(0 <= share <= 1 for share in shares) or not calibration.distance > 0:
-        raise BadPrompt("threshold, distance, blend or temporal is out of range")
+        raise BadPrompt("threshold, distance, blend, temporal or lacking is out of range")
 
 
 def _check_tensors(prompt: Prompt, tensors: Mapping[str, Any]) -> None:

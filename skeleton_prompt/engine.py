@@ -30,7 +30,7 @@ from skeleton_prompt.features import (
 )
 from skeleton_prompt.normalise import Prepared, Quality, prepare
 from skeleton_prompt.prompts import PROMPTED_BLOCKS, WHOLE, Controls, Parameters, module_logits
-from skeleton_prompt.temporal import PREFIX, frontal, temporal_logits
+from skeleton_prompt.temporal import PREFIX, SHOWN, frontal, joints_shown, share_of, temporal_logits
 
 Row = tuple[Prepared, Prompt]
 
@@ -217,11 +217,12 @@ class Engine:
         observed = self.observe(Windows.of([person for person, _ in rows], self.device))
         prompts = [prompt for _, prompt in rows]
         results: dict[int, Tensor] = {}
+        shown = joints_shown(observed.windows)
         for prompt in dict.fromkeys(prompts):
             mine = [index for index, other in enumerate(prompts) if other is prompt]
             values = self.linear_logits(prompt, observed.features[mine])
             if prompt.has_temporal:
-                values = with_temporal(prompt, values, self._temporal(prompt, observed, mine))
+                values = with_temporal(prompt, values, self._temporal(prompt, observed, mine), shown[mine])
             results |= dict(zip(mine, values, strict=True))
         module_rows = [index for index, prompt in enumerate(prompts) if prompt.has_module]
         if module_rows:
@@ -308,12 +309,21 @@ class Engine:
         return [part[:, : prompts[row].classes].mean(0) for part, row in zip(parts, rows, strict=True)]
 
 
-def with_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor) -> Tensor:
+def with_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tensor) -> Tensor:
     """Logits ``(B, N)`` of the linear and the temporal part together; the largest stays that of the linear part.
 
     How large it is says how familiar a clip is, which the temporal part knows nothing of.
+
+    Args:
+        prompt: Whose they are.
+        linear: ``(B, N)``.
+        temporal: ``(B, N)``.
+        shown: ``(B, J)``, the joints that each person shows; see ``temporal.joints_shown``.
     """
-    mixed = (1 - prompt.temporal) * linear + prompt.temporal * temporal
+    usual = prompt.tensors.get(PREFIX + SHOWN)
+    known = None if usual is None else torch.from_numpy(usual).to(shown.device)
+    share = share_of(prompt.temporal, prompt.lacking, known, shown)
+    mixed = (1 - share) * linear + share * temporal
     return mixed + (linear.amax(1, keepdim=True) - mixed.amax(1, keepdim=True))
 
 

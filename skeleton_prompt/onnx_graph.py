@@ -235,7 +235,8 @@ class PromptGraph(nn.Module):
             temporal = temporal_logits(
                 self.engine.temporal_parameters(self.prompt), frontal(observed.windows, observed.lifted)
             )
-            logits = with_temporal(self.prompt, logits[None], temporal.mean(0, keepdim=True))[0]
+            shown = (pose[..., 2] > 0).float().amax((0, 1))[None]
+            logits = with_temporal(self.prompt, logits[None], temporal.mean(0, keepdim=True), shown)[0]
         if self.parameters_of_module is not None:
             trunk = observed.x, observed.bias
             tokens, masks = observed.tokens, observed.masks

@@ -30,6 +30,8 @@ SLOPE = 0.2  # of the leaky ReLU
 HIDDEN = 128
 MAX_FILTERS = 64
 PREFIX = "temporal."
+SHOWN = "shown"  # the tensor beside the weights: which joints the taught clips show
+LACKING = 4.5  # joints missing, from which on the share is the one for clips that lack joints
 BRANCHES = {"distance": PAIRS, "slow": JOINTS * COORDINATES, "fast": JOINTS * COORDINATES}
 POOLED = ("distance", "slow")  # the fast motion has half the frames already
 TRUNK = 6
@@ -61,17 +63,57 @@ def temporal_shapes(classes: int, tensors: Mapping[str, Any]) -> dict[str, tuple
     shapes: dict[str, tuple[int, ...]] = {}
     for name, shape in layers(min(max(filters, 1), MAX_FILTERS), classes):
         shapes |= {f"{PREFIX}{name}.weight": shape, f"{PREFIX}{name}.bias": shape[:1]}
+    if PREFIX + SHOWN in tensors:  # prompts of before have none
+        shapes[PREFIX + SHOWN] = (JOINTS,)
     return shapes
 
 
-def motion(points: Tensor, seen: Tensor) -> Tensor:
+def joints_shown(windows: Windows) -> Tensor:
+    """``(people, J)``: 1 for every joint that a person shows at any moment, else 0."""
+    return windows.average((windows.pose[..., 2] > 0).any(1).float()).ceil()
+
+
+def share_of(whole: float, lacking: float, usual: Tensor | None, shown: Tensor) -> Tensor:
+    """The temporal part's share of the logits, ``(B, 1)``: what the lift guesses is worth less than what was seen.
+
+    Args:
+        whole: Share for people who show every joint that the taught clips show.
+        lacking: Share for people who lack 4.5 of them or more; between the two it is interpolated.
+        usual: ``(J,)``, how many of the taught clips show a joint, 0 to 1; None where the prompt does not say.
+        shown: ``(B, J)``, as ``joints_shown`` gives it.
+    """
+    if usual is None:
+        return torch.full((len(shown), 1), whole, device=shown.device)
+    missing = (usual - shown).clamp(min=0).sum(1, keepdim=True)
+    return whole + (lacking - whole) * (missing / LACKING).clamp(max=1)
+
+
+def motion(points: Tensor, seen: Tensor | None = None) -> Tensor:
     """Differences of neighbouring frames ``(B, F - 1, J, C)`` stretched back to F frames: ``(B, J·C, F)``."""
     F = points.shape[1]
-    steps = points.diff(dim=1) * (seen[:, 1:] * seen[:, :-1])[..., None]
+    steps = points.diff(dim=1)
+    if seen is not None:
+        steps = steps * (seen[:, 1:] * seen[:, :-1])[..., None]
     return functional.interpolate(steps.flatten(2).transpose(1, 2), size=F, mode="linear", align_corners=False)
 
 
-def signals(points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def distances(points: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Distances of all pairs of joints ``(B, M, F)`` relative to their mean over the clip, less 1; see ``signals``."""
+    B, F, J, _ = points.shape
+    a, b = torch.tensor(list(combinations(range(J), 2)), device=points.device).T
+    # Coordinates and joints first: every step below then runs over whole rows of memory.
+    planes = points.permute(3, 2, 0, 1).flatten(2).contiguous()
+    squares = ((plane.index_select(0, a) - plane.index_select(0, b)).square() for plane in planes)
+    lengths = sum(squares, torch.zeros(len(a), B * F, device=points.device)).sqrt().view(-1, B, F)
+    if seen is None:
+        return (lengths / lengths.mean((0, 2), keepdim=True).clamp(min=1e-4) - 1).transpose(0, 1)
+    plane = seen.permute(2, 0, 1)
+    both = plane[a] * plane[b]
+    mean = ((lengths * both).sum((0, 2)) / both.sum((0, 2)).clamp(min=1)).clamp(min=1e-4)[:, None]
+    return ((lengths / mean - 1) * both).transpose(0, 1)
+
+
+def signals(points: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Distances ``(B, M, F)``, slow motion ``(B, J·C, F)`` and fast motion ``(B, J·C, F/2)`` of points.
 
     Distances are taken relative to their mean over the clip, as the authors of DD-Net do; one to a joint that is not
@@ -79,17 +121,10 @@ def signals(points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Args:
         points: ``(B, F, J, C)``.
-        seen: ``(B, F, J)``, 0 or 1.
+        seen: ``(B, F, J)``, 0 or 1; None where every joint is.
     """
-    F, J = points.shape[1:3]
-    a, b = torch.tensor(list(combinations(range(J), 2)), device=points.device).T
-    both = seen[:, :, a] * seen[:, :, b]
-    frames = points.flatten(0, 1)
-    # Not by way of a matrix product, which loses the digits of short distances.
-    every = torch.cdist(frames, frames, compute_mode="donot_use_mm_for_euclid_dist")
-    lengths = every.view(-1, F, J * J)[..., a * J + b] * both
-    mean = (lengths.sum((1, 2)) / both.sum((1, 2)).clamp(min=1)).clamp(min=1e-4)[:, None, None]
-    return ((lengths / mean - 1) * both).transpose(1, 2), motion(points, seen), motion(points[:, ::2], seen[:, ::2])
+    fast = motion(points[:, ::2], None if seen is None else seen[:, ::2])
+    return distances(points, seen), motion(points, seen), fast
 
 
 def frontal(windows: Windows, lifted: Tensor) -> Windows:
@@ -135,7 +170,8 @@ def temporal_logits(p: Parameters, windows: Windows) -> Tensor:
         return functional.leaky_relu(y, SLOPE)
 
     parts = []
-    for name, x in zip(BRANCHES, signals(*windows_at(windows)), strict=True):
+    points, _ = windows_at(windows)
+    for name, x in zip(BRANCHES, signals(points), strict=True):
         for number in range(3):
             x = convolved(x, f"{name}.{number}")
         parts.append(functional.max_pool1d(x, 2) if name in POOLED else x)

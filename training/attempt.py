@@ -29,10 +29,11 @@ from training.examples import Example, collect, fingerprint, pack, unpack
 from training.lease import Lease
 from training.linear_head import linear_logits
 from training.module_tuner import EngineModule
+from training.parts import Tuners
 from training.plda import prior_of
 from training.report import Facts, build_report, metrics
 from training.temporal import TemporalTuner
-from training.tune import Lesson, Outcome, TuneConfig, Tuners, tune
+from training.tune import Lesson, Outcome, TuneConfig, tune
 
 if TYPE_CHECKING:
     from service.storage import Storage, TenantRepository
@@ -287,6 +288,7 @@ class Attempt:
             blend=outcome.blend,
             metrics=metrics(report),
             temporal=outcome.temporal_blend,
+            lacking=outcome.temporal.lacking if outcome.temporal else 0.0,
         )
 
     def _canary_logits(

@@ -13,7 +13,7 @@ from training.module import ModuleConfig, fit_module, observe_all, predict_modul
 
 
 class EngineModule:
-    """Tunes prompt modules on an engine; see ``training.tune.ModuleTuner``.
+    """Tunes prompt modules on an engine; see ``training.parts.PartTuner``.
 
     Args:
         engine: Whose backbone stays frozen.
@@ -36,11 +36,22 @@ class EngineModule:
             self._observed = observe_all(self._engine, self._people)
         return self._observed
 
-    def fit(self, rows: np.ndarray, labels: np.ndarray, classes: int, seconds: float) -> dict[str, Array]:
-        """Tensors of a module taught on some of the people."""
-        observed = _some(self.observed, rows)
-        config = ModuleConfig(seed=self._seed, seconds=seconds)
-        return fit_module(self._engine, observed, labels, classes, config, stop=self._stop)
+    def fit(
+        self,
+        lessons: Sequence[np.ndarray],
+        labels: np.ndarray,
+        classes: int,
+        seconds: float,
+        tick: Callable[[float], None],
+    ) -> list[dict[str, Array]]:
+        """Tensors of modules, each taught on some of the people; see ``training.parts.PartTuner``."""
+        config = ModuleConfig(seed=self._seed, seconds=seconds / len(lessons))
+        modules = []
+        for number, rows in enumerate(lessons):
+            tick(number / len(lessons))
+            some = _some(self.observed, rows)
+            modules.append(fit_module(self._engine, some, labels[rows], classes, config, stop=self._stop))
+        return modules
 
     def logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
         """Logits ``(len(rows), N)`` on some of the people."""

@@ -193,7 +193,7 @@ def _candidates(outcome: Outcome) -> list[dict[str, Any]]:
         for name, judged in outcome.choice.judged.items()
     ]
     for kind, what, part in (("temporal", "temporal part", outcome.temporal), ("full", "module", outcome.module)):
-        if part is not None:
+        if part is not None and part.judged is not None:
             figures = {"accuracy": part.judged.accuracy, "log_loss": part.judged.loss, "strength": None}
             rows.append({"name": f"{kind}({part.blend:.0%} {what})", **figures, "chosen": True})
     return rows

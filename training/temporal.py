@@ -2,8 +2,11 @@
 
 What the tenant's clips could honestly have been (another cut, a slightly other camera and body, a noisier detector) is
 drawn anew at every step, half of the time from a copy that lacks joints, which the lift stands in for; see
-``training.baselines.neural``, whose loop this is. Afterwards batch norms are folded into the convolutions, and what is
-left is what a prompt holds; see ``skeleton_prompt.temporal``.
+``training.baselines.neural``. All folds of a cross-validation and the part that is kept are trained side by side.
+Afterwards batch norms are folded into the convolutions, and what is left is what a prompt holds; see
+``skeleton_prompt.temporal``.
+
+Letters: K parts, n people, N classes, F features.
 """
 
 from __future__ import annotations
@@ -12,24 +15,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
 from skeleton_prompt.bundle import Array
 from skeleton_prompt.engine import Engine
 from skeleton_prompt.features import Windows
 from skeleton_prompt.normalise import Prepared
-from skeleton_prompt.temporal import COORDINATES, JOINTS, PREFIX, layers, temporal_logits
-from training.baselines.ddnet import Convolution, DDNet
-from training.baselines.neural import Net, Schedule
+from skeleton_prompt.temporal import FRAMES, PREFIX, SHOWN, joints_shown, signals, temporal_logits
+from training.baselines.neural import CLIP_NORM, Schedule, varied
 from training.baselines.occlusion import drop_joints
+from training.side_by_side import SideBySide
 
 FILTERS = 16
 DROPOUT, SPATIAL = 0.2, 0.05
 MIN_STEPS = 40
+TOLD_EVERY = 20  # steps
+TRIED = 3  # steps by which the time of one is told
 ASKED_AT_ONCE = 64
 BATCH = 16
 
@@ -40,19 +45,19 @@ class TemporalConfig:
 
     Attributes:
         steps: Of AdamW; fewer, but at least 40, where the seconds would not do.
-        batch: Clips per step.
+        batch: Clips per step and part.
         rate: Peak of the cosine schedule.
         copies: How often each clip is also taught without some of its joints.
     """
 
-    steps: int = 300
+    steps: int = 600
     batch: int = 32
     rate: float = 2e-3
     copies: int = 1
 
 
 class TemporalTuner:
-    """Tunes temporal parts on the people of a lesson; see ``training.tune.PartTuner``.
+    """Tunes temporal parts on the people of a lesson; see ``training.parts.PartTuner``.
 
     Args:
         engine: Whose backbone lifts the people.
@@ -79,25 +84,61 @@ class TemporalTuner:
         return self._frontal(self._people)
 
     @cached_property
-    def lacking(self) -> list[list[Prepared]]:
-        """The same people without some of their joints, which the backbone's lift stands in for; one list per copy."""
+    def _bare(self) -> list[list[Prepared]]:
+        """The people without some of their joints; one list per copy."""
         rng = torch.Generator().manual_seed(self._seed)
-        return [
-            self._frontal([lacks_joints(person, rng) for person in self._people]) for _ in range(self._config.copies)
-        ]
+        return [[lacks_joints(person, rng) for person in self._people] for _ in range(max(1, self._config.copies))]
 
-    def fit(self, rows: np.ndarray, labels: np.ndarray, classes: int, seconds: float) -> dict[str, Array]:
-        """Tensors of a temporal part taught on some of the people."""
-        people = [some[int(row)] for some in (self.whole, *self.lacking) for row in rows]
-        labels = np.tile(labels, 1 + self._config.copies)
-        steps = self._affordable(people, labels, classes, seconds)
-        net = Net("temporal", build, Schedule(steps=steps, passes=0, batch=self._config.batch, rate=self._config.rate))
-        fitted = net.fit(people, labels, classes, seed=self._seed, tick=lambda _share, _message: self._check())
-        return folded(cast(DDNet, fitted.net))
+    @cached_property
+    def lacking(self) -> list[list[Prepared]]:
+        """Those copies with the backbone's lift in the place of the joints that they lack."""
+        return [self._frontal(copy) for copy in self._bare]
+
+    def fit(
+        self,
+        lessons: Sequence[np.ndarray],
+        labels: np.ndarray,
+        classes: int,
+        seconds: float,
+        tick: Callable[[float], None],
+    ) -> list[dict[str, Array]]:
+        """Tensors of K temporal parts, each taught on some of the people; see ``training.parts.PartTuner``."""
+        people = [person for copy in (self.whole, *self.lacking[: self._config.copies]) for person in copy]
+        windows = Windows.of(people)
+        owner = np.repeat(np.tile(np.arange(len(self._people)), 1 + self._config.copies), windows.counts)
+        pools = [torch.from_numpy(np.flatnonzero(np.isin(owner, rows))) for rows in lessons]
+        truth = torch.from_numpy(labels.astype(np.int64)[owner])
+
+        def trained(steps: int, tick: Callable[[float], None]) -> SideBySide:
+            # Dropout draws from the global state: it is seeded here and given back as it was.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self._seed)
+                nets = SideBySide(len(lessons), FILTERS, classes, dropout=DROPOUT, spatial=SPATIAL)
+                self._train(nets, windows, truth, pools, steps, tick)
+            return nets.eval()
+
+        began = time.monotonic()
+        trained(TRIED, lambda _: None)
+        allowed = int(TRIED * seconds / max(time.monotonic() - began, 1e-6))
+        nets = trained(min(self._config.steps, max(MIN_STEPS, allowed)), tick)
+        shown = joints_shown(Windows.of(self._people)).numpy()
+        return [{**nets.folded(number), PREFIX + SHOWN: shown[rows].mean(0)} for number, rows in enumerate(lessons)]
 
     def logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
         """Logits ``(len(rows), N)`` on some of the people, the windows of each averaged."""
         return logits_of(tensors, [self.whole[int(row)] for row in rows])
+
+    def lacking_features(self) -> Array:
+        """Features ``(n, F)`` of the first copy of the people that lacks joints."""
+        parts = []
+        for start in range(0, len(self._people), BATCH):
+            self._check()
+            parts.append(self._engine.features(self._bare[0][start : start + BATCH], BATCH))
+        return np.concatenate(parts)
+
+    def lacking_logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
+        """Logits ``(len(rows), N)`` on that copy of some of the people."""
+        return logits_of(tensors, [self.lacking[0][int(row)] for row in rows])
 
     def _frontal(self, people: Sequence[Prepared]) -> list[Prepared]:
         found = []
@@ -106,18 +147,58 @@ class TemporalTuner:
             found += self._engine.frontal(people[start : start + BATCH], BATCH)
         return found
 
-    def _affordable(self, people: Sequence[Prepared], labels: np.ndarray, classes: int, seconds: float) -> int:
-        """How many steps the seconds allow, by the clock of two steps; the same number on any machine fast enough."""
-        trial = Net("temporal", build, Schedule(steps=2, passes=0, batch=self._config.batch))
-        began = time.monotonic()
-        trial.fit(people, labels, classes, seed=self._seed)
-        allowed = int(2 * seconds / max(time.monotonic() - began, 1e-6))
-        return min(self._config.steps, max(MIN_STEPS, allowed))
+    def _train(
+        self,
+        nets: SideBySide,
+        windows: Windows,
+        truth: Tensor,
+        pools: Sequence[Tensor],
+        steps: int,
+        tick: Callable[[float], None],
+    ) -> None:
+        """AdamW on batches of each part's own pool of windows; ``Net`` of the baselines, K times at once."""
+        config, rng = self._config, torch.Generator().manual_seed(self._seed)
+        schedule = Schedule(steps=steps, passes=0, batch=config.batch, rate=config.rate)
+        optimiser = torch.optim.AdamW(nets.groups(schedule.decay), lr=schedule.rate, fused=True)
+        pace = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, steps))
+        draws = [Shuffled(pool, rng) for pool in pools]
+        nets.train()
+        for step in range(steps):
+            self._check()
+            if step % TOLD_EVERY == 0:
+                tick(step / steps)
+            rows = torch.cat([draw.next(config.batch) for draw in draws])
+            batch = varied(windows.select(rows.tolist()), rng, FRAMES)
+            points = torch.cat((batch.pose[..., :2], batch.depth[..., None]), -1)
+            inputs = (x.reshape(len(pools), config.batch, *x.shape[1:]).transpose(1, 2) for x in signals(points))
+            logits = nets(*inputs).flatten(0, 1)
+            loss = functional.cross_entropy(logits, truth[rows], label_smoothing=schedule.smoothing) * len(pools)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nets.bound_gradients(CLIP_NORM)
+            optimiser.step()
+            pace.step()
 
 
-def build(_windows: Windows, _labels: np.ndarray, classes: int) -> DDNet:
-    """An untrained temporal part."""
-    return DDNet(JOINTS, COORDINATES, classes, FILTERS, dropout=DROPOUT, spatial=SPATIAL)
+class Shuffled:
+    """Draws from a pool, all of it in a new order before any of it again.
+
+    Args:
+        pool: ``(n,)``.
+        rng: Of the orders.
+    """
+
+    def __init__(self, pool: Tensor, rng: torch.Generator) -> None:
+        self._pool, self._rng = pool, rng
+        self._left = pool[:0]
+
+    def next(self, count: int) -> Tensor:
+        """The next ``count`` of them."""
+        while len(self._left) < count:
+            order = torch.randperm(len(self._pool), generator=self._rng)
+            self._left = torch.cat((self._left, self._pool[order]))
+        drawn, self._left = self._left[:count], self._left[count:]
+        return drawn
 
 
 def lacks_joints(person: Prepared, rng: torch.Generator) -> Prepared:
@@ -135,31 +216,3 @@ def logits_of(tensors: Mapping[str, Array], frontal: Sequence[Prepared]) -> Arra
             windows = Windows.of(frontal[start : start + ASKED_AT_ONCE])
             parts.append(windows.average(temporal_logits(p, windows)))
     return torch.cat(parts).numpy()
-
-
-def folded(net: DDNet) -> dict[str, Array]:
-    """The tensors of a prompt's temporal part: convolutions and linear layers with their batch norms folded in."""
-    pairs = [
-        (module.conv.weight, module.norm)
-        for part in (net.distance, net.slow, net.fast, net.trunk)
-        for module in part
-        if isinstance(module, Convolution)
-    ]
-    tensors: list[tuple[Tensor, Tensor]] = [fold(weight, norm) for weight, norm in pairs]
-    *hidden, last = [module for module in net.head if isinstance(module, nn.Linear)]
-    norms = [module for module in net.head if isinstance(module, nn.BatchNorm1d)]
-    tensors += [fold(linear.weight, norm) for linear, norm in zip(hidden, norms, strict=True)]
-    tensors.append((last.weight, last.bias))
-    named = zip(layers(FILTERS, last.out_features), tensors, strict=True)
-    return {
-        f"{PREFIX}{name}.{what}": value.detach().numpy().copy()
-        for (name, _), pair in named
-        for what, value in zip(("weight", "bias"), pair, strict=True)
-    }
-
-
-def fold(weight: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """Weight and bias that do what a weight without bias and a batch norm behind it do."""
-    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-    gain = norm.weight / (variance + norm.eps).sqrt()
-    return weight * gain.view(-1, *[1] * (weight.ndim - 1)), norm.bias - mean * gain

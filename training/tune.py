@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Protocol
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,23 +34,29 @@ from training.choice import (
     candidates,
     choose,
     cross_validate,
-    difference,
-    judge,
     pooled,
     without_held_out,
 )
 from training.folds import FoldPlan, plan_folds
 from training.heads import Candidate, fit_head
 from training.linear_head import half, linear_logits, shifted
+from training.parts import (
+    BLENDS,
+    TEMPORAL_BLENDS,
+    UNJUDGED,
+    UNJUDGED_LACKING,
+    Part,
+    SequenceTuner,
+    Tuners,
+    blended,
+    held_out_part,
+    scaled,
+    share_lacking,
+)
 from training.plda import Prior, fit_plda
 
-Split = tuple[np.ndarray, np.ndarray]  # rows that teach, rows that are asked about
-
-BLENDS = (0.3, 0.5, 0.7, 1.0)
-TEMPORAL_BLENDS = (0.3, 0.5)  # more was worse on splits of the training sides; see decision 7
 PART_FOLDS = 3
 LIKENESS = Candidate("plda", HOUSE).name
-LAST_LAYER = ("module.head.scale", "temporal.head.2.weight", "temporal.head.2.bias")
 MODULE_ERRORS = 2.0  # standard errors by which the best of the blends must gain: it is the pick of several
 
 
@@ -71,24 +77,6 @@ class TuneConfig:
     module_shots: int = 20
     module_seconds: float = 120.0
     temporal_seconds: float = 120.0
-
-
-class PartTuner(Protocol):
-    """Tunes the temporal part or the prompt module on the same clips; see ``temporal`` and ``module``."""
-
-    def fit(self, rows: np.ndarray, labels: np.ndarray, classes: int, seconds: float) -> dict[str, Array]:
-        """Tensors of a part taught on some of the clips, by their names in a prompt."""
-
-    def logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
-        """Logits ``(len(rows), N)`` of a tuned part on some of the clips."""
-
-
-@dataclass(frozen=True)
-class Tuners:
-    """What tunes the parts beside the linear one; None leaves a part out."""
-
-    temporal: PartTuner | None = None
-    module: PartTuner | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,25 +127,6 @@ class Lesson:
     def columns(self, blocks: Sequence[str]) -> np.ndarray:
         """The features of some blocks side by side, as a prompt reads them."""
         return np.concatenate([self.features[:, self.blocks[name]] for name in blocks], axis=1)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A part that earned its place beside what there was before.
-
-    Attributes:
-        blend: Its share of the logits.
-        judged: What the blend got on the held-out clips that both were asked about.
-        gain: Paired gain in accuracy over what there was before, and its standard error.
-        rescale: Factor that brings its logits to the temperature of what there was before.
-        loss_before: Log loss of what there was before on those clips.
-    """
-
-    blend: float
-    judged: Judged
-    gain: tuple[float, float]
-    rescale: float
-    loss_before: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,12 +199,9 @@ def tune(lesson: Lesson, config: TuneConfig, tick: Tick, tuners: Tuners | None =
     module, module_note = _module(lesson, before, plan, tuners, config, lambda s, m: tick(0.6 + 0.2 * s, m))
     tick(0.8, "fitting on all clips")
     tensors = fit_tensors(lesson, choice)
-    for part, tuner, seconds in (
-        (temporal, tuners.temporal, config.temporal_seconds),
-        (module, tuners.module, config.module_seconds),
-    ):
-        if part is not None and tuner is not None:
-            tensors |= fit_part(lesson, part, tuner, seconds)
+    for part in (temporal, module):
+        if part is not None:
+            tensors |= scaled(part)
     tick(0.95, "calibrating")
     judged = module.judged if module else before
     calibration, centres, held_out = calibrate(lesson, choice, judged, tensors, ratios=module is None)
@@ -249,14 +215,33 @@ def _temporal(
     if tuners.temporal is None or config.temporal_seconds <= 0:
         return None, "left out"
     if plan is None or choice.best is None:
-        return None, "needs two clips of a label to compare with"
+        return _unjudged(lesson, choice, tuners.temporal, config, tick)
     splits = plan.splits[0][:PART_FOLDS]
-    logits = held_out_part(lesson, splits, tuners.temporal, config.temporal_seconds, "temporal part", tick)
-    found = blended(choice.best, logits, lesson.truth, TEMPORAL_BLENDS, keep_largest=True)
+    lessons = [*(rows for rows, _ in splits), np.arange(len(lesson.truth))]
+    *folds, whole = tuners.temporal.fit(
+        lessons, lesson.truth, lesson.classes, config.temporal_seconds, lambda share: tick(share, "temporal part")
+    )
+    logits = held_out_part(lesson, splits, tuners.temporal, folds)
+    found, gained = blended(choice.best, logits, lesson.truth, TEMPORAL_BLENDS, keep_largest=True)
     note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over the linear part"
-    # On few clips ties are common, and the log loss, which counts more than right and wrong, breaks them.
-    better = found.gain[0] > 0 or (found.gain[0] == 0 and found.judged.loss < found.loss_before)
-    return (found if better else None), note
+    if gained <= 0:
+        return None, note
+    lacking = share_lacking(lesson, choice.chosen, splits, tuners.temporal, folds, found.rescale)
+    return replace(found, tensors=whole, lacking=lacking), note
+
+
+def _unjudged(
+    lesson: Lesson, choice: Choice, tuner: SequenceTuner, config: TuneConfig, tick: Tick
+) -> tuple[Part | None, str]:
+    """A temporal part of one clip a label, whose share is a fixed one."""
+    if choice.chosen.prior is None:
+        return None, "needs two clips of a label to compare with"
+    everything = [np.arange(len(lesson.truth))]
+    (tensors,) = tuner.fit(
+        everything, lesson.truth, lesson.classes, config.temporal_seconds, lambda share: tick(share, "temporal part")
+    )
+    part = Part(UNJUDGED, None, (0.0, 0.0), 1.0, tensors, UNJUDGED_LACKING)
+    return part, "one clip per label: a fixed share, nothing could be held out to compare with"
 
 
 def _module(
@@ -266,10 +251,18 @@ def _module(
     if tuners.module is None or plan is None or before is None or not _enough(lesson, config):
         return None, "needs more clips per label"
     splits = plan.splits[0][:PART_FOLDS]
-    logits = held_out_part(lesson, splits, tuners.module, config.module_seconds, "prompt module", tick)
-    found = blended(before, logits, lesson.truth, BLENDS)
+    each = config.module_seconds / (len(splits) + 1)
+    fit = partial(tuners.module.fit, labels=lesson.truth, classes=lesson.classes)
+    lessons = [rows for rows, _ in splits]
+    folds = fit(lessons, seconds=each * len(splits), tick=lambda share: tick(0.75 * share, "prompt module"))
+    found, _ = blended(before, held_out_part(lesson, splits, tuners.module, folds), lesson.truth, BLENDS)
     note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over what there was without it"
-    return (found if found.gain[0] > MODULE_ERRORS * found.gain[1] else None), note
+    if found.gain[0] <= MODULE_ERRORS * found.gain[1]:
+        return None, note
+    tensors = fit(
+        [np.arange(len(lesson.truth))], seconds=each, tick=lambda share: tick(0.75 + share / 4, "prompt module")
+    )
+    return replace(found, tensors=tensors[0]), note
 
 
 def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick: Tick) -> Choice:
@@ -296,36 +289,6 @@ def _enough(lesson: Lesson, config: TuneConfig) -> bool:
     return float(np.median(np.bincount(lesson.truth))) >= config.module_shots
 
 
-def held_out_part(
-    lesson: Lesson, splits: Sequence[Split], tuner: PartTuner, seconds: float, what: str, tick: Tick
-) -> np.ndarray:
-    """Held-out logits ``(1, n, N)`` of a part, NaN for clips that no split asks about."""
-    logits = np.full((1, len(lesson.truth), lesson.classes), np.nan)
-    for number, (rows, others) in enumerate(splits):
-        tick(number / len(splits), f"{what}: fold {number + 1} of {len(splits)}")
-        tensors = tuner.fit(rows, lesson.truth[rows], lesson.classes, seconds / (len(splits) + 1))
-        logits[0, others] = tuner.logits(tensors, others)
-    return logits
-
-
-def blended(
-    before: Judged, logits: np.ndarray, truth: np.ndarray, blends: Sequence[float], *, keep_largest: bool = False
-) -> Part:
-    """The share of a part's held-out logits ``(1, n, N)`` that does best beside what there was before.
-
-    With ``keep_largest`` the largest logit stays that of before, which says how familiar a clip is.
-    """
-    plain = np.where(np.isfinite(logits), before.logits[:1], np.nan)
-    rescale = fit_temperature(*pooled(plain, truth)) / fit_temperature(*pooled(logits, truth))
-    reference = judge(before.candidate, plain, truth)
-    judged = {}
-    for blend in blends:
-        mixed = (1 - blend) * plain + blend * rescale * logits
-        judged[blend] = judge(before.candidate, shifted(mixed, plain) if keep_largest else mixed, truth)
-    blend = max(judged, key=lambda share: (judged[share].accuracy, -judged[share].loss))
-    return Part(blend, judged[blend], difference(judged[blend], reference), rescale, reference.loss)
-
-
 def fit_tensors(lesson: Lesson, choice: Choice) -> dict[str, Array]:
     """The tensors of the chosen head on all clips."""
     blocks = {name: values for name, values in lesson.block_features().items() if name in choice.chosen.blocks}
@@ -334,16 +297,6 @@ def fit_tensors(lesson: Lesson, choice: Choice) -> dict[str, Array]:
         house = lesson.block_features()[HOUSE[0]]
         tensors |= fit_plda(house, lesson.truth, lesson.classes, lesson.prior).tensors("likeness")
     return tensors
-
-
-def fit_part(lesson: Lesson, part: Part, tuner: PartTuner, seconds: float) -> dict[str, Array]:
-    """The tensors of a part that earned its place, on all clips, at the temperature of what there was before."""
-    tuned = tuner.fit(np.arange(len(lesson.truth)), lesson.truth, lesson.classes, seconds / (PART_FOLDS + 1))
-    # The last layer is linear in these, so that they bring all logits to the other temperature.
-    for name in LAST_LAYER:
-        if name in tuned:
-            tuned[name] = tuned[name] * np.float32(part.rescale)
-    return {name: half(value) for name, value in tuned.items()}
 
 
 def calibrate(

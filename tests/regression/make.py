@@ -76,7 +76,7 @@ def prompts(engine: Engine) -> dict[str, Prompt]:
     observed = observe_all(engine, people)
     module = fit_module(engine, observed, lesson.truth, lesson.classes, ModuleConfig(epochs=2))
     tuner = TemporalTuner(engine, people, 0, lambda: None, TemporalConfig(steps=60))
-    temporal = tuner.fit(np.arange(len(people)), lesson.truth, lesson.classes, 1e3)
+    (temporal,) = tuner.fit([np.arange(len(people))], lesson.truth, lesson.classes, 1e3, lambda _: None)
     added = {"full": module, "temporal": temporal}
     result = {}
     for name, plain in HEADS.items():

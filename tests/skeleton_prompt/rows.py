@@ -76,6 +76,7 @@ def random_prompt(
         for name, shape in layers(TEMPORAL_FILTERS, N):
             tensors[f"temporal.{name}.weight"] = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
             tensors[f"temporal.{name}.bias"] = rng.normal(size=shape[0]) / 10
+        tensors["temporal.shown"] = rng.uniform(0.5, 1, 17)
     if blend:
         module = initial(engine.backbone.config.width, N, seed)
         module["generator.values"] = torch.from_numpy(rng.normal(size=module["generator.values"].shape))
@@ -94,5 +95,6 @@ def random_prompt(
         blend=blend,
         metrics={"accuracy": 0.5},
         temporal=temporal,
+        lacking=temporal / 2,
     )
     return load_prompt(save_prompt(prompt))

@@ -84,8 +84,14 @@ def test_a_curve_and_a_likeness_are_there_whole_or_not_at_all(change, message: s
 
 @pytest.mark.parametrize(
     "change",
-    [{"labels": ()}, {"labels": ("a", "a", "b")}, {"blend": 1.5}, {"temporal": -0.1}],
-    ids=["none", "twice", "blend", "temporal"],
+    [
+        {"labels": ()},
+        {"labels": ("a", "a", "b")},
+        {"blend": 1.5},
+        {"temporal": -0.1},
+        {"temporal": 0.5, "lacking": 2.0},
+    ],
+    ids=["none", "twice", "blend", "temporal", "lacking"],
 )
 def test_senseless_metadata_is_refused_on_loading(change) -> None:
     prompt = random_prompt(ENGINE, 1)

@@ -6,7 +6,17 @@ import torch
 
 from skeleton_prompt.bundle import BadPrompt, load_prompt, save_prompt
 from skeleton_prompt.features import Windows
-from skeleton_prompt.temporal import FRAMES, PAIRS, frontal, layers, motion, signals, windows_at
+from skeleton_prompt.temporal import (
+    FRAMES,
+    PAIRS,
+    frontal,
+    joints_shown,
+    layers,
+    motion,
+    share_of,
+    signals,
+    windows_at,
+)
 from tests.skeleton_prompt.rows import person, random_prompt, small_engine
 
 ENGINE = small_engine()
@@ -82,3 +92,25 @@ def test_the_number_of_filters_is_read_off_the_file_and_everything_else_must_fit
 def test_the_smallest_form_stays_within_what_a_tenant_may_own() -> None:
     count = sum(int(np.prod(shape)) + shape[0] for _, shape in layers(16, 27))
     assert 100_000 < count < 155_000
+
+
+def test_the_share_goes_from_one_to_the_other_with_the_joints_that_are_missing() -> None:
+    usual = torch.ones(17)
+    usual[16] = 0.5
+    shown = torch.ones(4, 17)
+    shown[1, 16] = 0
+    shown[2, :4] = 0
+    shown[3, :] = 0
+    share = share_of(0.5, 0.2, usual, shown)[:, 0].tolist()
+    assert share == pytest.approx([0.5, 0.5 - 0.3 * 0.5 / 4.5, 0.5 - 0.3 * 4 / 4.5, 0.2])
+    assert share_of(0.5, 0.2, None, shown)[:, 0].tolist() == [0.5] * 4
+
+
+def test_a_joint_is_shown_if_it_is_there_at_any_moment_of_any_window() -> None:
+    pose = torch.zeros(3, 64, 17, 3)
+    pose[0, 5, 2, 2] = 0.3
+    pose[1, :, 3, 2] = 1
+    windows = Windows(pose, torch.zeros(3, 64, 17), torch.zeros(3, dtype=torch.bool), torch.zeros(3), (2, 1))
+    shown = joints_shown(windows)
+    assert shown[0].nonzero()[:, 0].tolist() == [2, 3]
+    assert shown[1].sum() == 0

@@ -14,6 +14,7 @@ from skeleton_prompt.clip import parse_clip
 from skeleton_prompt.normalise import prepare
 from tests.training.recordings import ENGINE, MOVES, clips, document, open_storage, workplace
 from training.jobs import MAX_ATTEMPTS, run_job
+from training.parts import blended
 from training.temporal import TemporalConfig
 
 
@@ -42,7 +43,8 @@ def test_a_prompt_with_a_temporal_part_is_published_after_its_canary_and_answers
     storage: Storage, tenant: TenantRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.temporal.TemporalConfig", partial(TemporalConfig, steps=40, batch=8))
-    monkeypatch.setattr("training.tune.difference", lambda *_: (0.1, 0.01))  # whatever it gained, it is taken
+    # Whatever it gained, it is taken.
+    monkeypatch.setattr("training.tune.blended", lambda *given, **more: (blended(*given, **more)[0], 1.0))
     job = queued(tenant)
     assert run_job(workplace(storage, temporal_seconds=60.0), "acme", job) == "succeeded"
     record = tenant.active_prompt()

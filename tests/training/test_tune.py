@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -5,7 +8,9 @@ from tests.training.lessons import lesson
 from training.choice import Judged, choose
 from training.heads import Candidate
 from training.linear_head import linear_logits
-from training.tune import TuneConfig, Tuners, tune
+from training.parts import UNJUDGED, UNJUDGED_LACKING, Tuners
+from training.plda import Prior
+from training.tune import Lesson, TuneConfig, tune
 
 QUIET = lambda share, message: None  # noqa: E731
 
@@ -70,8 +75,11 @@ class Oracle:
     def __init__(self, truth: np.ndarray) -> None:
         self.truth = truth
 
-    def fit(self, rows: np.ndarray, labels: np.ndarray, classes: int, seconds: float) -> dict[str, np.ndarray]:
-        return {"module.head.scale": np.full(1, 10, dtype=np.float32)}
+    tensors: ClassVar = {"module.head.scale": np.full(1, 10, dtype=np.float32)}
+
+    def fit(self, lessons, labels, classes, seconds, tick) -> list[dict[str, np.ndarray]]:
+        tick(0.5)
+        return [dict(self.tensors) for _ in lessons]
 
     def logits(self, tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
         return 50 * np.eye(3, dtype=np.float32)[self.truth[rows]]
@@ -85,10 +93,19 @@ class Noise(Oracle):
 
 
 class Sequence(Oracle):
-    """A temporal part that knows the truth."""
+    """A temporal part that knows the truth, and nothing of clips that lack joints."""
 
-    def fit(self, rows: np.ndarray, labels: np.ndarray, classes: int, seconds: float) -> dict[str, np.ndarray]:
-        return {"temporal.head.2.bias": np.ones(classes, dtype=np.float32)}
+    tensors: ClassVar = {"temporal.head.2.bias": np.ones(3, dtype=np.float32)}
+
+    def __init__(self, taught: Lesson) -> None:
+        super().__init__(taught.truth)
+        self.features = taught.features
+
+    def lacking_features(self) -> np.ndarray:
+        return self.features
+
+    def lacking_logits(self, tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        return 50 * np.eye(3, dtype=np.float32)[(self.truth[rows] + 1) % 3]
 
 
 class Chance(Sequence):
@@ -115,26 +132,35 @@ def test_the_prompt_module_is_blended_in_only_where_it_gains() -> None:
 
 def test_the_temporal_part_is_blended_in_only_where_it_gains_and_leaves_familiarity_as_it_was() -> None:
     hard = lesson(per_class=5, signal=0.7)
-    with_it = tune(hard, TuneConfig(), QUIET, Tuners(temporal=Sequence(hard.truth)))
+    with_it = tune(hard, TuneConfig(), QUIET, Tuners(temporal=Sequence(hard)))
     assert with_it.kind == "temporal"
     assert 0 < with_it.temporal_blend < 1
     assert with_it.temporal is not None
     assert with_it.temporal.gain[0] > 0
+    assert with_it.temporal.lacking == 0
     held_out, _ = with_it.held_out
     linear = with_it.choice.best.logits[:1]
     asked = np.isfinite(with_it.temporal.judged.logits[0, :, 0])
     assert np.allclose(held_out.max(1), linear[0, asked].max(1))
-    without = tune(hard, TuneConfig(), QUIET, Tuners(temporal=Chance(hard.truth)))
+    without = tune(hard, TuneConfig(), QUIET, Tuners(temporal=Chance(hard)))
     assert without.kind != "temporal"
     assert without.temporal_blend == 0
     assert not any(name.startswith("temporal.") for name in without.tensors)
     assert without.temporal_note.startswith("gained ")
 
 
-def test_the_temporal_part_is_left_out_where_nothing_can_be_held_out_or_no_time_is_given() -> None:
+def test_with_one_clip_a_label_the_temporal_part_has_a_fixed_share_where_plda_speaks_beside_it() -> None:
     single = lesson(per_class=1, classes=4)
-    assert tune(single, TuneConfig(), QUIET, Tuners(temporal=Sequence(single.truth))).temporal is None
+    assert tune(single, TuneConfig(), QUIET, Tuners(temporal=Sequence(single))).temporal is None
+    known = replace(single, blocks={"house": slice(0, 90)}, prior=Prior(np.ones(90), np.ones(90)))
+    outcome = tune(known, TuneConfig(), QUIET, Tuners(temporal=Sequence(known)))
+    assert outcome.kind == "temporal"
+    assert (outcome.temporal_blend, outcome.temporal.lacking) == (UNJUDGED, UNJUDGED_LACKING)
+    assert outcome.judged is None
+
+
+def test_the_temporal_part_is_left_out_where_no_time_is_given() -> None:
     taught = lesson(per_class=5)
-    outcome = tune(taught, TuneConfig(temporal_seconds=0), QUIET, Tuners(temporal=Sequence(taught.truth)))
+    outcome = tune(taught, TuneConfig(temporal_seconds=0), QUIET, Tuners(temporal=Sequence(taught)))
     assert outcome.temporal is None
     assert outcome.temporal_note == "left out"

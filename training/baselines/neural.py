@@ -187,8 +187,14 @@ def half_without(windows: Windows, rng: torch.Generator) -> Windows:
     return Windows(pose, depth, windows.has_depth, windows.log_seconds, windows.counts)
 
 
-def varied(windows: Windows, rng: torch.Generator) -> Windows:
-    """The same motions cut, seen and measured a little differently; a joint that was not seen stays unseen."""
+def varied(windows: Windows, rng: torch.Generator, frames: int | None = None) -> Windows:
+    """The same motions cut, seen and measured a little differently; a joint that was not seen stays unseen.
+
+    Args:
+        windows: The motions.
+        rng: Draws what is different.
+        frames: How many frames the result has; as many as there were if not said.
+    """
     B, T = windows.pose.shape[:2]
 
     def between(low: float, high: float, *shape: int) -> Tensor:
@@ -196,7 +202,7 @@ def varied(windows: Windows, rng: torch.Generator) -> Windows:
 
     share = between(0.75, 1.0)
     start = (1 - share) * torch.rand(B, generator=rng)
-    index = (start[:, None] + share[:, None] * torch.linspace(0, 1, T)) * (T - 1)
+    index = (start[:, None] + share[:, None] * torch.linspace(0, 1, frames or T)) * (T - 1)
     points, seen = resampled(torch.cat((windows.pose[..., :2], windows.depth[..., None]), -1), windows.pose, index)
     turn = between(-0.35, 0.35) * windows.has_depth  # 20 degrees about the vertical, where there is a depth
     tilt = between(-0.09, 0.09)  # 5 degrees of the camera

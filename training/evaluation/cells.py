@@ -30,7 +30,7 @@ JUDGING_CODE = (
 )  # fmt: skip
 OUR_CODE = (
     *JUDGING_CODE, "baselines/ddnet", "baselines/neural", "evaluation/ablation", "evaluation/cost", "module",
-    "module_tuner", "temporal", "tune",
+    "module_tuner", "parts", "side_by_side", "temporal", "tune",
 )  # fmt: skip
 BASELINE_CODE = (*JUDGING_CODE, "baselines")
 

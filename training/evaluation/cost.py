@@ -24,9 +24,10 @@ from training.evaluation.lessons import draw_lesson
 from training.evaluation.material import Material
 from training.evaluation.methods import lesson_of, prompt_of
 from training.module_tuner import EngineModule
+from training.parts import Tuners
 from training.report import Facts, build_report
 from training.temporal import TemporalTuner
-from training.tune import TuneConfig, Tuners, tune
+from training.tune import TuneConfig, tune
 
 TUNING_CORES = 2  # what the aim for the tuning time is stated for
 TIMED_SECONDS = 2.0

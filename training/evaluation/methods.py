@@ -15,7 +15,9 @@ import torch
 from skeleton_prompt.bundle import Prompt, save_prompt
 from skeleton_prompt.decision import softmax
 from skeleton_prompt.engine import with_temporal
+from skeleton_prompt.features import Windows
 from skeleton_prompt.normalise import Prepared
+from skeleton_prompt.temporal import joints_shown
 from training.baselines import baseline
 from training.calibrate import confidences, distances, probabilities
 from training.datasets import LabelledSet
@@ -26,9 +28,10 @@ from training.evaluation.material import Material
 from training.evaluation.scores import Answers
 from training.linear_head import linear_logits
 from training.module_tuner import EngineModule
+from training.parts import Tuners
 from training.plda import Prior, prior_of
 from training.temporal import TemporalTuner, logits_of
-from training.tune import Lesson, Outcome, TuneConfig, Tuners, tune
+from training.tune import Lesson, Outcome, TuneConfig, tune
 
 RANDOM = "linear probe on random frozen weights"
 BATCH = 16
@@ -85,6 +88,7 @@ def prompt_of(lesson: Lesson, outcome: Outcome, backbone_sha256: str) -> Prompt:
         blocks=outcome.choice.chosen.blocks,
         blend=outcome.blend,
         temporal=outcome.temporal_blend,
+        lacking=outcome.temporal.lacking if outcome.temporal else 0.0,
     )
 
 
@@ -119,6 +123,7 @@ class TaughtOurs:
             "strength": outcome.choice.chosen.strength or None,
             "blend": outcome.blend,
             "temporal": outcome.temporal_blend,
+            "lacking": self.prompt.lacking,
             "temporal_note": outcome.temporal_note,
             "module": outcome.module_note,
             "expected": outcome.judged.accuracy if outcome.judged else None,
@@ -153,7 +158,8 @@ class TaughtOurs:
                 return linear
             frontal = self._material.frontal(self._key.set, self._key.split, view)
             temporal = torch.from_numpy(logits_of(prompt.tensors, [frontal[int(i)] for i in clips]))
-            return with_temporal(prompt, torch.from_numpy(linear), temporal).numpy()
+            shown = joints_shown(Windows.of([people[int(i)] for i in clips]))
+            return with_temporal(prompt, torch.from_numpy(linear), temporal, shown).numpy()
         results = []
         for start in range(0, len(clips), BATCH):
             for logits in engine.forward([(people[int(i)], prompt) for i in clips[start : start + BATCH]]):
