@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -32,7 +34,7 @@ class Metrics:
         )
         self.queue_rows = Gauge(prefix + "queue_rows", "Rows that wait for the engine", registry=self.registry)
         self.jobs_created = Counter(prefix + "jobs_created", "Tuning jobs created", registry=self.registry)
-
+        self.jobs = Gauge(prefix + "jobs", "Jobs not finished, by the database", ("state",), registry=self.registry)
         self.retunes_created = Counter(
             prefix + "retunes_created", "Jobs created to tune again on a new backbone", registry=self.registry
         )
@@ -47,6 +49,12 @@ class Metrics:
         """Count a look at tenants on older backbones."""
         self.old_backbone_tenants.set(waiting)
         self.retunes_created.inc(created)
+
+    def unfinished(self, jobs: Mapping[str, int] | None) -> None:
+        """Show how many jobs are in each state, or nothing where nobody knows."""
+        self.jobs.clear()
+        for state, count in (jobs or {}).items():
+            self.jobs.labels(state).set(count)
 
     def batch(self, rows: int, seconds: float) -> None:
         """Count a forward pass."""

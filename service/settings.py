@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     secret: Annotated[SecretStr | None, EmptyIsNone] = Field(
         None, description="Keys the hashes of all keys; every replica needs the same. Generated when unset."
     )
+    metrics_key: Annotated[SecretStr | None, EmptyIsNone] = Field(
+        None, description="A key that may read `/metrics` and nothing else, for Prometheus; the admin key always may."
+    )
     engine: Literal["embedded", "torchserve"] = Field(
         "embedded", description="Which engine answers: `embedded` runs in the gateway, `torchserve` beside it."
     )
@@ -76,6 +79,12 @@ class Settings(BaseSettings):
         4, ge=0, le=1000, description="Most jobs open at once that tune again for a new backbone; 0 makes none."
     )
     workers: int = Field(1, ge=0, le=64, description="Training workers that `serve` starts.")
+    worker_metrics_port: Annotated[int | None, EmptyIsNone] = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on which a training worker shows its metrics to Prometheus; none when unset.",
+    )
     max_predict_bytes: Bytes = Field(8 * MIB, description="Largest body of a predict request, unpacked, in bytes.")
     max_tune_bytes: Bytes = Field(256 * MIB, description="Largest body of a tune or clips request, unpacked, in bytes.")
     max_frames: int = Field(2048, ge=2, le=100_000, description="Most frames of a clip.")
@@ -108,7 +117,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level of log lines.")
     log_json: bool = Field(False, description="Log one JSON object a line instead of text.")
 
-    @field_validator("admin_key", "secret")
+    @field_validator("admin_key", "secret", "metrics_key")
     @classmethod
     def _printable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:

@@ -24,6 +24,7 @@ from service.storage import DatabaseTrouble, Storage
 from skeleton_prompt.backbone import parse_backbone
 from skeleton_prompt.engine import Engine, backbone_path
 from training.attempt import Workplace
+from training.counters import JobCounters
 from training.jobs import run_job
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ class NoQueue(RuntimeError):
     """There is no Redis to take jobs from."""
 
 
-def declare_actor(broker: dramatiq.Broker, workplace: Workplace) -> None:
+def declare_actor(broker: dramatiq.Broker, workplace: Workplace, counters: JobCounters | None = None) -> None:
     """Make the actors that messages name; what they raise is logged by ``run_job`` and never retried by the broker."""
     import dramatiq
 
     def tune(tenant: str, job_id: str) -> None:
-        run_job(workplace, tenant, job_id)
+        work = partial(run_job, workplace, tenant, job_id)
+        counters.count(work) if counters else work()
 
     # Of the messages that a worker has fetched, those of a lower number go first: tenants before new backbones.
     for actor, queue, priority in ((ACTOR, QUEUE, 0), (RETUNE, RETUNE, 10)):
@@ -102,7 +104,10 @@ def main(settings: Settings | None = None) -> None:
             keep_backbone=partial(storage.backbones.keep, data),
         )
         broker = make_broker(settings.redis_url)
-        declare_actor(broker, workplace)
+        counters = JobCounters()
+        if settings.worker_metrics_port is not None:
+            counters.serve(settings.host, settings.worker_metrics_port)
+        declare_actor(broker, workplace, counters)
         worker = dramatiq.Worker(broker, worker_threads=1)
         worker.queue_prefetch = 1  # else one worker hoards messages while another idles
         worker.start()

@@ -22,7 +22,7 @@ DatabaseOption = Annotated[
         "--database", "--database-url", help="postgresql://user@host/name instead of SQLite; the password not here."
     ),
 ]
-SECRETS = {"admin_key", "secret"}
+SECRETS = {"admin_key", "secret", "metrics_key"}
 CLIENT_SETTINGS = {"url", "key"}  # what the other commands read
 
 

@@ -68,7 +68,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
     Generated secrets travel as files in the data folder; an environment can be read out of /proc.
     """
-    values = settings.model_dump(mode="json", exclude={"admin_key", "secret"}, exclude_none=True)
+    values = settings.model_dump(mode="json", exclude={"admin_key", "secret", "metrics_key"}, exclude_none=True)
     env = dict(os.environ)
     for name, value in values.items():
         env[f"SKELETON_PROMPT_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)

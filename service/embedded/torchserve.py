@@ -15,7 +15,7 @@ from service.embedded.redis import PrivateDir
 from service.inference.archive import build_archive, store_file
 
 # The engine authenticates nobody and asks no database.
-SECRETS = ("SKELETON_PROMPT_ADMIN_KEY", "SKELETON_PROMPT_SECRET", "SKELETON_PROMPT_DATABASE_URL")
+SECRETS = tuple(f"SKELETON_PROMPT_{name}" for name in ("ADMIN_KEY", "SECRET", "METRICS_KEY", "DATABASE_URL"))
 
 
 class NoTorchServe(RuntimeError):

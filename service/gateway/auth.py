@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -80,6 +81,18 @@ async def admin(request: Request) -> Principal:
     return principal
 
 
+async def observer(request: Request) -> None:
+    """Let the metrics key pass, and the admin key.
+
+    Raises:
+        Forbidden: It is a tenant's key.
+    """
+    key = gateway_of(request).settings.metrics_key
+    given = secret_of(request).encode()
+    if key is None or not hmac.compare_digest(given, key.get_secret_value().encode()):
+        await admin(request)
+
+
 def tenant_access(scope: str | None, *, admin_only: bool = False) -> Callable[..., Awaitable[Access]]:
     """A dependency: the caller may use the tenant of the path.
 
@@ -105,6 +118,7 @@ def tenant_access(scope: str | None, *, admin_only: bool = False) -> Callable[..
 
 
 Admin = Depends(admin)
+Observer = Depends(observer)
 Reader = Depends(tenant_access(None))
 Teacher = Depends(tenant_access("tune"))
 Owner = Depends(tenant_access("manage"))

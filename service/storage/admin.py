@@ -198,6 +198,13 @@ class AdminRepository:
             mine = (jobs.c.tenant == tenant) & (jobs.c.id == job_id)
             connection.execute(update(jobs).where(mine).values(sent=self._database.clock(connection)))
 
+    def unfinished_jobs(self) -> dict[str, int]:
+        """How many jobs are in each state that is not an end."""
+        states = [state.value for state in JobState if not state.final]
+        query = select(jobs.c.state, func.count()).where(jobs.c.state.in_(states)).group_by(jobs.c.state)
+        with self._database.read() as connection:
+            return dict.fromkeys(states, 0) | {str(state): int(count) for state, count in connection.execute(query)}
+
     def queue_length(self) -> int:
         """How many jobs wait."""
         query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from service.errors import StorageUnavailable
 from service.storage import JobState
-from tests.gateway import ADMIN, lessons, person
+from tests.gateway import ADMIN, Bench, lessons, person
 
 
 def test_a_tenant_is_made_with_a_key_shown_once(bench):
@@ -240,6 +241,29 @@ def test_liveness_readiness_and_counters(bench, taught):
     assert 'skeleton_prompt_requests_total{method="POST",route="/predict",status="200"}' in counters
     assert taught[0] not in counters
     assert bench.ask("GET", "/metrics", taught[1]).status_code == 403
+
+
+def test_the_metrics_key_opens_the_counters_and_nothing_else(tmp_path):
+    with Bench(tmp_path, metrics_key="m" * 32) as other:
+        assert other.ask("GET", "/metrics", "m" * 32).status_code == 200
+        assert other.ask("GET", "/metrics", ADMIN).status_code == 200
+        assert other.ask("GET", "/tenants", "m" * 32).status_code == 401
+        assert other.ask("GET", "/metrics", "m" * 31).status_code == 401
+
+
+def test_the_counters_say_how_many_jobs_wait_and_outlive_the_database(bench, taught, monkeypatch):
+    counters = bench.ask("GET", "/metrics").text
+    waiting = bench.storage.admin.unfinished_jobs()
+    assert set(waiting) == {"queued", "running", "publishing"}
+    assert f'skeleton_prompt_jobs{{state="queued"}} {float(waiting["queued"])}' in counters
+
+    def away() -> None:
+        raise StorageUnavailable("The database is away.")
+
+    monkeypatch.setattr(bench.storage.admin, "unfinished_jobs", away)
+    without = bench.ask("GET", "/metrics")
+    assert without.status_code == 200
+    assert "skeleton_prompt_jobs{" not in without.text
 
 
 def test_the_console_is_one_page_that_may_load_nothing_from_elsewhere(bench):
