@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from anyio import to_thread
 
-from service.errors import StorageFull, StorageUnavailable
+from service.errors import ServiceError, StorageFull, StorageUnavailable
 from service.storage import BackboneGone, Storage
 from service.storage.backbones import read_backbone
 from service.storage.blobs import BlobStore
@@ -74,6 +75,48 @@ def archived_engine(folder: Path, blobs: BlobStore, sha256: str) -> Engine:
     else:
         data = read_backbone(blobs, sha256)
     return Engine(parse_backbone(data, f"backbone {sha256[:12]}"))
+
+
+class BackboneCheck:
+    """Whether an engine that runs elsewhere may serve here, by the backbone that it says it has.
+
+    Its own must be the service's: else every prompt would be one of a backbone that the engine loads beside its own,
+    and none would ever be up to date. The exception is an older one that tenants are still served on, as while
+    a new release is rolled out; such an engine loads the service's backbone beside its own.
+
+    Args:
+        storage: Knows which backbones tenants are served on.
+        backbone: The service's, as the settings name it.
+
+    Raises:
+        FileNotFoundError: There is no such backbone.
+    """
+
+    def __init__(self, storage: Storage, backbone: str) -> None:
+        from skeleton_prompt.engine import backbone_path
+
+        self._storage, self._backbone = storage, backbone
+        self.sha256 = digest(backbone_path(backbone).read_bytes())
+        self._accepted = {self.sha256}
+
+    async def why_not(self, sha256: str) -> str | None:
+        """Why an engine on this backbone will not do, or None."""
+        if sha256 in self._accepted:
+            return None
+        try:
+            older = await to_thread.run_sync(self._storage.backbones.waiting, self.sha256)
+        except ServiceError as error:
+            return f"The engine runs on another backbone, and the database cannot be asked about it: {error.detail}"
+        if sha256 in older:
+            # For good: the engine must not be lost when the last tenant has moved on to the new backbone.
+            self._accepted.add(sha256)
+            log.warning("an engine has an older backbone as its own", engine=sha256[:12], service=self.sha256[:12])
+            return None
+        return (
+            f"The engine was built with backbone {sha256[:12]}, the service has {self.sha256[:12]} ({self._backbone}), "
+            "and no tenant is served on the engine's. Build the archive anew with the service's backbone: "
+            "skeleton-prompt archive --backbone."
+        )
 
 
 def old_engine(storage: Storage, sha256: str) -> Engine:

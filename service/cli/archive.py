@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 def archive(
     out: Annotated[Path, typer.Option(help="The folder to write skeleton_prompt.mar into.")] = Path("model_store"),
-    backbone: Annotated[str, typer.Option(help="The backbone: a name that ships, or a file.")] = "edge",
+    backbone: Annotated[
+        str, typer.Option(envvar="SKELETON_PROMPT_BACKBONE", help="The backbone: a name that ships, or a file.")
+    ] = "edge",
     older: Annotated[
         list[str] | None, typer.Option(help="An older backbone to take along; may be given again.")
     ] = None,

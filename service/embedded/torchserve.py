@@ -97,7 +97,7 @@ def local_torchserve(
     config.write_text("\n".join([shipped, *(f"{name}={value}" for name, value in own.items()), ""]))
     memory = next(line.partition("=")[2].split() for line in shipped.splitlines() if line.startswith("vmargs="))
     command = [str(java / "bin" / "java"), f"-Dmodel_server_home={home}", f"-Djava.io.tmpdir={temporary}"]
-    command += [f"-Dlog4j.configurationFile=file://{store_file('log4j2.xml')}", *memory]
+    command += [f"-Dlog4j.configurationFile={store_file('log4j2.xml').as_uri()}", *memory]
     # TorchServe's own launcher would start this very command and end, and nobody would be left to supervise.
     command += ["-cp", f"{home}/ts/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable]
     command += ["-f", str(config), "-s", str(archive.parent), "-ncs"]

@@ -9,7 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from service.backbones import old_engine
+from service.backbones import BackboneCheck, old_engine
 from service.gateway import (
     clips,
     console_page,
@@ -33,6 +33,8 @@ from service.gateway.middleware import RequestMiddleware
 from service.gateway.state import Gateway, run
 from service.gateway.usage_meter import UsageMeter
 from service.inference import InferenceEngine
+from service.inference.collectors import FiguresCollector
+from service.inference.tally import CountedPrompts
 from service.metrics import Metrics
 from service.queue import JobQueue
 from service.retune import Retuner
@@ -87,10 +89,13 @@ async def _open(
     storage = await run(Storage.open, settings)
     stack.callback(storage.close)
     await run(storage.prepare, settings.database_wait_seconds)
-    prompt_cache = await run(PromptCache.of, settings, storage)
+    prompt_cache = await run(CountedPrompts.of, settings, storage)
     if engine is None:
         remote = settings.engine == "torchserve"
         engine = _remote(settings) if remote else await run(_embedded, settings, storage, prompt_cache, metrics)
+    attach = getattr(engine, "attach", None)  # of an engine that runs elsewhere
+    if attach is not None:
+        attach(metrics, await run(BackboneCheck, storage, settings.backbone))
     await engine.start()
     stack.push_async_callback(engine.stop)
     queue = JobQueue(settings.redis_url)
@@ -137,7 +142,7 @@ def _embedded(settings: Settings, storage: Storage, prompt_cache: PromptCache, m
     from service.inference.embedded import EmbeddedEngine
     from skeleton_prompt.engine import Engine
 
-    return EmbeddedEngine(
+    engine = EmbeddedEngine(
         partial(Engine.load, settings.backbone, threads=1),
         prompt_cache,
         queue_size=settings.queue_size,
@@ -146,3 +151,7 @@ def _embedded(settings: Settings, storage: Storage, prompt_cache: PromptCache, m
         load_old=partial(old_engine, storage),
         old_models=settings.old_backbones,
     )
+    if isinstance(prompt_cache, CountedPrompts):
+        look = prompt_cache.figures
+        metrics.registry.register(FiguresCollector(lambda: {"embedded": look(old_backbones=engine.old_models)}))
+    return engine

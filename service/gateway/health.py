@@ -30,8 +30,10 @@ async def livez() -> Response:
 )
 async def readyz(request: Request) -> Response:
     """By a real forward pass, just now, or a moment ago where the engine is busy."""
-    if not await gateway_of(request).engine.probe():
-        raise errors.EngineUnavailable("The engine did not complete a forward pass.", retry_after=2.0)
+    engine = gateway_of(request).engine
+    if not await engine.probe():
+        why = getattr(engine, "trouble", None) or "The engine did not complete a forward pass."
+        raise errors.EngineUnavailable(why, retry_after=2.0)
     return answer({"status": "ready"})
 
 
@@ -44,6 +46,9 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Admin key, or the one that can do nothing else. No tenant appears in a label."""
     gateway = gateway_of(request)
+    refresh = getattr(gateway.engine, "refresh", None)  # of an engine whose figures are elsewhere
+    if refresh is not None:
+        await refresh()
     waiting = getattr(gateway.engine, "waiting", None)
     if waiting is not None:
         gateway.metrics.queue_rows.set(waiting)

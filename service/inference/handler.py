@@ -24,19 +24,17 @@ from service.inference import wire
 from service.inference.models import Models
 from service.inference.protocol import Answer, CacheLayer, Question, Verbs
 from service.inference.rows import PROBE, finish_row, forward_rows, get_prompt, warm_up
+from service.inference.tally import CountedPrompts
 from service.logs import configure_logging
 from service.settings import Settings
 from service.storage.blobs import BlobStore
-from service.storage.prompt_cache import PromptCache
 from skeleton_prompt.bundle import Array, Prompt
 from skeleton_prompt.engine import Engine
 
 log = structlog.get_logger(__name__)
 
 LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
-WAIT_S = (
-    1.0  # the neighbours in the batch wait as well: what takes longer goes on loading, and its row is told to retry
-)
+WAIT_S = 1.0  # the neighbours in the batch wait too: what takes longer goes on loading, and its row is told to retry
 
 Row = tuple[int, Question, Prompt, CacheLayer, float]  # its place in the batch, and the milliseconds its prompt took
 
@@ -52,7 +50,8 @@ class SkeletonPromptHandler:
         folder = Path(context.system_properties["model_dir"])
         self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1)
         blobs = BlobStore(str(settings.blob_url))
-        self._prompts = PromptCache.over(settings, blobs)
+        self._prompts = CountedPrompts.over(settings, blobs)
+        self._late = 0
         self._models = Models(self._engine, partial(archived_engine, folder, blobs), settings.old_backbones)
         self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
         self._loop = asyncio.new_event_loop()
@@ -72,8 +71,8 @@ class SkeletonPromptHandler:
 
         async def read(index: int) -> None:
             try:
-                if context.get_request_header(index, wire.PROBE):
-                    answers[index] = (200, self._probe())
+                if probe := context.get_request_header(index, wire.PROBE):
+                    answers[index] = (200, self._probe(probe))
                     return
                 body = data[index].get("body")
                 if not isinstance(body, bytes | bytearray):
@@ -92,19 +91,20 @@ class SkeletonPromptHandler:
                 with anyio.fail_after(WAIT_S):
                     async with self._models.using(sha256) as model:
                         began = time.monotonic()
-                        outcomes = forward_rows(
-                            model, [(question.person, prompt) for _, question, prompt, _, _ in rows]
-                        )
+                        rows = [row for row in rows if row[1].deadline > began]  # the rest is late by now
+                        outcomes = forward_rows(model, [(row[1].person, row[2]) for row in rows]) if rows else []
                         forward_ms = 1000 * (time.monotonic() - began)
             except Exception as error:
                 answers.update({row[0]: _refusal(error) for row in rows})
                 return
-            for row, outcome in zip(rows, outcomes, strict=True):
-                answers[row[0]] = _answer(model, row, outcome, forward_ms)
+            for number, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):
+                answers[row[0]] = _answer(model, row, outcome, forward_ms, 0 if number else len(rows))
 
         await asyncio.gather(*map(read, range(len(data))))
         await asyncio.gather(*map(run, found))
-        return [answers[index] for index in range(len(data))]
+        late = _refusal(DeadlineExceeded("The engine came to the row after its deadline."))
+        self._late += sum(status == late[0] for status, _ in answers.values()) + len(data) - len(answers)
+        return [answers.get(index, late) for index in range(len(data))]
 
     async def _prompt(self, question: Question) -> tuple[Prompt, CacheLayer]:
         """The prompt: at once from memory, which is nearly always; otherwise by a thread that may wait."""
@@ -117,18 +117,22 @@ class SkeletonPromptHandler:
         with anyio.fail_after(min(left, WAIT_S)):
             return await self._loop.run_in_executor(self._loaders, get_prompt, self._prompts, question.ref)
 
-    def _probe(self) -> bytes:
-        if not np.isfinite(self._engine.features([PROBE])).all():
+    def _probe(self, kind: str) -> bytes:
+        if kind != wire.FIGURES and not np.isfinite(self._engine.features([PROBE])).all():
             raise EngineUnavailable("The probe's features are not finite.", retry_after=2.0)
-        return wire.write_probe(self._engine.backbone_sha256)
+        figures = self._prompts.figures(old_backbones=self._models.loaded, late=self._late)
+        return wire.write_probe(self._engine.backbone_sha256, figures)
 
 
-def _answer(model: Verbs, row: Row, outcome: Array | Exception, forward_ms: float) -> tuple[int, bytes]:
+def _answer(
+    model: Verbs, row: Row, outcome: Array | Exception, forward_ms: float, batch_rows: int
+) -> tuple[int, bytes]:
     """The status and the body of a row after its forward pass."""
     _, question, prompt, layer, prompt_ms = row
     try:
         prediction = finish_row(model, question, prompt, outcome)
-        return 200, wire.write_answer(Answer(prediction, layer, 0.0, prompt_ms, forward_ms), np.asarray(outcome))
+        answer = Answer(prediction, layer, 0.0, prompt_ms, forward_ms, batch_rows)
+        return 200, wire.write_answer(answer, np.asarray(outcome))
     except Exception as error:
         return _refusal(error)
 

@@ -42,6 +42,8 @@ class Answer:
         queue_ms: Waiting for the engine.
         prompt_ms: Getting the prompt.
         forward_ms: The forward pass of the batch that it was in.
+        batch_rows: Rows of that batch, where this answer is the one of them that says so; of the others 0. So batches
+            can be counted by whoever sees answers.
     """
 
     prediction: Prediction
@@ -49,6 +51,7 @@ class Answer:
     queue_ms: float
     prompt_ms: float
     forward_ms: float
+    batch_rows: int = 0
 
 
 class Verbs(Protocol):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from service.inference.tally import EngineFigures
+
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 0.25
@@ -26,6 +28,10 @@ class Server:
         healthy: Whether rows go to it.
         failures: Failures since its last success.
         ejected: Set while no rows go to it.
+        ejections: How often it was taken out.
+        backbone_sha256: The backbone it said it runs on, once it has.
+        refused: Why its backbone will not do, if so.
+        figures: What it last said of itself.
     """
 
     url: str
@@ -33,6 +39,10 @@ class Server:
     healthy: bool = False
     failures: int = 0
     ejected: asyncio.Event = field(default_factory=asyncio.Event)
+    ejections: int = 0
+    backbone_sha256: str | None = None
+    refused: str | None = None
+    figures: EngineFigures | None = None
 
     def succeeded(self) -> None:
         """It answered as it should."""
@@ -48,6 +58,7 @@ class Server:
         if surely or self.failures >= TOLERATED:
             if self.healthy:
                 log.warning("torchserve_ejected", url=self.url, why=why)
+                self.ejections += 1
             self.healthy = False
             self.ejected.set()
 

@@ -8,19 +8,22 @@ workers crash in a loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import aiohttp
 import anyio
-import msgpack
 import structlog
 
+from service.backbones import BackboneCheck
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
 from service.inference import wire
+from service.inference.collectors import ServersCollector, name_of
 from service.inference.protocol import Answer, Question
 from service.inference.servers import Server, Servers
+from service.metrics import Metrics
 from skeleton_prompt.bundle import Array
 
 log = structlog.get_logger(__name__)
@@ -29,6 +32,7 @@ PATH = "/predictions/skeleton_prompt"
 WORKERS = "/models/skeleton_prompt"
 CONNECT_S = 2.0
 PROBE_S = 5.0
+FIGURES_S = 1.0  # a busy engine answers after the rows that it has: figures may be a little old, not late
 FRESH_S = 10.0  # a row answered this recently proves that a busy engine works
 START_S = 120.0
 KEEP_ALIVE_S = 30.0
@@ -37,9 +41,10 @@ KEEP_ALIVE_S = 30.0
 class _Elsewhere(Exception):
     """Another server may do better; carries what to answer if there is none."""
 
-    def __init__(self, error: ServiceError, *, same: bool = False) -> None:
+    def __init__(self, error: ServiceError, reason: str, *, same: bool = False) -> None:
         super().__init__(error.detail)
         self.error = error
+        self.reason = reason  # a word for the metrics
         self.same = same  # whether even the same server may do better, as after an idle connection was closed
 
 
@@ -66,7 +71,30 @@ class TorchServeEngine:
         self._rows: Counter[str] = Counter()
         self._session: aiohttp.ClientSession | None = None
         self._last_success = float("-inf")
-        self.backbone_sha256: str | None = None
+        self._counted = ServersCollector(self._servers.all)
+        self._on_batch: Callable[[int, float], None] = lambda _rows, _seconds: None
+        self._check: BackboneCheck | None = None
+
+    def attach(self, metrics: Metrics, check: BackboneCheck) -> None:
+        """Take part in a gateway: count into its metrics, and serve on no backbone that it does not know."""
+        metrics.registry.register(self._counted)
+        self._on_batch, self._check = metrics.batch, check
+
+    @property
+    def backbone_sha256(self) -> str | None:
+        """The gateway's backbone, or where there is no gateway the one of an instance, once it has said so."""
+        said = (server.backbone_sha256 for server in self._servers.all if server.backbone_sha256 is not None)
+        return self._check.sha256 if self._check is not None else next(said, None)
+
+    @property
+    def old_models(self) -> int:
+        """How many models of older backbones the instances have in memory."""
+        return sum(server.figures.old_backbones for server in self._servers.all if server.figures is not None)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why instances that answer are not used; names no address."""
+        return next((server.refused for server in self._servers.all if server.refused is not None), None)
 
     @property
     def waiting(self) -> int:
@@ -77,18 +105,19 @@ class TorchServeEngine:
         """Wait for the first instance that predicts.
 
         Raises:
-            EngineUnavailable: There is none in time.
+            EngineUnavailable: There is none in time, or each runs on a backbone that will not do.
         """
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
         self._servers.start()
         with anyio.move_on_after(self._start_s):
-            while self._servers.choose() is None:
+            while self._servers.choose() is None and not all(server.refused for server in self._servers.all):
                 await asyncio.sleep(0.05)
         if self._servers.choose() is None:
             await self.stop()
-            urls = ", ".join(server.url for server in self._servers.all)
-            raise EngineUnavailable(f"No TorchServe at {urls} predicts within {self._start_s:g} seconds.")
+            names = ", ".join(map(name_of, self._servers.all))
+            why = self.trouble or f"No forward pass succeeded within {self._start_s:g} seconds."
+            raise EngineUnavailable(f"TorchServe at {names} cannot be used. {why}")
 
     async def stop(self) -> None:
         """Let go of everything; the gateway has drained by now."""
@@ -124,6 +153,15 @@ class TorchServeEngine:
             return True
         return any(await asyncio.gather(*map(self._probe_and_note, self._servers.all)))
 
+    async def refresh(self) -> None:
+        """Bring the figures of the instances up to date, as far as they answer soon."""
+
+        async def ask(server: Server) -> None:
+            with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError, EngineUnavailable):
+                await self._look(server, wire.FIGURES, FIGURES_S)
+
+        await asyncio.gather(*map(ask, self._servers.all))
+
     def _admit(self, tenant: str) -> None:
         """Refuse a row past the limit.
 
@@ -149,13 +187,37 @@ class TorchServeEngine:
             other = self._servers.choose(but=server) or (server if first.same else None)
             if other is None:
                 raise first.error from None
-            log.info("row_sent_again", why=str(first), first=server.url, then=other.url)
+            log.info("row_sent_again", why=str(first), first=name_of(server), then=name_of(other))
+            self._counted.resent.labels(name_of(other)).inc()
         try:
             return await self._send(other, question, body, headers)
         except _Elsewhere as second:
             raise second.error from None
 
     async def _send(
+        self, server: Server, question: Question, body: bytes, headers: dict[str, str]
+    ) -> tuple[Answer, Array]:
+        """Send a row to one instance, and count what came of it."""
+        name, began = name_of(server), time.monotonic()
+        outcome = "cancelled"
+        try:
+            answer, logits = await self._exchange(server, question, body, headers)
+            outcome = "answered"
+        except _Elsewhere as error:
+            outcome = error.reason
+            raise
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._counted.rows.labels(name, outcome).inc()
+        self._counted.seconds.labels(name).observe(time.monotonic() - began)
+        self._counted.queue_seconds.labels(name).observe(answer.queue_ms / 1000)
+        if answer.batch_rows:
+            self._on_batch(answer.batch_rows, answer.forward_ms / 1000)
+        return answer, logits
+
+    async def _exchange(
         self, server: Server, question: Question, body: bytes, headers: dict[str, str]
     ) -> tuple[Answer, Array]:
         began = time.monotonic()
@@ -166,7 +228,9 @@ class TorchServeEngine:
             status, kind, data = await self._post(server, body, headers, question.deadline - began)
         except aiohttp.ClientConnectorError as error:
             server.failed(str(error), surely=True)
-            raise _Elsewhere(EngineUnavailable("TorchServe cannot be reached.", retry_after=2.0)) from error
+            raise _Elsewhere(
+                EngineUnavailable("TorchServe cannot be reached.", retry_after=2.0), "unreachable"
+            ) from error
         except asyncio.TimeoutError as error:
             server.failed("no answer before the deadline")
             raise DeadlineExceeded("The prediction was not ready before its deadline.") from error
@@ -174,7 +238,8 @@ class TorchServeEngine:
             if self._session is None:
                 raise EngineUnavailable("The engine is shutting down.", retry_after=5.0) from error
             server.failed(repr(error))
-            raise _Elsewhere(EngineUnavailable("TorchServe hung up.", retry_after=2.0), same=True) from error
+            hung_up = EngineUnavailable("TorchServe hung up.", retry_after=2.0)
+            raise _Elsewhere(hung_up, "hung_up", same=True) from error
         finally:
             server.in_flight -= 1
         if kind != wire.CONTENT_TYPE:
@@ -182,7 +247,7 @@ class TorchServeEngine:
         server.succeeded()
         if status != 200:
             said = wire.read_error(data)
-            raise _Elsewhere(said) if status == 503 else said
+            raise _Elsewhere(said, said.code) if status == 503 else said
         self._last_success = time.monotonic()
         return wire.read_answer(data, 1000 * (self._last_success - began))
 
@@ -209,13 +274,25 @@ class TorchServeEngine:
         try:
             if self._management_url is not None and not await self._worker_ready(self._management_url):
                 return False
-            status, kind, data = await self._post(server, b"", {wire.PROBE: "1"}, PROBE_S)
+            if not await self._look(server, wire.FORWARD, PROBE_S):
+                return False
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, EngineUnavailable):
             return False
-        if status != 200 or kind != wire.CONTENT_TYPE:
+        if server.refused is not None:
             return False
-        self.backbone_sha256 = str(msgpack.unpackb(data))
         self._last_success = time.monotonic()
+        return True
+
+    async def _look(self, server: Server, kind: str, seconds: float) -> bool:
+        """Ask an instance for its figures, after a forward pass or without one; whether it gave them."""
+        status, content, data = await self._post(server, b"", {wire.PROBE: kind}, seconds)
+        if status != 200 or content != wire.CONTENT_TYPE:
+            return False
+        sha256, server.figures = wire.read_probe(data)
+        before, server.backbone_sha256 = server.refused, sha256
+        server.refused = None if self._check is None else await self._check.why_not(sha256)
+        if server.refused is not None and server.refused != before:
+            log.error("torchserve_refused", url=name_of(server), why=server.refused)
         return True
 
     async def _worker_ready(self, url: str) -> bool:
@@ -232,5 +309,6 @@ def _its_own(server: Server, status: int, data: bytes) -> _Elsewhere:
     # 500 and 507: the worker died with its batch. 503: a full queue, or no worker. Else: not the server we mean.
     server.failed(f"status {status}: {data[:200]!r}", surely=status != 503)
     if status == 503:
-        return _Elsewhere(EngineUnavailable("TorchServe refuses the row.", retry_after=2.0))
-    return _Elsewhere(EngineUnavailable(f"TorchServe's worker failed with status {status}.", retry_after=5.0))
+        return _Elsewhere(EngineUnavailable("TorchServe refuses the row.", retry_after=2.0), "refused")
+    error = EngineUnavailable(f"TorchServe's worker failed with status {status}.", retry_after=5.0)
+    return _Elsewhere(error, "worker_died")

@@ -15,8 +15,9 @@ The body of a request, all little-endian::
     40      float32  pose (W, 64, 17, 3), then depth (W, 64, 17) if there is any, then log_seconds (W)
 
 Headers: ``x-prompt-tenant``, ``x-prompt-version``, ``x-prompt-sha256``, and ``x-deadline``, the Unix time in seconds
-after which nobody waits (clocks of the machines must agree to a fraction of predict_deadline_s). ``x-probe: 1`` asks
-for a forward pass that belongs to no tenant; such a row has no body.
+after which nobody waits (clocks of the machines must agree to a fraction of predict_deadline_s). ``x-probe: forward``
+asks for a forward pass that belongs to no tenant, ``x-probe: figures`` for none at all; such a row has no body, and is
+answered with the engine's backbone and figures.
 
 An answer is msgpack of content type ``application/vnd.skeleton-prompt``; any other content type is TorchServe's own.
 """
@@ -26,6 +27,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import msgpack
@@ -33,6 +35,7 @@ import numpy as np
 
 from service import errors
 from service.inference.protocol import Answer, Question
+from service.inference.tally import EngineFigures
 from skeleton_prompt.bundle import Array, PromptRef
 from skeleton_prompt.decision import Prediction
 from skeleton_prompt.normalise import FRAMES, Prepared
@@ -40,6 +43,7 @@ from skeleton_prompt.normalise import FRAMES, Prepared
 CONTENT_TYPE = "application/vnd.skeleton-prompt"
 TENANT, VERSION, SHA256 = "x-prompt-tenant", "x-prompt-version", "x-prompt-sha256"
 DEADLINE, PROBE = "x-deadline", "x-probe"
+FORWARD, FIGURES = "forward", "figures"  # what a probe may ask for
 JOINTS = 17
 
 _HEAD = struct.Struct("<4sIBBHIddd")
@@ -121,6 +125,7 @@ def write_answer(answer: Answer, logits: Array) -> bytes:
         "cache": answer.cache,
         "prompt_ms": answer.prompt_ms,
         "forward_ms": answer.forward_ms,
+        "batch_rows": answer.batch_rows,
         "logits": np.ascontiguousarray(logits, "<f4").tobytes(),
     }
     return _pack(document)
@@ -139,15 +144,28 @@ def read_answer(data: bytes, total_ms: float) -> tuple[Answer, Array]:
         prompt_ms, forward_ms = float(document["prompt_ms"]), float(document["forward_ms"])
         waited = max(0.0, total_ms - prompt_ms - forward_ms)
         logits = np.frombuffer(document["logits"], "<f4").astype(np.float32)
-        return Answer(said, document["cache"], waited, prompt_ms, forward_ms), logits
+        rows = int(document["batch_rows"])
+        return Answer(said, document["cache"], waited, prompt_ms, forward_ms, rows), logits
     except (ValueError, KeyError, TypeError) as error:
         raise errors.EngineUnavailable("The engine's answer cannot be read.", retry_after=5.0) from error
 
 
-def write_probe(backbone_sha256: str) -> bytes:
+def write_probe(backbone_sha256: str, figures: EngineFigures) -> bytes:
     """The answer to a probe."""
-    data: bytes = msgpack.packb(backbone_sha256)
-    return data
+    return _pack({"backbone_sha256": backbone_sha256, "figures": asdict(figures)})
+
+
+def read_probe(data: bytes) -> tuple[str, EngineFigures]:
+    """The engine's backbone, and its figures.
+
+    Raises:
+        EngineUnavailable: It cannot be read: gateway and engine are of different releases.
+    """
+    try:
+        document = msgpack.unpackb(data)
+        return str(document["backbone_sha256"]), EngineFigures(**document["figures"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.EngineUnavailable("The engine's answer to a probe cannot be read.", retry_after=5.0) from error
 
 
 def write_error(error: errors.ServiceError) -> bytes:
