@@ -106,6 +106,7 @@ def test_a_row_that_becomes_late_while_its_neighbours_prompt_loads_is_not_comput
 
     rows = [question(near, 0, 5.0), question(far, 1, 60.0)]
     monkeypatch.setattr(handler_module, "get_prompt", slowly)
+    monkeypatch.setattr(handler_module, "WAIT_S", 60.0)  # the loop runs by the same clock
     monkeypatch.setattr(handler_module.time, "monotonic", lambda: real() + clock[0])
     got = ask(room, handler, *rows)
     assert [status for status, _, _ in got] == [504, 200]
