@@ -30,7 +30,18 @@ from skeleton_prompt.features import (
 )
 from skeleton_prompt.normalise import Prepared, Quality, prepare
 from skeleton_prompt.prompts import PROMPTED_BLOCKS, WHOLE, Controls, Parameters, module_logits
-from skeleton_prompt.temporal import PREFIX, SHOWN, frontal, joints_shown, share_of, temporal_logits
+from skeleton_prompt.temporal import PREFIX, SHOWN, frontal, joints_shown, share_of, signals, windows_at
+from skeleton_prompt.tenants import (
+    MODULE,
+    Outcome,
+    Shelf,
+    grouped,
+    guarded,
+    head_logits,
+    module_rows,
+    stacked,
+    temporal_rows,
+)
 
 Row = tuple[Prepared, Prompt]
 
@@ -115,6 +126,7 @@ class Engine:
         if backbone.house is not None:
             sizes["house"] = backbone.house.width
         ends = np.cumsum(list(sizes.values()))
+        self._shelf = Shelf(self.device)
         self.blocks = {name: slice(int(end) - sizes[name], int(end)) for name, end in zip(sizes, ends, strict=True)}
 
     @classmethod
@@ -160,19 +172,26 @@ class Engine:
                 )
         return np.concatenate([np.arange(self.blocks[name].start, self.blocks[name].stop) for name in blocks])
 
+    def _columns(self, blocks: tuple[str, ...]) -> Tensor | slice:
+        """``columns`` to index with; those of one block lie side by side."""
+        if len(blocks) == 1:
+            return self.blocks[blocks[0]]
+        return torch.from_numpy(self.columns(blocks)).to(self.device)
+
     def forward(self, rows: Sequence[Row]) -> list[Array | Exception]:
         """Logits of every row; rows may belong to any tenants.
 
         Returns:
             Per row ``(N,)`` float32, or the exception that stands for it.
         """
-        results: list[Array | Exception | None] = [self._refusal(prompt) for _, prompt in rows]
-        sound = [index for index, result in enumerate(results) if result is None]
-        if sound:
+        refusals = {prompt: self._refusal(prompt) for prompt in dict.fromkeys(prompt for _, prompt in rows)}
+        results: list[Array | Exception | None] = [refusals[prompt] for _, prompt in rows]
+        runnable = [index for index, result in enumerate(results) if result is None]
+        if runnable:
             with torch.inference_mode():
-                for index, logits in zip(sound, self._logits([rows[i] for i in sound]), strict=True):
-                    finite = bool(np.isfinite(logits).all())
-                    results[index] = logits if finite else ArithmeticError("the logits are not finite")
+                for index, outcome in zip(runnable, self._logits([rows[i] for i in runnable]), strict=True):
+                    finite = isinstance(outcome, Exception) or bool(np.isfinite(outcome).all())
+                    results[index] = outcome if finite else ArithmeticError("the logits are not finite")
         return [result if result is not None else RuntimeError("unreachable") for result in results]
 
     def _refusal(self, prompt: Prompt) -> Exception | None:
@@ -213,49 +232,38 @@ class Engine:
             features = torch.cat((features, house.apply(read, windows.people_with_depth())), 1)
         return Observed(windows, embedded, x, lifted, frozen, bias, tokens, masks, features)
 
-    def _logits(self, rows: Sequence[Row]) -> Iterator[Array]:
+    def _logits(self, rows: Sequence[Row]) -> Iterator[Array | Exception]:
         observed = self.observe(Windows.of([person for person, _ in rows], self.device))
         prompts = [prompt for _, prompt in rows]
-        results: dict[int, Tensor] = {}
-        shown = joints_shown(observed.windows)
-        for prompt in dict.fromkeys(prompts):
-            mine = [index for index, other in enumerate(prompts) if other is prompt]
-            values = self.linear_logits(prompt, observed.features[mine])
-            if prompt.has_temporal:
-                values = with_temporal(prompt, values, self._temporal(prompt, observed, mine), shown[mine])
-            results |= dict(zip(mine, values, strict=True))
-        module_rows = [index for index, prompt in enumerate(prompts) if prompt.has_module]
-        if module_rows:
-            for index, logits in zip(module_rows, self._module(observed, prompts, module_rows), strict=True):
-                share = prompts[index].blend
-                results[index] = (1 - share) * results[index] + share * logits
-        for index in range(len(rows)):
-            yield results[index].float().cpu().numpy()
+        counts = observed.windows.counts
+        windows = [range(end - count, end) for end, count in zip(np.cumsum(counts).tolist(), counts, strict=True)]
+        linear = self._linear(prompts, observed.features)
+        temporal = self._temporal(observed, prompts, windows)
+        module = self._module(observed, prompts, windows)
+        shown = joints_shown(observed.windows).cpu()
+        for row, prompt in enumerate(prompts):
+            yield joined(prompt, linear[row], temporal.get(row), module.get(row), shown[row])
+
+    def _linear(self, prompts: Sequence[Prompt], features: Tensor) -> dict[int, Outcome]:
+        """Logits of the linear part of every row, on the host."""
+        found: dict[int, Outcome] = {}
+        for rows in grouped(range(len(prompts)), prompts.__getitem__):
+
+            def run(some: Sequence[int], prompt: Prompt = prompts[rows[0]]) -> list[Tensor]:
+                own = features[some[0], None] if len(some) == 1 else features[list(some)]  # one row needs no copy
+                return list(self.linear_logits(prompt, own).cpu())
+
+            found |= guarded(rows, run)
+        return found
 
     def linear_logits(self, prompt: Prompt, features: Tensor) -> Tensor:
         """``(B, F)`` features of one prompt's rows to its logits ``(B, N)``."""
-        columns = torch.from_numpy(self.columns(prompt.blocks)).to(self.device)
-        x = features[:, columns]
-        logits = self._head(prompt, "linear", x)
-        if "likeness.mean" in prompt.tensors:
-            likeness = self._head(prompt, "likeness", x[:, : len(prompt.tensors["likeness.mean"])])
-            logits = logits + (likeness.amax(1, keepdim=True) - logits.amax(1, keepdim=True))
-        return logits
-
-    def _head(self, prompt: Prompt, part: str, x: Tensor) -> Tensor:
-        """``(B, F)`` features that a part reads to its logits ``(B, N)``; see ``bundle.linear_shapes``."""
-        tensors = {
-            name.removeprefix(f"{part}."): torch.from_numpy(value).to(self.device)
-            for name, value in prompt.tensors.items()
-            if name.startswith(f"{part}.")
-        }
-        x = (x - tensors["mean"]) * tensors["scale"]
-        # Row by row: a matrix product may round differently with the number of rows, and with it the answer.
-        logits = torch.stack([torch.mv(tensors["weight"], row) for row in x]) + tensors["bias"]
-        if "square" in tensors:
-            curved = torch.stack([torch.mv(tensors["curve"], row) for row in x])
-            common = (x.square() * tensors["square"]).sum(1) + (curved.square() * tensors["bend"]).sum(1)
-            logits = logits - common[:, None] / 2
+        x = features[:, self._columns(prompt.blocks)]
+        logits = head_logits(self._shelf.part(prompt, "linear."), x)
+        likeness = self._shelf.part(prompt, "likeness.")
+        if likeness:
+            familiar = head_logits(likeness, x[:, : len(likeness["mean"])])
+            logits = logits + (familiar.amax(1, keepdim=True) - logits.amax(1, keepdim=True))
         return logits
 
     @torch.inference_mode()
@@ -278,35 +286,57 @@ class Engine:
         x = self.backbone.trunk(embedded, bias, prompted=PROMPTED_BLOCKS)
         return self.backbone.lift(self.backbone.top(x, bias, last=PROMPTED_BLOCKS), windows.pose)
 
-    def _temporal(self, prompt: Prompt, observed: Observed, rows: Sequence[int]) -> Tensor:
-        """Logits ``(len(rows), N)`` of a prompt's temporal part on some of the people."""
-        counts = observed.windows.counts
-        starts = np.cumsum([0, *counts])
-        mine = [w for row in rows for w in range(starts[row], starts[row + 1])]
-        seen = frontal(observed.windows.select(mine), observed.lifted[mine])
-        logits = temporal_logits(self.temporal_parameters(prompt), seen)
-        return torch.stack([part.mean(0) for part in torch.split(logits, [counts[row] for row in rows])])
+    def _temporal(self, observed: Observed, prompts: Sequence[Prompt], windows: Sequence[range]) -> dict[int, Outcome]:
+        """Logits of the rows whose prompt has a temporal part, on the host."""
+        rows = [row for row, prompt in enumerate(prompts) if prompt.has_temporal]
+        if not rows:
+            return {}
+        mine = [window for row in rows for window in windows[row]]
+        points, _ = windows_at(frontal(observed.windows.select(mine), observed.lifted[mine]))
+        seen = signals(points)  # no joint is missing there
+        ends = np.cumsum([len(windows[row]) for row in rows]).tolist()
+        places = {row: range(end - len(windows[row]), end) for row, end in zip(rows, ends, strict=True)}
+        return temporal_rows(self._shelf, prompts, places, seen)
+
+    def _module(self, observed: Observed, prompts: Sequence[Prompt], windows: Sequence[range]) -> dict[int, Outcome]:
+        """Logits of the rows whose prompt has a module, on the host."""
+        rows = {row: windows[row] for row, prompt in enumerate(prompts) if prompt.has_module}
+        return module_rows(self._shelf, prompts, rows, lambda p, some: observed.logits(p, self.backbone, some))
 
     def temporal_parameters(self, prompt: Prompt) -> dict[str, Tensor]:
         """The parameters of a prompt's temporal part by their names in ``temporal.layers``."""
-        return {
-            name.removeprefix(PREFIX): torch.from_numpy(value).to(self.device)
-            for name, value in prompt.tensors.items()
-            if name.startswith(PREFIX)
-        }
+        return self._shelf.part(prompt, PREFIX)
 
-    def _module(self, observed: Observed, prompts: Sequence[Prompt], rows: Sequence[int]) -> list[Tensor]:
-        """Logits of the rows whose prompt has a module: stacked parameters, padded to the largest N."""
-        counts = observed.windows.counts
-        starts = np.cumsum([0, *counts])
-        windows = [w for row in rows for w in range(starts[row], starts[row + 1])]
-        owners = [row for row in rows for _ in range(counts[row])]
-        unique = list(dict.fromkeys(prompts[row] for row in rows))
-        ids = torch.tensor([unique.index(prompts[row]) for row in owners], device=self.device)
-        stacked = {name: values[ids] for name, values in stack_modules(unique, self.device).items()}
-        padded = observed.logits(stacked, self.backbone, windows)
-        parts = torch.split(padded, [counts[row] for row in rows])
-        return [part[:, : prompts[row].classes].mean(0) for part, row in zip(parts, rows, strict=True)]
+    def module_parameters(self, prompt: Prompt) -> dict[str, Tensor]:
+        """The parameters of a prompt's module, each with one row; see ``prompts.module_logits``."""
+        return stacked([self._shelf.part(prompt, MODULE)])
+
+
+def joined(
+    prompt: Prompt, linear: Outcome, temporal: Outcome | None, module: Outcome | None, shown: Tensor
+) -> Array | Exception:
+    """Logits ``(N,)`` of a row from those of the parts that its prompt has, or the error of one of them.
+
+    Args:
+        prompt: Whose row it is.
+        linear: ``(N,)`` on the host, as all that follow.
+        temporal: ``(N,)``, or None where the prompt has no such part.
+        module: Likewise.
+        shown: ``(J,)``, the joints that the person shows.
+    """
+    for outcome in (linear, temporal, module):
+        if isinstance(outcome, Exception):
+            return outcome
+    assert isinstance(linear, Tensor)  # noqa: S101  # every prompt has a linear part, and its error was returned
+    logits = linear
+    try:
+        if isinstance(temporal, Tensor):
+            logits = with_temporal(prompt, logits[None], temporal[None], shown[None])[0]
+        if isinstance(module, Tensor):
+            logits = (1 - prompt.blend) * logits + prompt.blend * module
+    except Exception as error:  # of a prompt that no file could hold; its own row's alone
+        return error
+    return logits.float().numpy()
 
 
 def with_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tensor) -> Tensor:
@@ -325,16 +355,3 @@ def with_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tenso
     share = share_of(prompt.temporal, prompt.lacking, known, shown)
     mixed = (1 - share) * linear + share * temporal
     return mixed + (linear.amax(1, keepdim=True) - mixed.amax(1, keepdim=True))
-
-
-def stack_modules(prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
-    """The module parameters of prompts, stacked; class centres are padded with zeros to the largest N."""
-    most = max(prompt.classes for prompt in prompts)
-    result = {}
-    names = [name for name in prompts[0].tensors if name.startswith("module.")]
-    for name in names:
-        values = [torch.from_numpy(prompt.tensors[name]) for prompt in prompts]
-        if name == "module.head.centres":
-            values = [torch.nn.functional.pad(v, (0, 0, 0, most - len(v))) for v in values]
-        result[name.removeprefix("module.")] = torch.stack(values).to(device)
-    return result

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skeleton_prompt.bundle import Prompt
-from skeleton_prompt.engine import Engine, stack_modules, with_temporal
+from skeleton_prompt.engine import Engine, with_temporal
 from skeleton_prompt.features import Windows
 from skeleton_prompt.layouts import Layout
 from skeleton_prompt.normalise import FARTHEST, FRAMES, GAP_SECONDS, JOINT, PAIRS, STAND_INS, WINDOW_SECONDS
@@ -208,7 +208,7 @@ class PromptGraph(nn.Module):
         self.engine, self.prompt, self.D = engine, prompt, dimensions
         self.normaliser = Normaliser(layout, dimensions)
         self.backbone = engine.backbone  # a submodule, so that its weights become the graph's
-        self.parameters_of_module = stack_modules([prompt], engine.device) if prompt.has_module else None
+        self.parameters_of_module = engine.module_parameters(prompt) if prompt.has_module else None
         self.centres, self.spread = (torch.tensor(prompt.tensors[f"linear.{name}"]) for name in ("centres", "spread"))
 
     def forward(self, keypoints: Tensor, fps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

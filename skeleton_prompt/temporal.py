@@ -13,6 +13,7 @@ Letters: W windows, F frames (32), J joints (17), C coordinates (3), M pairs of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -37,6 +38,8 @@ POOLED = ("distance", "slow")  # the fast motion has half the frames already
 TRUNK = 6
 
 Parameters = Mapping[str, Tensor]
+Signals = tuple[Tensor, Tensor, Tensor]
+"""Distances, slow and fast motion; see ``signals``."""
 
 
 def layers(filters: int, classes: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -97,10 +100,18 @@ def motion(points: Tensor, seen: Tensor | None = None) -> Tensor:
     return functional.interpolate(steps.flatten(2).transpose(1, 2), size=F, mode="linear", align_corners=False)
 
 
+@cache
+def pairs(joints: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The first and the second joint of every pair, kept on the device: each copy there would wait for it."""
+    with torch.inference_mode(False):
+        a, b = torch.tensor(list(combinations(range(joints), 2)), device=device).T.contiguous()
+    return a, b
+
+
 def distances(points: Tensor, seen: Tensor | None = None) -> Tensor:
     """Distances of all pairs of joints ``(B, M, F)`` relative to their mean over the clip, less 1; see ``signals``."""
     B, F, J, _ = points.shape
-    a, b = torch.tensor(list(combinations(range(J), 2)), device=points.device).T
+    a, b = pairs(J, points.device)
     # Coordinates and joints first: every step below then runs over whole rows of memory.
     planes = points.permute(3, 2, 0, 1).flatten(2).contiguous()
     squares = ((plane.index_select(0, a) - plane.index_select(0, b)).square() for plane in planes)
@@ -113,7 +124,7 @@ def distances(points: Tensor, seen: Tensor | None = None) -> Tensor:
     return ((lengths / mean - 1) * both).transpose(0, 1)
 
 
-def signals(points: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def signals(points: Tensor, seen: Tensor | None = None) -> Signals:
     """Distances ``(B, M, F)``, slow motion ``(B, J·C, F)`` and fast motion ``(B, J·C, F/2)`` of points.
 
     Distances are taken relative to their mean over the clip, as the authors of DD-Net do; one to a joint that is not
@@ -185,3 +196,45 @@ def temporal_logits(p: Parameters, windows: Windows) -> Tensor:
         x = functional.linear(x, p[f"head.{number}.weight"], p[f"head.{number}.bias"])
         x = functional.leaky_relu(x, SLOPE)
     return functional.linear(x, p["head.2.weight"], p["head.2.bias"])
+
+
+def stacked_temporal_logits(p: Parameters, seen: Signals) -> Tensor:
+    """``temporal_logits`` of many tenants at once: the same network, with a product of matrices for each layer.
+
+    Args:
+        p: Parameters ``(P, ...)`` of P prompts, by their names in ``layers``.
+        seen: ``signals`` of W windows of each of them, ``(P, channels, W, F)``.
+
+    Returns:
+        ``(P, N, W)``.
+    """
+
+    def layer(x: Tensor, name: str) -> Tensor:
+        weight, bias = p[f"{name}.weight"].flatten(2), p[f"{name}.bias"]
+        return torch.matmul(weight, x).add_(bias[..., None])
+
+    def convolved(x: Tensor, name: str) -> Tensor:
+        _, _, W, F = x.shape
+        size = p[f"{name}.weight"].shape[-1]
+        if size > 1:  # what the filter sees of each frame, one under the other
+            x = functional.pad(x, (size // 2, size // 2)).unfold(3, size, 1).permute(0, 1, 4, 2, 3)
+            x = x.reshape(len(x), -1, W, F)
+        return torch.unflatten(functional.leaky_relu_(layer(x.flatten(2), name), SLOPE), 2, (W, F))
+
+    def halved(x: Tensor) -> Tensor:
+        return torch.maximum(x[..., ::2], x[..., 1::2])
+
+    parts = []
+    for name, x in zip(BRANCHES, seen, strict=True):
+        for number in range(3):
+            x = convolved(x, f"{name}.{number}")
+        parts.append(halved(x) if name in POOLED else x)
+    x = torch.cat(parts, 1)
+    for number in range(TRUNK):
+        x = convolved(x, f"trunk.{number}")
+        if number in (1, 3):
+            x = halved(x)
+    x = x.amax(3)
+    for number in range(2):
+        x = functional.leaky_relu_(layer(x, f"head.{number}"), SLOPE)
+    return layer(x, "head.2")

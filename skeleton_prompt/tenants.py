@@ -1,0 +1,168 @@
+"""What tenants own, applied to the rows of a mixed batch together.
+
+The frozen part of the network does not know whose row is whose. What follows it has other weights for every tenant,
+and run tenant by tenant it would cost each of them the overhead of all its operations. Here the weights of tenants
+whose parts have the same shape but for the number of classes are stacked, so that one sequence of operations serves all
+of them; heads of fewer classes are padded with zeros, which are cut off again. What fails for rows together is tried
+for each by itself, so that only the row to blame has an error for an answer.
+
+Letters: P prompts, W windows of each of them, R rows of parameters, F frames, N classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skeleton_prompt.bundle import Prompt
+from skeleton_prompt.prompts import Parameters
+from skeleton_prompt.temporal import PREFIX, SHOWN, Signals, stacked_temporal_logits
+
+MODULE = "module."
+PARTS = ("linear.", "likeness.", PREFIX, MODULE)
+PER_CLASS = {"weight", "bias", "head.2.weight", "head.2.bias", "head.centres"}  # their first dimension is N
+HOST_ONLY = {"linear.centres", "linear.spread", PREFIX + SHOWN}  # distances and shares are computed on the host
+
+Outcome = Tensor | Exception
+Key = TypeVar("Key")
+
+
+class Shelf:
+    """The tensors of prompts where an engine computes, for as long as somebody holds the prompt.
+
+    On a CPU they are the prompt's own memory, seen as tensors.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._placed: WeakKeyDictionary[Prompt, dict[str, dict[str, Tensor]]] = WeakKeyDictionary()
+
+    def part(self, prompt: Prompt, prefix: str) -> dict[str, Tensor]:
+        """The tensors of one of a prompt's parts (``PARTS``), by their names without the prefix."""
+        placed = self._placed.get(prompt)
+        if placed is None:
+            placed = self._placed[prompt] = self._place(prompt)
+        return placed[prefix]
+
+    @torch.inference_mode(False)  # they outlive the forward pass that asked for them first
+    def _place(self, prompt: Prompt) -> dict[str, dict[str, Tensor]]:
+        return {
+            prefix: {
+                name.removeprefix(prefix): torch.from_numpy(value).to(self.device)
+                for name, value in prompt.tensors.items()
+                if name.startswith(prefix) and name not in HOST_ONLY
+            }
+            for prefix in PARTS
+        }
+
+
+def stacked(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The parameters of parts of one kind, each ``(R, ...)``; what has a row per class is padded to the largest N."""
+    result = {}
+    for name in parts[0]:
+        values = [part[name] for part in parts]
+        if name in PER_CLASS:
+            most = max(len(value) for value in values)
+            values = [
+                functional.pad(v, (0, 0) * (v.ndim - 1) + (0, most - len(v))) if len(v) < most else v for v in values
+            ]
+        result[name] = torch.stack(values)
+    return result
+
+
+def kind_of(part: Mapping[str, Tensor]) -> tuple[object, ...]:
+    """What two parts must agree in to be stacked: the shapes, but for the number of classes."""
+    return tuple(sorted((name, tuple(value.shape[name in PER_CLASS :])) for name, value in part.items()))
+
+
+def grouped(rows: Iterable[int], key: Callable[[int], Key]) -> list[list[int]]:
+    """Rows in groups of one key each, in the order of the first of each group."""
+    groups: dict[Key, list[int]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return list(groups.values())
+
+
+def guarded(rows: Sequence[int], run: Callable[[Sequence[int]], Sequence[Tensor]]) -> dict[int, Outcome]:
+    """What ``run`` makes of rows; where it fails, what it makes of each by itself, to find the one to blame."""
+    try:
+        return dict(zip(rows, run(rows), strict=True))
+    except Exception as error:
+        if len(rows) == 1:
+            return {rows[0]: error}
+        return {row: outcome for one in rows for row, outcome in guarded([one], run).items()}
+
+
+def temporal_rows(
+    shelf: Shelf, prompts: Sequence[Prompt], windows: Mapping[int, Sequence[int]], seen: Signals
+) -> dict[int, Outcome]:
+    """Logits ``(N,)`` of the temporal parts of rows, averaged over each row's windows, on the host.
+
+    Args:
+        shelf: Of the prompts' tensors.
+        prompts: Of all rows of the batch.
+        windows: For each row that has a temporal part, which windows of ``seen`` are its own.
+        seen: What the temporal parts look at.
+    """
+    many: dict[Prompt, int] = {}
+    for row, own in windows.items():
+        many[prompts[row]] = many.get(prompts[row], 0) + len(own)
+
+    def run(rows: Sequence[int]) -> list[Tensor]:
+        # The rows of a prompt side by side: its weights are stacked once, and one product serves all its windows.
+        mine = grouped(rows, lambda row: prompts[row])
+        order = [row for group in mine for row in group]
+        weights = stacked([shelf.part(prompts[group[0]], PREFIX) for group in mine])
+        index = [window for row in order for window in windows[row]]
+        distance, slow, fast = (torch.unflatten(part[index], 0, (len(mine), -1)).transpose(1, 2) for part in seen)
+        every = stacked_temporal_logits(weights, (distance, slow, fast)).transpose(1, 2).flatten(0, 1).cpu()
+        means = torch.split(every, [len(windows[row]) for row in order])
+        found = {row: mean[:, : prompts[row].classes].mean(0) for row, mean in zip(order, means, strict=True)}
+        return [found[row] for row in rows]
+
+    # As many windows of each prompt, so that none is padded.
+    groups = grouped(windows, lambda row: (many[prompts[row]], kind_of(shelf.part(prompts[row], PREFIX))))
+    return {row: outcome for rows in groups for row, outcome in guarded(rows, run).items()}
+
+
+def module_rows(
+    shelf: Shelf,
+    prompts: Sequence[Prompt],
+    windows: Mapping[int, Sequence[int]],
+    ask: Callable[[Parameters, Sequence[int]], Tensor],
+) -> dict[int, Outcome]:
+    """Logits ``(N,)`` of the modules of rows, averaged over each row's windows, on the host.
+
+    Args:
+        shelf: Of the prompts' tensors.
+        prompts: Of all rows of the batch.
+        windows: For each row that has a module, which windows of the batch are its own.
+        ask: Logits of parameters, stacked for one or for all of some windows; see ``Observed.logits``.
+    """
+
+    def run(rows: Sequence[int]) -> list[Tensor]:
+        owners = [prompts[row] for row in rows for _ in windows[row]]
+        weights = stacked([shelf.part(prompt, MODULE) for prompt in (owners if len(set(owners)) > 1 else owners[:1])])
+        every = ask(weights, [window for row in rows for window in windows[row]]).cpu()
+        means = torch.split(every, [len(windows[row]) for row in rows])
+        return [mean[:, : prompts[row].classes].mean(0) for row, mean in zip(rows, means, strict=True)]
+
+    groups = grouped(windows, lambda row: kind_of(shelf.part(prompts[row], MODULE)))
+    return {row: outcome for rows in groups for row, outcome in guarded(rows, run).items()}
+
+
+def head_logits(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """``(B, F)`` features that a linear part reads to its logits ``(B, N)``; see ``bundle.linear_shapes``."""
+    x = (x - tensors["mean"]) * tensors["scale"]
+    # Row by row: a matrix product may round differently with the number of rows, and with it the answer.
+    logits = torch.stack([torch.mv(tensors["weight"], row) for row in x]) + tensors["bias"]
+    if "square" in tensors:
+        curved = torch.stack([torch.mv(tensors["curve"], row) for row in x])
+        common = (x.square() * tensors["square"]).sum(1) + (curved.square() * tensors["bend"]).sum(1)
+        logits = logits - common[:, None] / 2
+    return logits
