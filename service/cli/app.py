@@ -13,6 +13,7 @@ import typer
 
 from service.cli import (
     archive,
+    bench,
     clips,
     demo,
     doctor,
@@ -59,6 +60,7 @@ def build_app() -> typer.Typer:
         demo,
         settings,
         doctor,
+        bench,
     ):
         module.register(app)
     for entry in importlib.metadata.entry_points(group=PLUGINS):
