@@ -38,6 +38,7 @@ from skeleton_prompt.tenants import (
     grouped,
     guarded,
     head_logits,
+    linear_rows,
     module_rows,
     stacked,
     temporal_rows,
@@ -127,6 +128,7 @@ class Engine:
             sizes["house"] = backbone.house.width
         ends = np.cumsum(list(sizes.values()))
         self._shelf = Shelf(self.device)
+        self._read: dict[tuple[str, ...], Tensor] = {}
         self.blocks = {name: slice(int(end) - sizes[name], int(end)) for name, end in zip(sizes, ends, strict=True)}
 
     @classmethod
@@ -176,7 +178,9 @@ class Engine:
         """``columns`` to index with; those of one block lie side by side."""
         if len(blocks) == 1:
             return self.blocks[blocks[0]]
-        return torch.from_numpy(self.columns(blocks)).to(self.device)
+        if blocks not in self._read:
+            self._read[blocks] = torch.from_numpy(self.columns(blocks)).to(self.device)
+        return self._read[blocks]
 
     def forward(self, rows: Sequence[Row]) -> list[Array | Exception]:
         """Logits of every row; rows may belong to any tenants.
@@ -246,12 +250,14 @@ class Engine:
 
     def _linear(self, prompts: Sequence[Prompt], features: Tensor) -> dict[int, Outcome]:
         """Logits of the linear part of every row, on the host."""
+        if self.device.type != "cpu":  # few launches and one transfer matter more there than rounding alike
+            return linear_rows(self._shelf, prompts, features, self._columns)
         found: dict[int, Outcome] = {}
         for rows in grouped(range(len(prompts)), prompts.__getitem__):
 
             def run(some: Sequence[int], prompt: Prompt = prompts[rows[0]]) -> list[Tensor]:
                 own = features[some[0], None] if len(some) == 1 else features[list(some)]  # one row needs no copy
-                return list(self.linear_logits(prompt, own).cpu())
+                return list(self.linear_logits(prompt, own))
 
             found |= guarded(rows, run)
         return found

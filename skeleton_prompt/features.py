@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -161,14 +162,22 @@ def streams(windows: Windows, lifted: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def plain_streams(joints: Tensor, seen: Tensor) -> list[Tensor]:
     """The tokens of joints, bones and motion, each ``(B, J, 72)``, of ``(B, T, J, 3)`` and ``(B, T, J)`` 0 or 1."""
-    parents = list(PARENTS)
+    parents = parent_joints(joints.device)
     motion = torch.zeros_like(joints)
     motion[:, 1:] = joints.diff(dim=1) * 8
     moved = seen.clone()
     moved[:, 1:] *= seen[:, :-1]
     moved[:, 0] = 0
-    bones = joints - joints[:, :, parents]
-    return [statistics(joints, seen), statistics(bones, seen * seen[:, :, parents]), statistics(motion, moved)]
+    bones = joints - joints.index_select(2, parents)
+    moving = statistics(motion, moved)
+    return [statistics(joints, seen), statistics(bones, seen * seen.index_select(2, parents)), moving]
+
+
+@cache
+def parent_joints(device: torch.device) -> Tensor:
+    """``PARENTS`` as an index, kept on the device: each copy there would wait for it, and no graph could hold it."""
+    with torch.inference_mode(False):
+        return torch.tensor(PARENTS, device=device)
 
 
 def complete(windows: Windows, lifted: Tensor) -> Tensor:

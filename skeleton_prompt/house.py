@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -64,11 +65,18 @@ class House:
         Returns:
             ``(B, R)`` of unit length.
         """
+        if features.device.type != "cpu":
+            return self.apply_both(features, has_depth)
         result = features.new_zeros(len(features), self.width)
         for kind, rows in zip(KINDS, (~has_depth, has_depth), strict=True):
             if bool(rows.any()):
                 result[rows] = (features[rows] - self.mean[kind]) @ self.projection[kind]
         return functional.normalize(result, dim=-1)
+
+    def apply_both(self, features: Tensor, has_depth: Tensor) -> Tensor:
+        """``apply`` without asking which rows there are, for which a GPU would have to be waited for."""
+        flat, deep = ((features - self.mean[kind]) @ self.projection[kind] for kind in KINDS)
+        return functional.normalize(torch.where(has_depth[:, None], deep, flat), dim=-1)
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the backbone's file, in float16 but for the variances, which are too small for it."""

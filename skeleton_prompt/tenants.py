@@ -11,15 +11,17 @@ Letters: P prompts, W windows of each of them, R rows of parameters, F frames, N
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skeleton_prompt.bundle import Prompt
+from skeleton_prompt.bundle import Array, Prompt
 from skeleton_prompt.prompts import Parameters
 from skeleton_prompt.temporal import PREFIX, SHOWN, Signals, stacked_temporal_logits
 
@@ -35,7 +37,7 @@ Key = TypeVar("Key")
 class Shelf:
     """The tensors of prompts where an engine computes, for as long as somebody holds the prompt.
 
-    On a CPU they are the prompt's own memory, seen as tensors.
+    On a CPU they are the prompt's own memory, seen as tensors; to a GPU they go once, in one transfer.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -51,14 +53,24 @@ class Shelf:
 
     @torch.inference_mode(False)  # they outlive the forward pass that asked for them first
     def _place(self, prompt: Prompt) -> dict[str, dict[str, Tensor]]:
+        arrays = {name: value for name, value in prompt.tensors.items() if name not in HOST_ONLY}
+        if self.device.type == "cpu":
+            placed = {name: torch.from_numpy(value) for name, value in arrays.items()}
+        else:
+            placed = send_packed(arrays, self.device)
         return {
-            prefix: {
-                name.removeprefix(prefix): torch.from_numpy(value).to(self.device)
-                for name, value in prompt.tensors.items()
-                if name.startswith(prefix) and name not in HOST_ONLY
-            }
+            prefix: {name.removeprefix(prefix): value for name, value in placed.items() if name.startswith(prefix)}
             for prefix in PARTS
         }
+
+
+def send_packed(arrays: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:
+    """Arrays on a device in one transfer, as views of one tensor there."""
+    packed = torch.from_numpy(np.concatenate([np.ravel(array) for array in arrays.values()]))
+    if device.type == "cuda":  # from page-locked memory, so that nobody waits for it
+        packed = packed.pin_memory()
+    parts = torch.split(packed.to(device, non_blocking=True), [array.size for array in arrays.values()])
+    return {name: part.view(array.shape) for (name, array), part in zip(arrays.items(), parts, strict=True)}
 
 
 def stacked(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -88,6 +100,12 @@ def grouped(rows: Iterable[int], key: Callable[[int], Key]) -> list[list[int]]:
     return list(groups.values())
 
 
+def together(rows: Sequence[int], prompts: Sequence[Prompt]) -> tuple[list[int], list[Prompt]]:
+    """Rows with those of one prompt side by side, so that its weights are stacked once; and those prompts in order."""
+    groups = grouped(rows, lambda row: prompts[row])
+    return [row for group in groups for row in group], [prompts[group[0]] for group in groups]
+
+
 def guarded(rows: Sequence[int], run: Callable[[Sequence[int]], Sequence[Tensor]]) -> dict[int, Outcome]:
     """What ``run`` makes of rows; where it fails, what it makes of each by itself, to find the one to blame."""
     try:
@@ -96,6 +114,56 @@ def guarded(rows: Sequence[int], run: Callable[[Sequence[int]], Sequence[Tensor]
         if len(rows) == 1:
             return {rows[0]: error}
         return {row: outcome for one in rows for row, outcome in guarded([one], run).items()}
+
+
+def linear_rows(
+    shelf: Shelf, prompts: Sequence[Prompt], features: Tensor, columns: Callable[[tuple[str, ...]], Tensor | slice]
+) -> dict[int, Outcome]:
+    """Logits ``(N,)`` of the linear parts of all rows, on the host.
+
+    Args:
+        shelf: Of the prompts' tensors.
+        prompts: Of the rows.
+        features: ``(B, F)`` of the rows, all blocks.
+        columns: Which of them are those of some blocks.
+    """
+
+    def run(rows: Sequence[int]) -> list[Tensor]:
+        order, mine = together(rows, prompts)
+        first = prompts[order[0]]
+        x = torch.unflatten(features[order][:, columns(first.blocks)], 0, (len(mine), -1))
+        heads = []
+        for prefix in ("linear.", "likeness."):
+            parts = [shelf.part(prompt, prefix) for prompt in mine]
+            if parts[0]:
+                heads.append(stacked_head_logits(stacked(parts), x[..., : parts[0]["mean"].shape[0]]))
+        logits, *likeness = (values.flatten(0, 1).cpu() for values in heads)
+        found = {}
+        for place, row in enumerate(order):
+            N = prompts[row].classes
+            shift = [values[place, :N].amax() - logits[place, :N].amax() for values in likeness]
+            found[row] = logits[place, :N] + sum(shift)
+        return [found[row] for row in rows]
+
+    many = Counter(prompts)
+
+    def key(row: int) -> tuple[object, ...]:
+        prompt = prompts[row]
+        parts = (kind_of(shelf.part(prompt, prefix)) for prefix in ("linear.", "likeness."))
+        return many[prompt], prompt.blocks, *parts
+
+    return {row: outcome for rows in grouped(range(len(prompts)), key) for row, outcome in guarded(rows, run).items()}
+
+
+def stacked_head_logits(p: Parameters, x: Tensor) -> Tensor:
+    """``head_logits`` of P prompts at once: ``(P, W, F)`` features and parameters ``(P, ...)`` to ``(P, W, N)``."""
+    x = (x - p["mean"][:, None]) * p["scale"][:, None]
+    logits = torch.baddbmm(p["bias"][:, None], x, p["weight"].mT)
+    if "square" not in p:
+        return logits
+    curved = (x @ p["curve"].mT).square()
+    common = x.square() @ p["square"][..., None] + curved @ p["bend"][..., None]
+    return logits - common / 2
 
 
 def temporal_rows(
@@ -109,15 +177,11 @@ def temporal_rows(
         windows: For each row that has a temporal part, which windows of ``seen`` are its own.
         seen: What the temporal parts look at.
     """
-    many: dict[Prompt, int] = {}
-    for row, own in windows.items():
-        many[prompts[row]] = many.get(prompts[row], 0) + len(own)
+    many = Counter(prompts[row] for row, own in windows.items() for _ in own)
 
     def run(rows: Sequence[int]) -> list[Tensor]:
-        # The rows of a prompt side by side: its weights are stacked once, and one product serves all its windows.
-        mine = grouped(rows, lambda row: prompts[row])
-        order = [row for group in mine for row in group]
-        weights = stacked([shelf.part(prompts[group[0]], PREFIX) for group in mine])
+        order, mine = together(rows, prompts)
+        weights = stacked([shelf.part(prompt, PREFIX) for prompt in mine])
         index = [window for row in order for window in windows[row]]
         distance, slow, fast = (torch.unflatten(part[index], 0, (len(mine), -1)).transpose(1, 2) for part in seen)
         every = stacked_temporal_logits(weights, (distance, slow, fast)).transpose(1, 2).flatten(0, 1).cpu()

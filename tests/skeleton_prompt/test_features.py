@@ -1,6 +1,7 @@
 import torch
 
 from skeleton_prompt.features import Windows, complete, completed_features, descriptor_features, streams
+from skeleton_prompt.house import KINDS, House
 from tests.skeleton_prompt.rows import person
 
 
@@ -54,3 +55,13 @@ def test_a_frame_that_shows_nothing_takes_the_place_of_the_rest_of_the_clip() ->
 def test_two_dimensional_input_is_completed_flat() -> None:
     whole = show_all(windows_of())
     assert bool((complete(hide(whole, 5), torch.randn(len(whole.pose), 64, 17, 3))[..., 2] == 0).all())
+
+
+def test_house_weights_give_the_same_whether_or_not_the_rows_are_asked_for_their_depth() -> None:
+    rng = torch.Generator().manual_seed(0)
+    mean = {kind: torch.randn(30, generator=rng) for kind in KINDS}
+    projection = {kind: torch.randn(30, 8, generator=rng) for kind in KINDS}
+    house, features = House(mean, projection), torch.randn(5, 30, generator=rng)
+    for depth in ([0, 1, 0, 1, 1], [0] * 5, [1] * 5):
+        deep = torch.tensor(depth) > 0
+        torch.testing.assert_close(house.apply_both(features, deep), house.apply(features, deep))

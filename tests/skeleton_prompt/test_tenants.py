@@ -9,7 +9,7 @@ import torch
 from skeleton_prompt import tenants
 from skeleton_prompt.features import Windows
 from skeleton_prompt.temporal import PREFIX, frontal, signals, stacked_temporal_logits, temporal_logits, windows_at
-from skeleton_prompt.tenants import Shelf, grouped, guarded, kind_of, stacked
+from skeleton_prompt.tenants import Shelf, grouped, guarded, kind_of, linear_rows, send_packed, stacked
 from tests.skeleton_prompt.rows import person, random_prompt, small_engine
 
 ENGINE = small_engine()
@@ -72,6 +72,40 @@ def test_a_damaged_part_spoils_only_the_rows_of_its_prompt(name: str, shape: tup
             assert isinstance(outcome, Exception)
         else:
             assert np.abs(outcome - alone(*row)).max() <= 1e-5
+
+
+def test_stacked_linear_parts_say_what_each_says_by_itself() -> None:
+    prompts = [
+        random_prompt(ENGINE, seed, classes=2 + seed % 3, curve=3 * (seed % 2), likeness=20 * (seed % 3 > 0))
+        for seed in range(8)
+    ]
+    owners = [prompts[index] for index in (0, 1, 2, 3, 4, 5, 6, 7, 3, 3, 1, 0)]
+    damaged = without_numbers(prompts[5], "linear.weight", (3, 5))
+    owners.append(damaged)
+    people = [PEOPLE[index % 4] for index in range(len(owners))]
+    features = torch.from_numpy(ENGINE.features(people))
+    shelf = Shelf(torch.device("cpu"))
+    found = linear_rows(shelf, owners, features, lambda blocks: torch.from_numpy(ENGINE.columns(blocks)))
+    assert isinstance(found.pop(len(owners) - 1), Exception)
+    assert sorted(found) == list(range(len(owners) - 1))
+    for row, logits in found.items():
+        assert np.abs(logits.numpy() - alone(people[row], owners[row])).max() <= 1e-4
+
+
+def test_tensors_that_go_to_a_device_in_one_piece_are_there_as_they_were() -> None:
+    arrays = PROMPTS[1].tensors
+    sent = send_packed(arrays, torch.device("cpu"))
+    assert {name: value.shape for name, value in sent.items()} == {name: value.shape for name, value in arrays.items()}
+    assert all(np.array_equal(value.numpy(), arrays[name]) for name, value in sent.items())
+    assert len({value.untyped_storage().data_ptr() for value in sent.values()}) == 1
+
+
+def test_off_the_host_a_prompt_is_placed_whole_and_what_only_the_host_reads_stays() -> None:
+    shelf = Shelf(torch.device("meta"))
+    parts = {prefix: shelf.part(PROMPTS[1], prefix) for prefix in tenants.PARTS}
+    names = {prefix + name for prefix, part in parts.items() for name in part}
+    assert names == set(PROMPTS[1].tensors) - {"linear.centres", "linear.spread", "temporal.shown"}
+    assert {value.device.type for part in parts.values() for value in part.values()} == {"meta"}
 
 
 def test_rows_that_fail_together_are_tried_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
