@@ -15,6 +15,7 @@ from skeleton_prompt.backbone import backbone_bytes
 from skeleton_prompt.bundle import Prompt, PromptRef, digest, save_prompt
 from skeleton_prompt.engine import Engine
 from tests.skeleton_prompt.rows import small_engine
+from tests.waiting import children, eventually
 
 
 def backbone_file(folder: Path, seed: int = 0) -> Path:
@@ -56,3 +57,11 @@ class Room:
             for each in local:
                 supervisor.add(each.child)
             yield local
+
+
+def worker_of(server: LocalTorchServe) -> int:
+    """The process id of an instance's worker; waits until there is one."""
+    return eventually(
+        lambda: next((pid for pid, command in children(server.child.pid or 0).items() if "python" in command), None),
+        "a worker of TorchServe",
+    )

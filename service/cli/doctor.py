@@ -7,13 +7,15 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from service.cli.connection import data_dir, running_server
+from service.cli.engine_check import engine_findings
+from service.cli.finding import Finding
 from service.cli.output import AsJson, print_json
 from service.cli.serve import DatabaseOption, use_database
 
@@ -22,16 +24,6 @@ if TYPE_CHECKING:
 
 SUPPORTED = ((3, 10), (3, 13))
 LOW_DISK = 1 << 30
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. `ok` is None where it is worth knowing but nothing is broken."""
-
-    what: str
-    ok: bool | None
-    found: str
-    advice: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -58,6 +50,10 @@ def examine() -> Iterator[Finding]:
     )  # fmt: skip
     for check in checks:
         yield _guarded(check)
+    try:
+        yield from engine_findings()
+    except Exception as error:
+        yield Finding("engine", False, f"{type(error).__name__}: {error}")
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:

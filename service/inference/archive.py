@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from skeleton_prompt.bundle import digest
 from skeleton_prompt.engine import backbone_path
 
 MODEL = "skeleton_prompt"
@@ -82,3 +85,17 @@ def build_archive(
         if done.returncode or not made.is_file():
             raise CannotArchive(f"torch-model-archiver failed: {done.stderr.strip()[-400:]}")
         return made.replace(out_dir / made.name)
+
+
+def archived_backbone(archive: Path) -> str:
+    """The SHA-256 of the backbone that an archive serves new prompts on.
+
+    Raises:
+        CannotArchive: It is no archive of ours.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            manifest = json.loads(opened.read("MAR-INF/MANIFEST.json"))
+            return digest(opened.read(manifest["model"]["serializedFile"]))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise CannotArchive(f"{archive} is no archive of skeleton-prompt: {error}") from error

@@ -233,6 +233,8 @@ class TorchServeEngine:
             ) from error
         except asyncio.TimeoutError as error:
             server.failed("no answer before the deadline")
+            if not server.healthy:  # the row was patient enough for one that works
+                raise EngineUnavailable("TorchServe failed while the row waited in it.", retry_after=2.0) from error
             raise DeadlineExceeded("The prediction was not ready before its deadline.") from error
         except (aiohttp.ClientError, OSError) as error:
             if self._session is None:

@@ -1,6 +1,8 @@
 """The engine in a real TorchServe: the answers of the embedded one, and rows that cannot harm each other."""
 
 import asyncio
+import os
+import signal
 import time
 from dataclasses import replace
 
@@ -9,13 +11,16 @@ import numpy as np
 import pytest
 
 from service import errors
+from service.backbones import BackboneCheck
 from service.inference import wire
 from service.inference.protocol import Question
 from service.inference.torchserve import PATH, TorchServeEngine
+from service.metrics import Metrics
 from service.storage.backbones import blob_name
 from skeleton_prompt.bundle import PromptRef
 from tests.skeleton_prompt.rows import person, random_prompt
-from tests.torchserving import Room, backbone_file
+from tests.storing import storing, teach, tenant_of
+from tests.torchserving import Room, backbone_file, worker_of
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +165,141 @@ def test_rows_past_the_limit_are_refused_and_a_greedy_tenant_first(local, taught
     assert one.prediction
     assert 0 < sum(isinstance(answer, errors.Overloaded) for answer in got) < 12
     assert all(answer.retry_after for answer in got if isinstance(answer, errors.Overloaded))
+
+
+def test_rows_that_became_late_in_torchserves_queue_are_answered_so_and_never_computed(local, taught):
+    _, ref = taught[0]
+    late, patient = (Question(person(0), ref, 2, None, time.monotonic() + seconds) for seconds in (0.3, 120))
+    worker = worker_of(local)
+
+    async def work(engine):
+        async def send(session, asked):
+            headers = {**wire.write_headers(asked), "Content-Type": "application/octet-stream"}
+            async with session.post(local.url + PATH, data=wire.write_row(asked), headers=headers) as response:
+                return response.status
+
+        await engine.refresh()
+        before = engine._servers.all[0].figures.late
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            async with aiohttp.ClientSession() as session:
+                rows = [asyncio.ensure_future(send(session, asked)) for asked in (late, late, patient)]
+                while time.monotonic() < late.deadline:
+                    await asyncio.sleep(0.01)
+                os.kill(worker, signal.SIGCONT)
+                got = await asyncio.gather(*rows)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        await engine.refresh()
+        return got, engine._servers.all[0].figures.late - before
+
+    assert with_engine(local, work) == ([504, 504, 200], 2)
+
+
+@pytest.fixture
+def storage(tmp_path):
+    with storing(tmp_path / "gateway") as opened:
+        yield opened
+
+
+def value(page, name):
+    """The sum over all labels of a metric."""
+    lines = [line for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+    assert lines, f"no {name} in\n{page}"
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_the_gateways_metrics_show_each_instance_and_its_prompt_cache(room, local, taught, storage):
+    metrics = Metrics()
+    nowhere = "http://127.0.0.1:9"
+
+    async def run():
+        engine = TorchServeEngine([local.url, nowhere])
+        engine.attach(metrics, BackboneCheck(storage, str(room.backbone)))
+        await engine.start()
+        try:
+            answers = await asyncio.gather(*(engine.predict(question(ref, n)) for n in range(6) for _, ref in taught))
+            engine._servers.all[1].healthy = True  # as when it has just died
+            engine._servers.all[0].in_flight += 1  # so that the dead one is asked first
+            answers.append(await engine.predict(question(taught[0][1])))
+            await engine.refresh()
+            return answers, metrics.page().decode()
+        finally:
+            await engine.stop()
+
+    answers, page = asyncio.run(run())
+    name, dead = (url.removeprefix("http://") for url in (local.url, nowhere))
+    for line in (
+        f'skeleton_prompt_engine_up{{engine="{name}"}} 1.0',
+        f'skeleton_prompt_engine_up{{engine="{dead}"}} 0.0',
+        f'skeleton_prompt_engine_rows_total{{engine="{name}",outcome="answered"}} {len(answers):.1f}',
+        f'skeleton_prompt_engine_rows_total{{engine="{dead}",outcome="unreachable"}} 1.0',
+        f'skeleton_prompt_engine_rows_resent_total{{engine="{name}"}} 1.0',
+        f'skeleton_prompt_engine_ejections_total{{engine="{dead}"}} 1.0',
+        f'skeleton_prompt_engine_backbone{{engine="{name}",sha256="{room.engine.backbone_sha256}"}} 1.0',
+    ):
+        assert line in page.splitlines(), page
+    assert value(page, "skeleton_prompt_batch_rows_sum") == len(answers)
+    assert value(page, "skeleton_prompt_engine_seconds_count") == len(answers)
+    assert value(page, "skeleton_prompt_engine_prompts") >= len(taught)
+    assert value(page, "skeleton_prompt_engine_prompt_bytes") > 0
+    assert value(page, "skeleton_prompt_engine_prompt_loads_total") >= len(taught)
+
+
+def test_an_instance_on_a_backbone_that_nobody_is_served_on_is_refused_and_both_are_named(room, local, storage):
+    other = backbone_file(room.folder, seed=4)
+    check = BackboneCheck(storage, str(other))
+
+    async def run():
+        engine = TorchServeEngine([local.url])
+        engine.attach(Metrics(), check)
+        with pytest.raises(errors.EngineUnavailable) as refused:
+            await engine.start()
+        return refused.value.detail, engine.trouble
+
+    for said in asyncio.run(run()):
+        assert room.engine.backbone_sha256[:12] in said
+        assert check.sha256[:12] in said
+        assert "skeleton-prompt archive" in said
+
+
+def test_an_instance_on_an_older_backbone_serves_as_long_as_the_gateway_lives_if_tenants_were_on_it(
+    room, local, storage
+):
+    from skeleton_prompt.engine import Engine
+
+    other = backbone_file(room.folder, seed=4)
+    new = Engine.load(other)
+    room.blobs.write(blob_name(new.backbone_sha256), other.read_bytes())
+    tuned = room.publish(replace(random_prompt(new, 5), tenant="tuned-again"))
+    teach(tenant_of(storage))
+    with storage.database.write() as connection:
+        connection.exec_driver_sql("UPDATE prompts SET backbone_sha256 = ?", (room.engine.backbone_sha256,))
+    check = BackboneCheck(storage, str(other))
+
+    async def run():
+        engine = TorchServeEngine([local.url])
+        engine.attach(Metrics(), check)
+        await engine.start()
+        try:
+            with storage.database.write() as connection:
+                connection.exec_driver_sql("UPDATE prompts SET backbone_sha256 = ?", (check.sha256,))
+            return await engine.probe(), engine.backbone_sha256, await engine.predict(question(tuned))
+        finally:
+            await engine.stop()
+
+    ready, sha256, answer = asyncio.run(run())
+    assert (ready, sha256) == (True, new.backbone_sha256), "new prompts are made on the gateway's backbone"
+    assert answer.prediction.predictions
+
+
+def test_the_doctor_says_that_an_instance_predicts_and_on_which_backbone(room, local, monkeypatch, tmp_path):
+    from service.cli.engine_check import engine_findings
+
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"engine": "torchserve", "engine_url": local.url, "data_dir": tmp_path}.items():
+        monkeypatch.setenv(f"SKELETON_PROMPT_{name.upper()}", str(value))
+    for backbone, ok in ((room.backbone, True), (backbone_file(room.folder, seed=4), None)):
+        monkeypatch.setenv("SKELETON_PROMPT_BACKBONE", str(backbone))
+        (found,) = engine_findings()
+        assert (found.ok, room.engine.backbone_sha256[:12] in found.found) == (ok, True)
