@@ -5,6 +5,7 @@
 #   make test    the tests
 #   make lint    ruff and mypy
 #   make chaos   the tests that kill and break things
+#   make containers-test   build the images, run all of docker-compose.yml, do the main job on it, kill parts (docker or podman)
 #   make clean   remove the environment and everything generated, but not ./data
 #
 # Variables: PYTHON (3.10 to 3.12), VENV, and TORCH_INDEX, an extra package index for torch. On Linux the plain
@@ -19,7 +20,7 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: run demo test lint chaos clean server dev
+.PHONY: run demo test lint chaos containers-test clean server dev
 .DEFAULT_GOAL := run
 
 run: server
@@ -34,6 +35,10 @@ test: dev
 
 chaos: dev
 	$(BIN)/python -m pytest tests/faults $(ARGS)
+
+# Variables: ENGINE (docker or podman), COMPOSE (its compose command), BUILD_ARGS, LEAVE_OUT (services that cannot run here).
+containers-test: dev
+	$(BIN)/python docker/rehearse.py $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .

@@ -13,22 +13,22 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-EVERYWHERE = "server,postgres,onnx"
+EVERYWHERE = "server,postgres"
+EXPORT = ("onnx>=1.17",)  # writes ONNX files; of the extra "onnx" it is the part that a service needs
 ENGINE = "torchserve"
-BUILD = ("hatchling",)  # builds the wheel inside the image, and is removed again
+BUILD = ("hatchling>=1.25",)
 HEAD = "# Made by docker/lock.py; a test holds it against pyproject.toml.\n"
 
 
-def resolve(extras: str, *more: str, constraints: Path | None = None) -> dict[str, str]:
-    """Names and versions of all that these extras need, without the project itself."""
+def resolve(*what: str, constraints: Path | None = None) -> dict[str, str]:
+    """Names and versions of everything that these need, without the project itself."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     command += ["--constraint", str(constraints)] if constraints else []
-    command += [f"{FOLDER.parent}[{extras}]", *more]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  # no shell
-    report = json.loads(done.stdout)
-    found = {row["metadata"]["name"].lower(): row["metadata"]["version"] for row in report["install"]}
+    done = subprocess.run([*command, *what], check=True, capture_output=True, text=True)
+    rows = [row["metadata"] for row in json.loads(done.stdout)["install"]]
     # torch 2.13.0+cpu is the CPU's build of 2.13.0; which build it is the image's build argument says.
-    return {name: version.partition("+")[0] for name, version in sorted(found.items()) if name != "skeleton-prompt"}
+    found = {row["name"].lower(): row["version"].partition("+")[0] for row in rows}
+    return {name: found[name] for name in sorted(found) if name != "skeleton-prompt"}
 
 
 def write(name: str, versions: dict[str, str]) -> Path:
@@ -39,11 +39,13 @@ def write(name: str, versions: dict[str, str]) -> Path:
 
 
 def main() -> None:
-    """Write both files; the engine's has only what comes on top."""
-    everywhere = resolve(EVERYWHERE, *BUILD)
+    """Write the three files; the engine's has only what comes on top."""
+    project = FOLDER.parent
+    everywhere = resolve(f"{project}[{EVERYWHERE}]", *EXPORT)
     path = write("requirements.txt", everywhere)
-    engine = resolve(ENGINE, constraints=path)
+    engine = resolve(f"{project}[{ENGINE}]", constraints=path)
     write("requirements-engine.txt", {name: engine[name] for name in engine if name not in everywhere})
+    write("requirements-build.txt", resolve(*BUILD))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # Makes the users of Redis out of the environment, as hashes in a file that nobody else can read, and starts Redis.
-# Each part gets what it needs: no user can see another's keys of other programs, change settings or read the others' passwords.
+# Each part gets what it needs. The queue's script looks for its keys with KEYS, which is why that is allowed.
 set -eu
 umask 077
 
@@ -7,9 +7,9 @@ sha256() { printf %s "$1" | sha256sum | cut -d' ' -f1; }
 
 cat > /tmp/users.acl <<ACL
 user default off
-user gateway on #$(sha256 "$REDIS_GATEWAY_PASSWORD") resetchannels ~sp:* ~LIMITS:* +@all -@admin -@dangerous
+user gateway on #$(sha256 "$REDIS_GATEWAY_PASSWORD") resetchannels ~sp:* ~LIMITS:* +@all -@admin -@dangerous +keys
 user engine on #$(sha256 "$REDIS_ENGINE_PASSWORD") resetchannels ~sp:prompt:* -@all +@connection +get +set +del
-user worker on #$(sha256 "$REDIS_WORKER_PASSWORD") resetchannels ~sp:* +@all -@admin -@dangerous
+user worker on #$(sha256 "$REDIS_WORKER_PASSWORD") resetchannels ~sp:* +@all -@admin -@dangerous +keys
 ACL
 unset REDIS_GATEWAY_PASSWORD REDIS_ENGINE_PASSWORD REDIS_WORKER_PASSWORD
 # A cache and a messenger: nothing is kept on disk, and what does not fit is forgotten and found again in SQL and blobs.

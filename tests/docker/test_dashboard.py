@@ -30,7 +30,10 @@ def counted() -> dict[str, set[str]]:
 def expressions() -> list[str]:
     rules = yaml.safe_load((DOCKER / "prometheus" / "rules.yml").read_text())
     alerts = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
-    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]] + alerts
+    adapter = yaml.safe_load((DOCKER / "kubernetes" / "prometheus-adapter.yaml").read_text())["rules"]["external"]
+    scaled = [rule[key] for rule in adapter for key in ("seriesQuery", "metricsQuery")]
+    plain = [expression.replace("{<<.LabelMatchers>>}", "") for expression in scaled]
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]] + alerts + plain
 
 
 @pytest.mark.parametrize("expression", expressions())
@@ -69,3 +72,15 @@ def test_prometheus_asks_every_gateway_engine_and_worker():
     }
     assert asked == {name for name in services if name.startswith(("gateway", "engine", "worker"))}
     assert all("watch" in services[name]["networks"] for name in asked)
+
+
+def test_autoscalers_ask_for_what_the_adapter_gives_them():
+    asked = {
+        metric["external"]["metric"]["name"]
+        for part in ("engine", "worker")
+        for document in yaml.safe_load_all((DOCKER / "kubernetes" / f"{part}.yaml").read_text())
+        if document["kind"] == "HorizontalPodAutoscaler"
+        for metric in document["spec"]["metrics"]
+    }
+    adapter = yaml.safe_load((DOCKER / "kubernetes" / "prometheus-adapter.yaml").read_text())["rules"]["external"]
+    assert asked == {rule["seriesQuery"] for rule in adapter} == {"skeleton_prompt_queue_rows", "skeleton_prompt_jobs"}
