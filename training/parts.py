@@ -25,7 +25,7 @@ Split = tuple[np.ndarray, np.ndarray]  # rows that teach, rows that are asked ab
 BLENDS = (0.3, 0.5, 0.7, 1.0)
 TEMPORAL_BLENDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 # With one clip a label nothing can be held out. On splits of the training sides such a share of PLDA's own logits
-# gained 6 points on two sensor sets and changed three other sets by at most 2; see decision 7.
+# gained 6 points on two of three sensor sets, and a point or less on two sets without depth; see decision 7.
 UNJUDGED, UNJUDGED_LACKING = 0.15, 0.05
 LAST_LAYER = ("module.head.scale", "temporal.head.2.weight", "temporal.head.2.bias")
 
@@ -57,6 +57,9 @@ class PartTuner(Protocol):
 
 class SequenceTuner(PartTuner, Protocol):
     """Tunes the temporal part, and knows the same clips without some of their joints."""
+
+    def deep(self) -> bool:
+        """Whether most of the clips came with depth."""
 
     def lacking_features(self) -> Array:
         """``(n, F)``, the features of copies of all clips that lack joints."""

@@ -128,6 +128,10 @@ class TemporalTuner:
         """Logits ``(len(rows), N)`` on some of the people, the windows of each averaged."""
         return logits_of(tensors, [self.whole[int(row)] for row in rows])
 
+    def deep(self) -> bool:
+        """Whether most of the people came with depth."""
+        return sum(person.has_depth for person in self._people) * 2 > len(self._people)
+
     def lacking_features(self) -> Array:
         """Features ``(n, F)`` of the first copy of the people that lacks joints."""
         parts = []

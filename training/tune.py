@@ -233,9 +233,9 @@ def _temporal(
 def _unjudged(
     lesson: Lesson, choice: Choice, tuner: SequenceTuner, config: TuneConfig, tick: Tick
 ) -> tuple[Part | None, str]:
-    """A temporal part of one clip a label, whose share is a fixed one."""
-    if choice.chosen.prior is None:
-        return None, "needs two clips of a label to compare with"
+    """A temporal part of one clip a label, whose share is a fixed one; where the pose is a lift it gains too little."""
+    if choice.chosen.prior is None or not tuner.deep():
+        return None, "needs two clips of a label to compare with, or clips with depth"
     everything = [np.arange(len(lesson.truth))]
     (tensors,) = tuner.fit(
         everything, lesson.truth, lesson.classes, config.temporal_seconds, lambda share: tick(share, "temporal part")

@@ -85,6 +85,12 @@ def test_copies_that_lack_joints_are_asked_as_they_are() -> None:
     assert np.isfinite(some.lacking_logits(tensors, np.arange(3))).all()
 
 
+def test_people_have_depth_where_most_of_them_have() -> None:
+    flat = [replace(one, has_depth=False) for one in PEOPLE]
+    assert TemporalTuner(ENGINE, PEOPLE[:6] + flat[6:], 0, lambda: None).deep()
+    assert not TemporalTuner(ENGINE, PEOPLE[:5] + flat[5:], 0, lambda: None).deep()
+
+
 def test_a_copy_lacks_joints_and_the_lift_stands_in_for_them() -> None:
     copy = lacks_joints(PEOPLE[0], torch.Generator().manual_seed(0))
     assert 9 <= int((copy.pose[0, 0, :, 2] > 0).sum()) <= 16

@@ -34,6 +34,7 @@ def test_one_clip_per_label_is_taught_without_any_figure() -> None:
     outcome = tune(lesson(per_class=1, classes=4), TuneConfig(), QUIET)
     assert outcome.plan is None
     assert outcome.judged is None
+    assert tune(known, TuneConfig(), QUIET, Tuners(temporal=Flat(known))).temporal is None
     assert outcome.calibration.distance == float("inf")
     assert outcome.calibration.temperature > 0
     assert outcome.tensors["linear.weight"].shape[0] == 4
@@ -101,11 +102,21 @@ class Sequence(Oracle):
         super().__init__(taught.truth)
         self.features = taught.features
 
+    def deep(self) -> bool:
+        return True
+
     def lacking_features(self) -> np.ndarray:
         return self.features
 
     def lacking_logits(self, tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
         return 50 * np.eye(3, dtype=np.float32)[(self.truth[rows] + 1) % 3]
+
+
+class Flat(Sequence):
+    """A temporal part of clips without depth."""
+
+    def deep(self) -> bool:
+        return False
 
 
 class Chance(Sequence):
@@ -157,6 +168,7 @@ def test_with_one_clip_a_label_the_temporal_part_has_a_fixed_share_where_plda_sp
     assert outcome.kind == "temporal"
     assert (outcome.temporal_blend, outcome.temporal.lacking) == (UNJUDGED, UNJUDGED_LACKING)
     assert outcome.judged is None
+    assert tune(known, TuneConfig(), QUIET, Tuners(temporal=Flat(known))).temporal is None
 
 
 def test_the_temporal_part_is_left_out_where_no_time_is_given() -> None:
