@@ -34,7 +34,6 @@ def test_one_clip_per_label_is_taught_without_any_figure() -> None:
     outcome = tune(lesson(per_class=1, classes=4), TuneConfig(), QUIET)
     assert outcome.plan is None
     assert outcome.judged is None
-    assert tune(known, TuneConfig(), QUIET, Tuners(temporal=Flat(known))).temporal is None
     assert outcome.calibration.distance == float("inf")
     assert outcome.calibration.temperature > 0
     assert outcome.tensors["linear.weight"].shape[0] == 4
