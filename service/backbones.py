@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import structlog
 from anyio import to_thread
@@ -57,7 +57,14 @@ def old_bytes(storage: Storage, sha256: str) -> bytes:
         raise
 
 
-def archived_engine(folder: Path, blobs: BlobStore, sha256: str) -> Engine:
+class EngineOptions(TypedDict, total=False):
+    """How engines compute: the settings of the same names."""
+
+    device: str
+    cuda_graphs: bool
+
+
+def archived_engine(folder: Path, blobs: BlobStore, sha256: str, where: EngineOptions | None = None) -> Engine:
     """An engine on any backbone by its hash: from an archive's folder, else what ships, else the store.
 
     Raises:
@@ -74,7 +81,7 @@ def archived_engine(folder: Path, blobs: BlobStore, sha256: str) -> Engine:
             break
     else:
         data = read_backbone(blobs, sha256)
-    return Engine(parse_backbone(data, f"backbone {sha256[:12]}"))
+    return Engine(parse_backbone(data, f"backbone {sha256[:12]}"), **(where or {}))
 
 
 class BackboneCheck:
@@ -119,7 +126,7 @@ class BackboneCheck:
         )
 
 
-def old_engine(storage: Storage, sha256: str) -> Engine:
+def old_engine(storage: Storage, sha256: str, where: EngineOptions | None = None) -> Engine:
     """An engine on any backbone by its hash.
 
     Raises:
@@ -130,4 +137,4 @@ def old_engine(storage: Storage, sha256: str) -> Engine:
     from skeleton_prompt.backbone import parse_backbone
     from skeleton_prompt.engine import Engine
 
-    return Engine(parse_backbone(old_bytes(storage, sha256), f"backbone {sha256[:12]}"))
+    return Engine(parse_backbone(old_bytes(storage, sha256), f"backbone {sha256[:12]}"), **(where or {}))

@@ -72,6 +72,14 @@ class Settings(BaseSettings):
         None, description="Where clips and prompts go (any fsspec address); a folder in the data folder when unset."
     )
     backbone: str = Field("edge", description="The frozen backbone: a name that ships, or the path of a file.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where the engine computes: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU if there is one.",
+    )
+    cuda_graphs: bool = Field(
+        False, description="On a GPU, record the frozen pass once for each size of batch and replay it."
+    )
     old_backbones: int = Field(
         2, ge=1, le=16, description="Most older backbones in memory at once, for prompts made on them."
     )

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skeleton_prompt.backbone import JOINTS, STREAM_FEATURES, Backbone, load_backbone, read_sizes
+from skeleton_prompt.backbone import FRAMES, JOINTS, STREAM_FEATURES, Backbone, load_backbone, read_sizes
 from skeleton_prompt.bundle import Array, BackboneMismatch, BadPrompt, Prompt
 from skeleton_prompt.clip import Clip
 from skeleton_prompt.decision import Prediction, decide
+from skeleton_prompt.devices import FrozenPass, cuda_capture, resolve
 from skeleton_prompt.features import (
     Windows,
     completed_features,
@@ -113,15 +114,24 @@ class Engine:
 
     Args:
         backbone: The frozen model.
-        device: Where to compute.
+        device: Where to compute; see ``devices.resolve``.
         threads: Torch threads of this process, or None to leave them.
+        cuda_graphs: On a GPU, record the frozen pass once for each size of batch; see ``devices.FrozenPass``.
+
+    Raises:
+        DeviceUnavailable: If the device is not there.
     """
 
-    def __init__(self, backbone: Backbone, *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, *, device: str = "cpu", threads: int | None = None, cuda_graphs: bool = False
+    ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self.device = torch.device(device)
+        self.device = resolve(device)
         self.backbone = backbone.to(self.device).eval().requires_grad_(False)
+        if backbone.house is not None:
+            backbone.house = backbone.house.to(self.device)
+        self._frozen_pass = self._prepared_pass(cuda_graphs)
         self.backbone_sha256 = backbone.sha256
         sizes = {**read_sizes(backbone.config.width), "frontal": JOINTS * STREAM_FEATURES}
         if backbone.house is not None:
@@ -132,9 +142,35 @@ class Engine:
         self.blocks = {name: slice(int(end) - sizes[name], int(end)) for name, end in zip(sizes, ends, strict=True)}
 
     @classmethod
-    def load(cls, backbone: str | Path = "edge", *, device: str = "cpu", threads: int | None = None) -> Engine:
+    def load(
+        cls,
+        backbone: str | Path = "edge",
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        cuda_graphs: bool = False,
+    ) -> Engine:
         """The engine on a backbone by name or path; see ``backbone_path`` and ``load_backbone`` for errors."""
-        return cls(load_backbone(backbone_path(backbone)), device=device, threads=threads)
+        return cls(load_backbone(backbone_path(backbone)), device=device, threads=threads, cuda_graphs=cuda_graphs)
+
+    def _prepared_pass(self, cuda_graphs: bool) -> FrozenPass:
+        """The frozen pass as this device runs it best."""
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            # Ten bits instead of 23 in convolutions would make answers differ from those that a prompt was made with.
+            torch.backends.cudnn.allow_tf32 = False
+        capture = cuda_capture(self.device) if on_gpu and cuda_graphs else None
+        frozen = FrozenPass(self._frozen, padded=on_gpu, capture=capture)
+        pose = torch.ones(1, FRAMES, JOINTS, 3, device=self.device)
+        frozen.record(pose, torch.zeros(1, device=self.device))
+        return frozen
+
+    def _frozen(self, pose: Tensor, log_seconds: Tensor) -> tuple[Tensor, ...]:
+        """The fields ``embedded``, ``bias``, ``x``, ``top`` and ``lifted`` of ``Observed``."""
+        embedded, bias = self.backbone.tokens(pose, log_seconds)
+        x = self.backbone.trunk(embedded, bias, prompted=PROMPTED_BLOCKS)
+        top = self.backbone.top(x, bias, last=PROMPTED_BLOCKS)
+        return embedded, bias, x, top, self.backbone.lift(top, pose)
 
     def prepare(self, clip: Clip) -> tuple[list[Prepared], Quality]:
         """One ``Prepared`` per person of a clip, and what was done to it; see ``normalise.prepare``."""
@@ -219,10 +255,7 @@ class Engine:
 
     def observe(self, windows: Windows) -> Observed:
         """Run the frozen part of the network once."""
-        embedded, bias = self.backbone.tokens(windows.pose, windows.log_seconds)
-        x = self.backbone.trunk(embedded, bias, prompted=PROMPTED_BLOCKS)
-        frozen = self.backbone.top(x, bias, last=PROMPTED_BLOCKS)
-        lifted = self.backbone.lift(frozen, windows.pose)
+        embedded, bias, x, frozen, lifted = self._frozen_pass(windows.pose, windows.log_seconds)
         tokens, seen = streams(windows, lifted)
         described = descriptor_features(tokens, windows.log_seconds)
         blocks = (frozen_features(frozen), described, completed_features(windows, lifted), tokens[:, 3].flatten(1))
@@ -288,9 +321,7 @@ class Engine:
 
     def lift(self, windows: Windows) -> Tensor:
         """The pose of windows in three dimensions, ``(W, T, J, 3)``; see ``Observed.lifted``."""
-        embedded, bias = self.backbone.tokens(windows.pose, windows.log_seconds)
-        x = self.backbone.trunk(embedded, bias, prompted=PROMPTED_BLOCKS)
-        return self.backbone.lift(self.backbone.top(x, bias, last=PROMPTED_BLOCKS), windows.pose)
+        return self._frozen_pass(windows.pose, windows.log_seconds)[-1]
 
     def _temporal(self, observed: Observed, prompts: Sequence[Prompt], windows: Sequence[range]) -> dict[int, Outcome]:
         """Logits of the rows whose prompt has a temporal part, on the host."""

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skeleton_prompt.devices import carry
 from skeleton_prompt.normalise import Prepared
 
 STREAMS = ("joints", "bones", "motion", "frontal")
@@ -50,7 +51,7 @@ class Windows:
         """Collect the windows of people into one batch."""
 
         def join(parts: list[np.ndarray]) -> Tensor:
-            return torch.from_numpy(np.concatenate(parts)).to(device)
+            return carry(np.concatenate(parts), device)
 
         counts = tuple(len(person.pose) for person in people)
         has_depth = np.repeat([person.has_depth for person in people], counts)
@@ -60,7 +61,7 @@ class Windows:
         return cls(
             pose,
             join([person.depth for person in people]),
-            torch.from_numpy(has_depth).to(device),
+            carry(has_depth, device),
             join([person.log_seconds for person in people]),
             counts,
         )
@@ -86,7 +87,7 @@ class Windows:
     def people_with_depth(self) -> Tensor:
         """``(people,)`` bool: whose clip was 3-D."""
         first = np.cumsum([0, *self.counts[:-1]])
-        return self.has_depth[torch.from_numpy(first).to(self.has_depth.device)]
+        return self.has_depth[carry(first, self.has_depth.device)]
 
     def average(self, values: Tensor) -> Tensor:
         """Mean over the windows of each person: ``(W, ...)`` to ``(people, ...)``."""

@@ -15,7 +15,7 @@ Letters: B rows, F features of the blocks that are read, R numbers per clip.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,13 @@ class House:
     def width(self) -> int:
         """R."""
         return int(self.projection["flat"].shape[1])
+
+    def to(self, device: torch.device) -> House:
+        """The same weights with what ``apply`` reads on a device; what only training reads stays where it is."""
+        mean, projection = (
+            {kind: values[kind].to(device) for kind in KINDS} for values in (self.mean, self.projection)
+        )
+        return replace(self, mean=mean, projection=projection)
 
     def apply(self, features: Tensor, has_depth: Tensor) -> Tensor:
         """Project clips.

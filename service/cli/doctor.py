@@ -46,7 +46,8 @@ def doctor(database_url: DatabaseOption = None, as_json: AsJson = False) -> None
 def examine() -> Iterator[Finding]:
     """Each finding in turn; a check that breaks is a finding as well."""
     checks = (
-        _python, _torch, _backbone, _database, _old_backbones, _redis, _data_dir, _disk, _secrets, _port, _server,
+        _python, _torch, _device, _backbone, _database, _old_backbones,
+        _redis, _data_dir, _disk, _secrets, _port, _server,
     )  # fmt: skip
     for check in checks:
         yield _guarded(check)
@@ -76,6 +77,21 @@ def _torch() -> Finding:
         return Finding("torch", False, str(error), "Install the server: pip install 'skeleton-prompt[server]'")
     where = f"{torch.cuda.device_count()} GPU" if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return Finding("torch", True, f"{torch.__version__}, {where}")
+
+
+def _device() -> Finding:
+    """Where an engine would compute by the settings."""
+    from service.settings import Settings
+    from skeleton_prompt.devices import DeviceUnavailable, describe, resolve
+
+    settings = Settings()
+    try:
+        device = resolve(settings.device)
+    except DeviceUnavailable as error:
+        return Finding("device", False, str(error), "Set SKELETON_PROMPT_DEVICE to auto or cpu, or install CUDA torch.")
+    if settings.cuda_graphs and device.type == "cpu":
+        return Finding("device", None, describe(device), "SKELETON_PROMPT_CUDA_GRAPHS does nothing without a GPU.")
+    return Finding("device", True, f"{describe(device)} ({settings.device})")
 
 
 def _backbone() -> Finding:

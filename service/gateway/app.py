@@ -9,7 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from service.backbones import BackboneCheck, old_engine
+from service.backbones import BackboneCheck, EngineOptions, old_engine
 from service.gateway import (
     clips,
     console_page,
@@ -142,13 +142,14 @@ def _embedded(settings: Settings, storage: Storage, prompt_cache: PromptCache, m
     from service.inference.embedded import EmbeddedEngine
     from skeleton_prompt.engine import Engine
 
+    where: EngineOptions = {"device": settings.device, "cuda_graphs": settings.cuda_graphs}
     engine = EmbeddedEngine(
-        partial(Engine.load, settings.backbone, threads=1),
+        partial(Engine.load, settings.backbone, threads=1, **where),
         prompt_cache,
         queue_size=settings.queue_size,
         batch_size=settings.batch_size,
         on_batch=metrics.batch,
-        load_old=partial(old_engine, storage),
+        load_old=partial(old_engine, storage, where=where),
         old_models=settings.old_backbones,
     )
     if isinstance(prompt_cache, CountedPrompts):

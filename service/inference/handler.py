@@ -18,7 +18,7 @@ import anyio
 import numpy as np
 import structlog
 
-from service.backbones import archived_engine
+from service.backbones import EngineOptions, archived_engine
 from service.errors import DeadlineExceeded, EngineUnavailable, MalformedBody, ServiceError
 from service.inference import wire
 from service.inference.models import Models
@@ -29,6 +29,7 @@ from service.logs import configure_logging
 from service.settings import Settings
 from service.storage.blobs import BlobStore
 from skeleton_prompt.bundle import Array, Prompt
+from skeleton_prompt.devices import given_to
 from skeleton_prompt.engine import Engine
 
 log = structlog.get_logger(__name__)
@@ -48,11 +49,15 @@ class SkeletonPromptHandler:
         # Warnings at the least: TorchServe's worker has lines at `info` for each batch.
         configure_logging("error" if settings.log_level == "error" else "warning", as_json=settings.log_json)
         folder = Path(context.system_properties["model_dir"])
-        self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1)
+        device = given_to(settings.device, context.system_properties.get("gpu_id"))
+        where: EngineOptions = {"device": device, "cuda_graphs": settings.cuda_graphs}
+        self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1, **where)
         blobs = BlobStore(str(settings.blob_url))
         self._prompts = CountedPrompts.over(settings, blobs)
         self._late = 0
-        self._models = Models(self._engine, partial(archived_engine, folder, blobs), settings.old_backbones)
+        self._models = Models(
+            self._engine, partial(archived_engine, folder, blobs, where=where), settings.old_backbones
+        )
         self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
         self._loop = asyncio.new_event_loop()
         warm_up(self._engine)

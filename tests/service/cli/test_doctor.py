@@ -1,9 +1,10 @@
 """What the doctor says about tenants on older backbones."""
 
 import pytest
+import torch
 
 from service.cli import main
-from service.cli.doctor import _database, _old_backbones
+from service.cli.doctor import _database, _device, _old_backbones
 from service.cli.output import UsageError
 from service.cli.serve import use_database
 from service.storage.backbones import blob_name
@@ -77,3 +78,14 @@ def test_the_table_of_settings_shows_an_address_without_its_password(monkeypatch
         shown = capsys.readouterr().out
         assert "host/db" in shown
         assert "hidden-word" not in shown
+
+
+def test_the_doctor_says_where_the_engine_computes_and_that_a_gpu_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = _device()
+    assert (found.ok, found.found.startswith("cpu, ")) == (True, True)
+    monkeypatch.setenv("SKELETON_PROMPT_CUDA_GRAPHS", "true")
+    assert _device().ok is None
+    monkeypatch.setenv("SKELETON_PROMPT_DEVICE", "cuda:1")
+    found = _device()
+    assert (found.ok, "cuda:1" in found.found, "SKELETON_PROMPT_DEVICE" in found.advice) == (False, True, True)

@@ -22,8 +22,10 @@ from tests.torchserving import Room, backbone_file
 class Context:
     """What TorchServe tells a handler about a batch, and what the handler says of each row."""
 
+    gpu_id: int | None = None
+
     def __init__(self, room, headers=()):
-        self.system_properties = {"model_dir": str(room.folder)}
+        self.system_properties = {"model_dir": str(room.folder), "gpu_id": self.gpu_id}
         self.manifest = {"model": {"serializedFile": room.backbone.name}}
         self.headers, self.status = list(headers), {}
 
@@ -174,3 +176,19 @@ def test_prompts_of_the_new_and_of_an_older_backbone_share_a_batch_and_each_is_a
         np.testing.assert_allclose(logits, engine.forward([(asked.person, prompt)])[0], atol=1e-5)
     assert sorted(answer.batch_rows for _, answer, _ in got) == [0, 0, 2, 2]
     assert figures(room, handler).old_backbones == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "gpu_id", "device"), [("auto", 1, "cuda:1"), ("auto", None, "cpu"), ("cuda:0", 1, "cuda:0")]
+)
+def test_a_worker_computes_on_the_gpu_that_torchserve_gave_it(room, start, monkeypatch, setting, gpu_id, device):
+    asked, load = [], Engine.load
+
+    def loaded(path, *, threads, **where):
+        asked.append(where)
+        return load(path, threads=threads)
+
+    monkeypatch.setattr(Engine, "load", loaded)
+    monkeypatch.setattr(Context, "gpu_id", gpu_id)
+    start(device=setting, cuda_graphs=True)
+    assert asked == [{"device": device, "cuda_graphs": True}]
