@@ -58,7 +58,8 @@ def _batches(server: Server) -> tuple[float, float]:
     """Rows and batches so far; zeros where the server does not count them."""
     if server.metrics is None:
         return 0.0, 0.0
-    with suppress(OSError), urllib.request.urlopen(server.metrics, timeout=5) as page:  # noqa: S310  # our own address
+    request = urllib.request.Request(server.metrics.url, headers=dict(server.metrics.headers))  # noqa: S310  # our own
+    with suppress(OSError), urllib.request.urlopen(request, timeout=5) as page:  # noqa: S310
         found = {name: float(value) for name, value in _COUNT.findall(page.read().decode())}
         return found.get("sum", 0.0), found.get("count", 0.0)
     return 0.0, 0.0

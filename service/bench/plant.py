@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,8 @@ CLASSES = 27  # as many actions as UTD-MHAD has
 FILTERS = 16
 CURVE = 16
 BLOCKS = ("house",)
-TENANTS_FILE = "bench-tenants.json"
+TENANTS_FILE = "bench-keys.jsonl"
+POOL = 1 << 20
 
 
 def made_up_prompt(engine: Engine, tenant: str, version: int, seed: int, *, temporal: bool = True) -> Prompt:
@@ -37,21 +40,21 @@ def made_up_prompt(engine: Engine, tenant: str, version: int, seed: int, *, temp
         seed: Of its numbers.
         temporal: Whether it has a temporal part, as nearly every prompt has that was taught several clips a label.
     """
-    rng = np.random.default_rng(seed)
+    numbers = _Numbers(seed)
     F = len(engine.columns(BLOCKS))
     shapes: dict[str, tuple[int, ...]] = {
         "mean": (F,), "scale": (F,), "weight": (CLASSES, F), "bias": (CLASSES,), "square": (F,), "curve": (CURVE, F),
         "bend": (CURVE,), "centres": (CLASSES, CLASSES), "spread": (CLASSES,),
     }  # fmt: skip
-    tensors = {f"linear.{name}": _numbers(rng, shape) for name, shape in shapes.items()}
+    tensors = {f"linear.{name}": numbers(shape) for name, shape in shapes.items()}
     tensors["linear.scale"] = np.ones(F, np.float32)
     tensors["linear.spread"] = np.ones(CLASSES, np.float32)
     if temporal:
         from skeleton_prompt.temporal import PREFIX, layers
 
         for name, shape in layers(FILTERS, CLASSES):
-            tensors[f"{PREFIX}{name}.weight"] = _numbers(rng, shape)
-            tensors[f"{PREFIX}{name}.bias"] = _numbers(rng, shape[:1])
+            tensors[f"{PREFIX}{name}.weight"] = numbers(shape)
+            tensors[f"{PREFIX}{name}.bias"] = numbers(shape[:1])
     return Prompt(
         tenant=tenant,
         version=version,
@@ -67,14 +70,41 @@ def made_up_prompt(engine: Engine, tenant: str, version: int, seed: int, *, temp
     )
 
 
-def _numbers(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    inner = max(1, int(np.prod(shape[1:])))
-    values = rng.standard_normal(shape, dtype=np.float32) / np.sqrt(inner)
+@cache
+def _pool() -> Array:
+    values = np.random.default_rng(0).standard_normal(POOL, dtype=np.float32)
     return np.asarray(values, np.float16).astype(np.float32)  # as a prompt file keeps them
 
 
-def plant(folder: Path, count: int, backbone: str = "edge", *, temporal: bool = True) -> Iterator[tuple[str, str]]:
-    """Make tenants with an active prompt each in a data folder that no service uses; gives tenant and key."""
+class _Numbers:
+    """Normal numbers out of a pool, from another place for each seed: ten thousand prompts are made in minutes."""
+
+    def __init__(self, seed: int) -> None:
+        self._at = seed * 7919 % POOL
+
+    def __call__(self, shape: tuple[int, ...]) -> Array:
+        size = int(np.prod(shape))
+        values = np.take(_pool(), np.arange(self._at, self._at + size), mode="wrap").reshape(shape)
+        self._at += size
+        inner = max(1, int(np.prod(shape[1:])))
+        # By a power of two, which float16 keeps exactly.
+        return values * np.float32(2.0 ** -np.ceil(np.log2(inner) / 2))
+
+
+def plant(folder: Path, numbers: Iterable[int], backbone: str = "edge") -> Iterator[tuple[str, str]]:
+    """Make tenants with an active prompt each in a data folder that no service uses; gives tenant and key.
+
+    A tenant that a broken run has left half made is made anew.
+
+    Args:
+        folder: The data folder.
+        numbers: Those of the tenants; each is the seed of its prompt, too.
+        backbone: What the prompts are for.
+
+    Raises:
+        RuntimeError: A service uses the folder.
+    """
+    from service.errors import NotFound
     from service.settings import Settings
     from service.storage import JobState, Storage
     from skeleton_prompt.engine import Engine
@@ -83,15 +113,17 @@ def plant(folder: Path, count: int, backbone: str = "edge", *, temporal: bool = 
     storage = Storage.open(Settings(data_dir=folder))
     storage.migrate()
     try:
-        for number in range(count):
+        for number in numbers:
             tenant = f"bench-{number:05d}"
+            with suppress(NotFound):
+                storage.admin.delete_tenant(tenant)
             _, _, secret = storage.admin.create_tenant(tenant)
             repository = storage.tenant(tenant)
             job = repository.claim_job(repository.create_job([], {}).id, "bench")
             if job is None:
                 raise RuntimeError("another process uses this data folder")
             version = repository.next_version(job.id, job.token)
-            prompt = made_up_prompt(engine, tenant, version, number, temporal=temporal)
+            prompt = made_up_prompt(engine, tenant, version, number)
             repository.publish(
                 job.id, job.token, version, save_prompt(prompt), labels=prompt.labels, metrics={}, report={},
                 backbone_sha256=prompt.backbone_sha256, parameters=prompt.parameters,
@@ -103,20 +135,28 @@ def plant(folder: Path, count: int, backbone: str = "edge", *, temporal: bool = 
         storage.close()
 
 
+def keys_in(folder: Path) -> list[str]:
+    """The keys of the tenants that a data folder has, in their order."""
+    path = folder / TENANTS_FILE
+    if not path.is_file():
+        return []
+    return [json.loads(line)["key"] for line in path.read_text().splitlines()]
+
+
 def main() -> None:
-    """Plant, one line on stdout for each hundred, and leave the keys in the folder with mode 0600."""
+    """Plant until there are so many, one line on stdout for each hundred; keys go into the folder with mode 0600."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("tenants", type=int)
     given = parser.parse_args()
-    keys = {}
-    for number, (tenant, secret) in enumerate(plant(given.folder, given.tenants), 1):
-        keys[tenant] = secret
-        if number % 100 == 0:
-            print(number, flush=True)
-    path = given.folder / TENANTS_FILE
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(keys, file)
+    numbers = range(len(keys_in(given.folder)), given.tenants)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(given.folder / TENANTS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "w", buffering=1) as file:
+        for made, (tenant, secret) in enumerate(plant(given.folder, numbers), 1):
+            file.write(json.dumps({"tenant": tenant, "key": secret}) + "\n")
+            if made % 100 == 0:
+                print(numbers.start + made, flush=True)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 1 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
-    return str(value)
+    return str(value).replace("|", "/")
 
 
 def _throughput(found: dict[str, Any]) -> str:

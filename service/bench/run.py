@@ -13,7 +13,7 @@ from typing import Any
 from service.bench import gates, many, report, scenarios
 from service.bench.measure import Row, middle, turn
 from service.bench.plan import Order, Profile
-from service.bench.plant import TENANTS_FILE
+from service.bench.plant import keys_in
 from service.bench.servers import CannotMeasure, Server, environment
 
 Say = Callable[[str], object]
@@ -87,15 +87,13 @@ def elsewhere(server: Server, profile: Profile, say: Say) -> dict[str, Any]:
 
 
 def plant(folder: Path, tenants: int, say: Say) -> None:
-    """Fill a data folder, unless an earlier run has.
+    """Fill a data folder with what an earlier run has not made yet.
 
     Raises:
         CannotMeasure: It cannot be filled.
     """
-    if (folder / TENANTS_FILE).is_file():
+    if len(keys_in(folder)) >= tenants:
         return
-    if folder.exists():
-        raise CannotMeasure(f"{folder} was left half filled by a run that was broken off; remove it.")
     say(f"making {tenants} tenants in {folder}")
     command = [sys.executable, "-m", "service.bench.plant", str(folder), str(tenants)]
     # A process of its own, because this one sends the load and should hold nothing that it need not.

@@ -20,7 +20,7 @@ from typing import Any
 
 from service.bench.clips import CONTENT_TYPES, body, documents
 from service.bench.load import Request
-from service.bench.plant import TENANTS_FILE
+from service.bench.plant import keys_in
 from service.embedded.child import spawn
 
 START_S = 180.0
@@ -43,7 +43,7 @@ class Server:
         keys: One for each tenant; empty for a peer, which knows none.
         forms: What it reads, see ``clips.FORMS``.
         start_s: Seconds from its start to its first answer.
-        metrics: Where its counters are, if it has any.
+        metrics: A request for its counters, if it has any.
         about: What the reader of the results should know, such as its version.
     """
 
@@ -53,18 +53,18 @@ class Server:
     keys: Sequence[str] = ()
     forms: Sequence[str] = tuple(CONTENT_TYPES)
     start_s: float = 0.0
-    metrics: str | None = None
+    metrics: Request | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def requests(self, form: str, tenants: int = 1) -> list[Request]:
         """Requests in which each of so many tenants asks in turn, and clips vary."""
-        kind = {"Content-Type": CONTENT_TYPES[form]}
-        bodies = [body(document, form) for document in documents()]
+        kind = {"Content-Type": self.about.get("content_types", {}).get(form, CONTENT_TYPES[form])}
+        before, after = (self.about.get(name, "").encode() for name in ("before", "after"))
+        bodies = [before + body(document, form) + after for document in documents()]
         keys = list(self.keys[:tenants]) or [""]
         if len(keys) < tenants and self.keys:
             raise CannotMeasure(f"{self.name} has {len(keys)} tenants of the {tenants} that are asked for.")
         heads = [kind | ({"Authorization": f"Bearer {key}"} if key else {}) for key in keys]
-        # One clip more or less than tenants, so that tenants do not always send the same clip.
         count = len(heads) * len(bodies)
         return [
             Request(self.url, heads[i % len(heads)], bodies[(i + i // len(bodies)) % len(bodies)]) for i in range(count)
@@ -97,9 +97,11 @@ def service(name: str, data: Path, log: Path, **settings: str) -> Iterator[Serve
                 return str(document["url"])
         return None
 
-    keys = list(json.loads((data / TENANTS_FILE).read_text()).values())
+    keys = keys_in(data)
+    admin = {"Authorization": f"Bearer {(data / 'admin_key').read_text().strip()}"}
     with _running(name, command, env, log, answering) as (process, url, seconds):
-        yield Server(f"{name}", f"{url}/predict", process.pid, keys, start_s=seconds, metrics=f"{url}/metrics")
+        metrics = Request(f"{url}/metrics", admin, b"")
+        yield Server(name, f"{url}/predict", process.pid, keys, start_s=seconds, metrics=metrics)
 
 
 @contextlib.contextmanager
@@ -115,7 +117,7 @@ def peer(folder: Path, log: Path) -> Iterator[Server]:
     bash = shutil.which("bash")
     if bash is None:
         raise CannotMeasure("Peers are started by bash, which is not there.")
-    probe = body(documents(1)[0], "json")
+    probe = Server(about["name"], url, about=about).requests("json")[0]
 
     def answering(_process: subprocess.Popen[bytes]) -> str | None:
         return url if _status(url, probe) == 200 else None
@@ -155,8 +157,10 @@ def _running(
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _status(url: str, data: bytes | None = None) -> int:
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310  # http, built here
+def _status(url: str, probe: Request | None = None) -> int:
+    request = urllib.request.Request(url)  # noqa: S310  # http, built here
+    if probe is not None:
+        request = urllib.request.Request(url, probe.body, dict(probe.headers))  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
             return int(response.status)

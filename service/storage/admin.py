@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -28,6 +28,22 @@ from skeleton_prompt.bundle import PromptRef
 
 ADMIN = Principal("admin", None, frozenset(SCOPES))
 UNKNOWN_KEY = "The key is not known."
+
+
+def _resolving(admin: bool, of_version: bool) -> Select[Any]:
+    """The one read of a prediction: ``key`` is a tenant's id for the admin key, else a key's id."""
+    wanted = bindparam("version") if of_version else tenants.c.active_version
+    of_prompt = (prompts.c.tenant == tenants.c.id) & (prompts.c.version == wanted)
+    columns = (tenants.c.id, tenants.c.active_version, prompts.c.version, prompts.c.sha256, prompts.c.labels)
+    if admin:
+        joined = tenants.outerjoin(prompts, of_prompt)
+        return select(*columns).select_from(joined).where(tenants.c.id == bindparam("key"))
+    owned = keys.join(tenants, tenants.c.id == keys.c.tenant).outerjoin(prompts, of_prompt)
+    return select(*columns, keys.c.digest, keys.c.scopes).select_from(owned).where(keys.c.id == bindparam("key"))
+
+
+# Made once: putting a statement together costs several times what the database takes to answer it.
+_RESOLVE = {(admin, version): _resolving(admin, version) for admin in (False, True) for version in (False, True)}
 
 
 class AdminRepository:
@@ -146,16 +162,10 @@ class AdminRepository:
             message = "the admin key has no tenant of its own: name one"
             row = {"loc": "tenant", "rule": "missing_tenant", "message": message}
             raise InvalidRequest("The tenant is missing.", errors=[row])
-        wanted = tenants.c.active_version if version is None else version
-        of_version = (prompts.c.tenant == tenants.c.id) & (prompts.c.version == wanted)
-        columns = (tenants.c.id, tenants.c.active_version, prompts.c.version, prompts.c.sha256, prompts.c.labels)
-        if admin:
-            query = select(*columns).select_from(tenants.outerjoin(prompts, of_version)).where(tenants.c.id == tenant)
-        else:
-            joined = keys.join(tenants, tenants.c.id == keys.c.tenant).outerjoin(prompts, of_version)
-            query = select(*columns, keys.c.digest, keys.c.scopes).select_from(joined).where(keys.c.id == key_id)
+        query = _RESOLVE[admin, version is not None]
+        values = {"key": tenant if admin else key_id} | ({} if version is None else {"version": version})
         with self._database.read() as connection:
-            found = connection.execute(query).first()
+            found = connection.execute(query, values).first()
         return self._resolved(found, secret, tenant, version, None if admin else key_id)
 
     def _resolved(self, row: Any, secret: str, tenant: str | None, version: int | None, key_id: str | None) -> Resolved:

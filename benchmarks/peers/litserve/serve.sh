@@ -1,0 +1,2 @@
+#!/bin/bash
+cd "$(dirname "$0")" && export PYTHONPATH=${PWD%/*}:${PYTHONPATH:-} && exec .venv/bin/python server.py "$1"
