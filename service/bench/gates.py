@@ -8,6 +8,7 @@ from typing import Any
 
 SPEED_OF_RAW = {"embedded": 0.90, "torchserve": 0.75}
 START_S = {"embedded": 5.0, "torchserve": 10.0}
+DISTURBED = 1.1
 BINARY = ("msgpack", "f32")
 
 
@@ -34,7 +35,9 @@ def _throughput(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for row in rows.values():
         if row["server"] in SPEED_OF_RAW:
             aim = SPEED_OF_RAW[row["server"]]
-            yield _line("S1", f"{row['row']}, of the raw forward pass", row["of_raw"], aim, "", most=False)
+            line = _line("S1", f"{row['row']}, of the raw forward pass", row["of_raw"], aim, "", most=False)
+            # Nothing is faster than its own forward pass: such a figure says that other programs were running.
+            yield line | {"met": line["met"] and row["of_raw"] <= DISTURBED}
     for row in rows.values():
         one = rows.get(f"{row['server']} · {row['form']}")
         if row["tenants"] > 1 and one is not None:

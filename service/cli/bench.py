@@ -38,6 +38,7 @@ def bench(
     rounds: Annotated[int | None, typer.Option(min=1, help="Turns of each row.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Seconds of each turn.")] = None,
     clients: Annotated[int | None, typer.Option(min=1, help="Clients that ask at once.")] = None,
+    tenants: Annotated[int | None, typer.Option(min=1, help="How many, where there are many.")] = None,
     url: Annotated[str | None, typer.Option(help="Measure this service instead of starting one.")] = None,
     key: Annotated[str | None, typer.Option(envvar="SKELETON_PROMPT_KEY", help="A tenant's key, for --url.")] = None,
     as_json: AsJson = False,
@@ -54,6 +55,7 @@ def bench(
         rounds=rounds or profile.rounds,
         seconds=seconds or profile.seconds,
         clients=clients or profile.clients,
+        tenants=tenants or profile.tenants,
     )
     order = order_of(profile, only, engines, folders(peers, peer or []), out)
     with progress(order.steps(), quiet=as_json) as say:

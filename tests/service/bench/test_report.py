@@ -68,6 +68,11 @@ def test_aims_are_judged_by_the_figures():
     assert lines["start to ready, embedded"]["value"] == 4.5
 
 
+def test_a_server_that_is_faster_than_its_forward_pass_was_measured_on_a_busy_machine():
+    result = {"throughput": {"rows": [row("embedded", "json", 90.0, 18.0)]}}
+    assert not judged(result)["embedded · json, of the raw forward pass"]["met"]
+
+
 def test_what_was_not_measured_is_not_judged():
     assert judged({"machine": {}}) == {}
 
