@@ -151,7 +151,7 @@ class Watcher:
                 if kind == "right":
                     self.gap_s = max(self.gap_s, time.monotonic() - last_good)
                     last_good = time.monotonic()
-                self._stop.wait(0.05)
+                self._stop.wait(0.2)
 
     def _one(self, http: httpx.Client, number: int) -> str:
         try:
@@ -382,7 +382,7 @@ def stack_of(engine: str, compose: list[str], left_out: set[str], *, keep: bool)
         address = f"127.0.0.1:{free.getsockname()[1]}"
     made = _run([str(ROOT / "docker" / "make-env.sh")])
     keys = dict(line.split("=", 1) for line in made.splitlines() if line and not line.startswith("#"))
-    keys["PUBLISH"] = address
+    keys |= {"PUBLISH": address, "TEMPORAL_SECONDS": "20"}
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         env_file = Path(folder) / "env"
         env_file.write_text("".join(f"{name}={value}\n" for name, value in keys.items()))
