@@ -1,8 +1,10 @@
 """Whether this engine completes a forward pass; TorchServe's own /ping says Healthy while its workers crash."""
 
-import urllib.request
+import http.client
+import sys
 
-ADDRESS = "http://127.0.0.1:8080/predictions/skeleton_prompt"
-
-# An HTTP error or a lost connection raises, and the exit code says so.
-urllib.request.urlopen(urllib.request.Request(ADDRESS, b"", {"X-Probe": "1"}), timeout=5).read()
+# Not urllib, which writes header names in its own way: the handler finds its header by the exact name.
+connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=5)
+headers = {"x-probe": "1", "content-type": "application/octet-stream"}
+connection.request("POST", "/predictions/skeleton_prompt", b"", headers)
+sys.exit(connection.getresponse().status != 200)

@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OVERRIDES = sorted(DOCKER.glob("compose.*.yml"))
 PINNED = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9-]+)?")
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(:[-?][^}]*)?\}")
 
@@ -142,13 +141,6 @@ def test_nothing_that_is_not_named_goes_into_an_image():
     sources = {source for line in copied for source in line.split()}
     assert {line.removeprefix("!") for line in lines if line.startswith("!")} == sources
     assert all((ROOT / source).exists() for source in sources)
-
-
-@pytest.mark.parametrize("path", OVERRIDES, ids=lambda path: path.name)
-def test_an_override_changes_services_that_exist_and_publishes_nothing(path):
-    services = yaml.safe_load(path.read_text())["services"]
-    assert set(services) <= set(SERVICES)
-    assert not any("ports" in service for service in services.values() if service)
 
 
 def test_every_file_that_is_mounted_exists():
