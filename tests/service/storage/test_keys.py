@@ -85,6 +85,21 @@ def test_one_read_gives_the_caller_and_the_exact_prompt(storage, mine):
     newer = teach(mine, activate=False)
     assert storage.admin.resolve_prediction(secret).ref == ref
     assert storage.admin.resolve_prediction(secret, version=newer.version).ref == newer
+    assert storage.admin.resolve_prediction(ADMIN, mine.tenant, newer.version).ref == newer
+
+
+def test_callers_and_versions_that_take_turns_each_get_their_own_prompt(storage, mine, other):
+    refs, secrets = {}, {}
+    for repository in (mine, other):
+        refs[repository.tenant] = teach(repository), teach(repository, activate=False)
+        secrets[repository.tenant] = repository.create_key()[1]
+    resolve = storage.admin.resolve_prediction
+    for _ in range(2):  # the read is put together once, so nothing of one caller may stay in it for the next
+        for tenant, (active, newer) in refs.items():
+            assert resolve(secrets[tenant]).ref == active
+            assert resolve(secrets[tenant], version=newer.version).ref == newer
+            assert resolve(ADMIN, tenant).ref == active
+            assert resolve(ADMIN, tenant, newer.version).ref == newer
 
 
 def test_resolving_a_prediction_is_one_indexed_query(storage, mine):
