@@ -117,6 +117,7 @@ class TemporalTuner:
                 self._train(nets, windows, truth, pools, steps, tick)
             return nets.eval()
 
+        trained(1, lambda _: None)  # the first of a process takes a second longer, and would be taken for all
         began = time.monotonic()
         trained(TRIED, lambda _: None)
         allowed = int(TRIED * seconds / max(time.monotonic() - began, 1e-6))

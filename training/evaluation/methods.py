@@ -35,6 +35,7 @@ from training.tune import Lesson, Outcome, TuneConfig, tune
 
 RANDOM = "linear probe on random frozen weights"
 BATCH = 16
+PATIENCE_S = 3600.0
 
 
 class Taught(Protocol):
@@ -108,7 +109,9 @@ class TaughtOurs:
             None if key.part == WITHOUT_TEMPORAL else TemporalTuner(engine, drawn_people, key.seed, lambda: None),
             None if key.part else EngineModule(engine, drawn_people, key.seed, lambda: None),
         )
-        self._outcome = tune(self._lesson, TuneConfig(seed=key.seed), lambda *_: None, tuners)
+        # Not cut short on a busy machine: figures must not hang on what else it does.
+        config = TuneConfig(seed=key.seed, temporal_seconds=PATIENCE_S)
+        self._outcome = tune(self._lesson, config, lambda *_: None, tuners)
         self.prompt = prompt_of(self._lesson, self._outcome, engine.backbone_sha256)
 
     @property
