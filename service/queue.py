@@ -10,9 +10,8 @@ import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AgeLimit, Retries, ShutdownNotifications, TimeLimit
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from service.redis_client import connect, in_words
 from service.storage.records import JobKind
 
 log = structlog.get_logger(__name__)
@@ -25,25 +24,25 @@ SEND_TIMEOUT_S = 1.0  # a request waits for this; what is not sent by then the s
 DAY_MS = 24 * 3600 * 1000
 
 
-def make_broker(redis_url: str, timeout_s: float = SOCKET_TIMEOUT_S) -> RedisBroker:
+def make_broker(redis_url: str, timeout_s: float = SOCKET_TIMEOUT_S, *, sends_only: bool = False) -> RedisBroker:
     """The broker, for senders and workers alike.
 
     A killed worker's message is sent again after 5 s (dramatiq's own defaults take about two minutes); attempts are
     counted by the jobs table, so nothing is retried here.
+
+    Args:
+        redis_url: Where the messages go, as ``Settings.redis_address`` gives it.
+        timeout_s: Longest wait for Redis.
+        sends_only: Leave what dead workers held to the workers, so that a sender needs few rights.
     """
     middleware = [AgeLimit(), TimeLimit(time_limit=DAY_MS), ShutdownNotifications(), Retries(max_retries=0)]
     # A client of our own: given a URL, the broker drops the timeouts, and a Redis that hangs would hang us, too.
-    client = redis.Redis.from_url(
-        redis_url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-    )
+    client = connect(redis_url, timeout_s)
     broker = RedisBroker(  # type: ignore[no-untyped-call]
         client=client,
         namespace="sp:jobs",
         heartbeat_timeout=5000,
-        maintenance_chance=1_000_000,
+        maintenance_chance=0 if sends_only else 1_000_000,
         middleware=middleware,
     )
     broker.declare_queue(QUEUE)
@@ -59,7 +58,7 @@ class JobQueue:
     """
 
     def __init__(self, redis_url: str | None) -> None:
-        self._broker = make_broker(redis_url, SEND_TIMEOUT_S) if redis_url else None
+        self._broker = make_broker(redis_url, SEND_TIMEOUT_S, sends_only=True) if redis_url else None
 
     def send(self, tenant: str, job_id: str, kind: JobKind = JobKind.TUNE) -> bool:
         """Send a job's message; whether it went out. If not, the sweeper will try again."""
@@ -72,7 +71,7 @@ class JobQueue:
         try:
             self._broker.enqueue(message)
         except (redis.RedisError, dramatiq.errors.BrokerError) as error:
-            log.warning("the job's message waits for Redis", job=job_id, error=str(error))
+            log.warning("the job's message waits for Redis", job=job_id, error=in_words(error))
             return False
         return True
 

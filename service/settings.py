@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.redis_client import TLS, check_pem, with_tls
 
 MIN_KEY, MAX_KEY = 16, 256
 KIB, MIB = 2**10, 2**20
@@ -46,7 +48,23 @@ class Settings(BaseSettings):
         None, description="TorchServe's inference addresses, with commas; `serve` starts a local one when unset."
     )
     redis_url: Annotated[str | None, EmptyIsNone] = Field(
-        None, description="Redis for job messages and hot prompts; `serve` starts a private one when unset."
+        None,
+        repr=False,  # it may hold a password
+        description="Redis for job messages and hot prompts, `rediss://user:password@host:port` with TLS; `serve` "
+        "starts a private one when unset.",
+    )
+    redis_ca_file: Annotated[Path | None, EmptyIsNone] = Field(
+        None,
+        description="PEM file of the authorities that Redis's certificate may be from; those of the system if unset.",
+    )
+    redis_cert_file: Annotated[Path | None, EmptyIsNone] = Field(
+        None, description="PEM file of the certificate to show to Redis, where it asks for one."
+    )
+    redis_key_file: Annotated[Path | None, EmptyIsNone] = Field(
+        None, description="PEM file of that certificate's key, without a password; unset when both are in one file."
+    )
+    redis_check_hostname: bool = Field(
+        True, description="Whether Redis's certificate must be for the host of the address."
     )
     database_url: Annotated[str | None, EmptyIsNone] = Field(
         None,
@@ -69,7 +87,14 @@ class Settings(BaseSettings):
         60.0, ge=0, le=86_400, description="Seconds that a start waits for PostgreSQL to answer before it gives up."
     )
     blob_url: Annotated[str | None, EmptyIsNone] = Field(
-        None, description="Where clips and prompts go (any fsspec address); a folder in the data folder when unset."
+        None,
+        description="Where clips and prompts go: a folder or `s3://bucket/prefix`; below the data folder when unset.",
+    )
+    s3_endpoint_url: Annotated[str | None, EmptyIsNone] = Field(
+        None, description="Address of an S3 server that is not AWS, such as `https://minio:9000`; `AWS_*` say the rest."
+    )
+    s3_timeout_s: float = Field(
+        15.0, gt=0, le=600, description="Seconds after which one call to S3, with its retries, is given up."
     )
     backbone: str = Field("edge", description="The frozen backbone: a name that ships, or the path of a file.")
     device: str = Field(
@@ -142,6 +167,36 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?://[^/?#\s]+/?", url.strip()):
                 raise ValueError("must be addresses such as http://10.0.0.5:8080, with commas between them")
         return value
+
+    @field_validator("redis_ca_file", "redis_cert_file", "redis_key_file")
+    @classmethod
+    def _usable(cls, value: Path | None, given: ValidationInfo) -> Path | None:
+        """Refused at the start: else a wrong file shows as a Redis that is away, and a clear line as a secured one."""
+        if value is None:
+            return None
+        if not (given.data.get("redis_url") or "").startswith(TLS):
+            raise ValueError("goes with a REDIS_URL that begins with rediss://")
+        certificate = given.data.get("redis_cert_file")
+        if given.field_name == "redis_ca_file":
+            check_pem(value, authorities=True)
+        elif given.field_name == "redis_key_file" and certificate is None:
+            raise ValueError("goes with the certificate in REDIS_CERT_FILE")
+        elif given.field_name == "redis_key_file":
+            check_pem(Path(str(certificate)), key=value)
+        return value
+
+    @property
+    def redis_address(self) -> str | None:
+        """The address of Redis with its TLS options, for every client of it."""
+        if self.redis_url is None:
+            return None
+        return with_tls(
+            self.redis_url,
+            ca=self.redis_ca_file,
+            certificate=self.redis_cert_file,
+            key=self.redis_key_file,
+            check_hostname=self.redis_check_hostname,
+        )
 
     def resolved(self) -> Settings:
         """The same settings with the embedded defaults filled in, below an absolute data folder."""

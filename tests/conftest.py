@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.s3_server import S3Server, s3_server
 from tests.serving import Server, serving
 
 if TYPE_CHECKING:
@@ -37,6 +38,24 @@ def postgres() -> Iterator[PostgresServer]:
 def database_url(request: pytest.FixtureRequest) -> str | None:
     """The setting for a fresh database of each kind; None is the SQLite file in the data folder."""
     return None if request.param == "sqlite" else request.getfixturevalue("postgres").emptied()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 server for all tests that break nothing; each makes its own buckets."""
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def blob_settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings of where blobs are: a folder, unless a test is parametrised over ``BOTH_KINDS`` of stores."""
+    if getattr(request, "param", "folder") == "folder":
+        return {}
+    server: S3Server = request.getfixturevalue("s3")
+    bucket = f"shared-{uuid.uuid4().hex[:10]}"
+    server.make_bucket(bucket)
+    return {"blob_url": f"s3://{bucket}/of/tests", "s3_endpoint_url": server.url}
 
 
 @pytest.fixture(scope="session")

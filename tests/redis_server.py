@@ -14,8 +14,9 @@ from service.embedded.redis import RedisDir, find_redis_binary, wait_for_redis
 class RedisServer:
     """A Redis that may be broken and brought back."""
 
-    def __init__(self, folder: RedisDir) -> None:
+    def __init__(self, folder: RedisDir, options: dict[str, str] | None = None) -> None:
         self.folder = folder
+        self.options = options or {}
         self.url = folder.url
         self.start()
 
@@ -23,7 +24,7 @@ class RedisServer:
         socket = str(self.folder.socket)
         options = {"port": "0", "unixsocket": socket, "save": "", "appendonly": "no", "dir": str(self.folder.path)}
         command = [str(find_redis_binary())]
-        for name, value in options.items():
+        for name, value in (options | self.options).items():
             command += [f"--{name}", value]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         assert wait_for_redis(self.folder.socket, 15.0), "Redis did not start"
@@ -48,9 +49,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_server() -> Iterator[RedisServer]:
+def redis_server(**options: str) -> Iterator[RedisServer]:
     with RedisDir() as folder:
-        server = RedisServer(folder)
+        server = RedisServer(folder, options)
         try:
             yield server
         finally:

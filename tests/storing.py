@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from sqlalchemy import text
 
 from service.settings import Settings
@@ -17,6 +18,8 @@ from skeleton_prompt.clip import Clip, parse_clip
 ADMIN = "admin-key-of-the-tests"
 LABELS = ("squat", "wave")
 BACKBONE = "b" * 64
+# For modules whose promises hold wherever blobs are: `pytestmark = BOTH_KINDS`, see the fixture `blob_settings`.
+BOTH_KINDS = pytest.mark.parametrize("blob_settings", ["folder", "s3"], indirect=True, scope="session")
 _names = itertools.count()
 
 

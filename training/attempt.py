@@ -20,7 +20,7 @@ import structlog
 
 from service.errors import ServiceError
 from service.storage.records import JobState
-from skeleton_prompt.bundle import BadPrompt, Prompt, digest, load_prompt, save_prompt
+from skeleton_prompt.bundle import BadPrompt, Prompt, PromptRef, digest, load_prompt, save_prompt
 from skeleton_prompt.engine import Engine
 from training.activation import Verdict
 from training.again import check_wanted, check_whole, origin
@@ -65,6 +65,8 @@ class Workplace:
         temporal_seconds: Most of it for the temporal part; 0 leaves it out.
         stopping: Set when the worker is to stop.
         old_engine: Gives an engine on an older backbone by its SHA-256, to ask versions made on it; None knows none.
+        on_published: Told each version and its file once these have passed the canary, before they can be active; keeps
+            what goes wrong to itself.
         keep_backbone: Sees to it that the file of the worker's backbone is in the store, before a prompt needs it.
     """
 
@@ -77,6 +79,7 @@ class Workplace:
     stopping: threading.Event = field(default_factory=threading.Event)
     old_engine: Callable[[str], Engine] | None = None
     keep_backbone: Callable[[], object] = lambda: None
+    on_published: Callable[[PromptRef, bytes], object] = lambda _ref, _data: None
 
 
 class Clock:
@@ -351,6 +354,8 @@ class Attempt:
     def activate(self, record: PromptRecord, tuned: Tuned) -> None:
         """Move the pointer where the verdict says so, and end the job."""
         self._publishing(0.98, "activate", tuned.verdict.reason)
+        ref = PromptRef(self.repository.tenant, record.version, record.sha256)
+        self.workplace.on_published(ref, tuned.data)
         activated, reason = tuned.verdict.activate, tuned.verdict.reason
         if activated:
             activated = self.repository.activate(

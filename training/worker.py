@@ -21,6 +21,7 @@ from service.logs import configure_logging
 from service.queue import ACTOR, QUEUE, RETUNE, make_broker
 from service.settings import Settings
 from service.storage import DatabaseTrouble, Storage
+from service.storage.hot_prompts import HotPrompts, redis_client
 from skeleton_prompt.backbone import parse_backbone
 from skeleton_prompt.engine import Engine, backbone_path
 from training.attempt import Workplace
@@ -77,7 +78,8 @@ def main(settings: Settings | None = None) -> None:
 
     settings = (settings or Settings()).resolved()
     configure_logging(settings.log_level, as_json=settings.log_json)
-    if settings.redis_url is None:
+    address = settings.redis_address
+    if address is None:
         raise NoQueue("a worker takes its jobs from Redis: set SKELETON_PROMPT_REDIS_URL, or run skeleton-prompt serve")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -102,8 +104,9 @@ def main(settings: Settings | None = None) -> None:
             old_engine=lru_cache(1)(partial(old_engine, storage)),
             # By value: an upgrade under a running worker changes the file, not what its prompts are made on.
             keep_backbone=partial(storage.backbones.keep, data),
+            on_published=HotPrompts(redis_client(address)).publish,
         )
-        broker = make_broker(settings.redis_url)
+        broker = make_broker(address)
         counters = JobCounters()
         if settings.worker_metrics_port is not None:
             counters.serve(settings.host, settings.worker_metrics_port)

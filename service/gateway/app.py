@@ -41,6 +41,7 @@ from service.retune import Retuner
 from service.settings import Settings
 from service.storage import Storage
 from service.storage.prompt_cache import PromptCache
+from service.storage.prompt_news import PromptNews
 from service.sweeper import Sweeper
 from skeleton_prompt import __version__
 
@@ -90,6 +91,9 @@ async def _open(
     stack.callback(storage.close)
     await run(storage.prepare, settings.database_wait_seconds)
     prompt_cache = await run(CountedPrompts.of, settings, storage)
+    news = PromptNews(settings.redis_address, prompt_cache.hear)
+    news.start()
+    stack.push_async_callback(run, news.stop)
     if engine is None:
         remote = settings.engine == "torchserve"
         engine = _remote(settings) if remote else await run(_embedded, settings, storage, prompt_cache, metrics)
@@ -98,7 +102,7 @@ async def _open(
         attach(metrics, await run(BackboneCheck, storage, settings.backbone))
     await engine.start()
     stack.push_async_callback(engine.stop)
-    queue = JobQueue(settings.redis_url)
+    queue = JobQueue(settings.redis_address)
     stack.callback(queue.close)
     usage_meter = UsageMeter(storage)
     stack.push_async_callback(usage_meter.flush)
@@ -116,7 +120,7 @@ async def _open(
         prompts=prompt_cache,
         queue=queue,
         metrics=metrics,
-        rate_limits=RateLimits(settings.rate_limit, settings.redis_url),
+        rate_limits=RateLimits(settings.rate_limit, settings.redis_address),
         usage=usage_meter,
         exports=Exports(storage, settings.backbone),
     )

@@ -107,6 +107,7 @@ async def delete_tenant(access: Access = Eraser) -> Response:
         receipt = gateway.storage.admin.delete_tenant(access.tenant)
         gateway.prompts.erase(refs)
         gateway.prompts.forget(access.tenant)
+        gateway.prompts.announce_erased(access.tenant)
         gateway.exports.forget(access.tenant)
         return receipt
 

@@ -27,7 +27,7 @@ from service.inference.rows import PROBE, finish_row, forward_rows, get_prompt, 
 from service.inference.tally import CountedPrompts
 from service.logs import configure_logging
 from service.settings import Settings
-from service.storage.blobs import BlobStore
+from service.storage.s3 import blobs_of
 from skeleton_prompt.bundle import Array, Prompt
 from skeleton_prompt.devices import given_to
 from skeleton_prompt.engine import Engine
@@ -52,7 +52,7 @@ class SkeletonPromptHandler:
         device = given_to(settings.device, context.system_properties.get("gpu_id"))
         where: EngineOptions = {"device": device, "cuda_graphs": settings.cuda_graphs}
         self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1, **where)
-        blobs = BlobStore(str(settings.blob_url))
+        blobs = blobs_of(settings)
         self._prompts = CountedPrompts.over(settings, blobs)
         self._late = 0
         self._models = Models(

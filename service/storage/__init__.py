@@ -32,6 +32,7 @@ from service.storage.records import (
     UsageDay,
 )
 from service.storage.retunes import RetuneRepository
+from service.storage.s3 import blobs_of
 from service.storage.usage import UsageRepository
 
 __all__ = [
@@ -92,12 +93,13 @@ class Storage:
         Raises:
             OSError: The data folder cannot be written to.
             DatabaseTrouble: The address of the database cannot be used.
+            ValueError: The address of the blobs makes no sense, or the extra for it is not installed.
         """
         settings = settings.resolved()
         secrets = ensure_secrets(settings)
         return cls(
             Database(str(settings.database_url), _limits(settings)),
-            BlobStore(str(settings.blob_url)),
+            blobs_of(settings),
             KeyHasher(secrets.secret.get_secret_value()),
             secrets.admin_key.get_secret_value(),
             settings.job_lease_s,

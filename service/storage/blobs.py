@@ -1,4 +1,4 @@
-"""Blobs by fsspec: clips and prompts, each written whole or not at all."""
+"""Blobs by fsspec: clips and prompts, each written whole or not at all. Those in S3 are kept by ``s3.py``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BlobStore:
     """Bytes by name below one root.
 
     Args:
-        url: A folder, or any address that fsspec knows.
+        url: A folder, or any address that fsspec knows; ``open_blobs`` tells which are S3.
     """
 
     def __init__(self, url: str) -> None:
@@ -97,6 +97,22 @@ class BlobStore:
             if self.fs.exists(path):
                 self.fs.rm(path, recursive=True)
         return len(names)
+
+    def check(self) -> str:
+        """Write, read, list and delete a small blob; what is reached, in words.
+
+        Raises:
+            StorageFull, StorageUnavailable: One of these does not work.
+        """
+        folder = f"checks/{secrets.token_hex(8)}"
+        name, data = f"{folder}/probe", secrets.token_bytes(32)
+        self.write(name, data)
+        if self.read(name) != data or self.names(folder) != [name]:
+            raise StorageUnavailable("The blob store does not give back what was written.")
+        self.delete_below(folder)
+        if self.names(folder):
+            raise StorageUnavailable("The blob store keeps what was deleted.")
+        return self.root
 
 
 def _sync(folder: Path) -> None:

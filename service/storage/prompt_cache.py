@@ -7,9 +7,7 @@ happens, the store answers, and after a failure Redis is left alone for a while.
 
 from __future__ import annotations
 
-import hashlib
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -17,24 +15,20 @@ from typing import Literal
 
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from service.errors import BackboneMismatch, EngineUnavailable, VersionNotFound
 from service.settings import Settings
 from service.storage import Storage
 from service.storage.base import prompt_blob
 from service.storage.blobs import BlobStore
+from service.storage.hot_prompts import HotPrompts, News, redis_client, redis_key
 from skeleton_prompt import bundle
-from skeleton_prompt.bundle import BadPrompt, Prompt, PromptRef, digest, load_prompt
+from skeleton_prompt.bundle import BadPrompt, Prompt, PromptRef, load_prompt
 
 log = structlog.get_logger(__name__)
 
 Layer = Literal["memory", "redis", "store"]
 Loader = Callable[[bytes, PromptRef], Prompt]
-REDIS_TIMEOUT_S = 0.2
-REDIS_PAUSE_S = 5.0
-REDIS_TTL_S = 24 * 3600
 
 
 def plain_loader(data: bytes, ref: PromptRef) -> Prompt:
@@ -43,18 +37,6 @@ def plain_loader(data: bytes, ref: PromptRef) -> Prompt:
     if (prompt.tenant, prompt.version) != (ref.tenant, ref.version):
         raise BadPrompt("the prompt file belongs to another tenant or version")
     return prompt
-
-
-def redis_key(ref: PromptRef) -> str:
-    """The key of a prompt: a hash of all of its address, so no tenant id can be made to look like another's."""
-    address = f"{len(ref.tenant)}:{ref.tenant}:{ref.version}:{ref.sha256}"
-    return f"sp:prompt:{hashlib.sha256(address.encode()).hexdigest()}"
-
-
-def redis_client(url: str) -> redis.Redis:
-    """A client that gives up soon and tries once: the store is quicker than a Redis that has to be waited for."""
-    timeouts = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
-    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **timeouts)
 
 
 class PromptCache:
@@ -80,13 +62,12 @@ class PromptCache:
         loader: Loader = plain_loader,
     ) -> None:
         self._blobs = blobs
-        self._redis = client
+        self._hot = HotPrompts(client)
         self._max_entries, self._max_bytes, self._loader = max_entries, max_bytes, loader
         self._entries: OrderedDict[PromptRef, Prompt] = OrderedDict()
         self._bytes = 0
         self._loading: dict[PromptRef, Future[tuple[Prompt, Layer]]] = {}
         self._lock = threading.Lock()
-        self._redis_again = 0.0
 
     @classmethod
     def of(cls, settings: Settings, storage: Storage) -> PromptCache:
@@ -97,8 +78,8 @@ class PromptCache:
     def over(cls, settings: Settings, blobs: BlobStore) -> PromptCache:
         """The cache that the settings describe, where there is no database."""
         client = None
-        if settings.redis_url:
-            client = redis_client(settings.redis_url)
+        if settings.redis_address:
+            client = redis_client(settings.redis_address)
         return cls(blobs, client, max_entries=settings.prompt_cache_entries, max_bytes=settings.prompt_cache_bytes)
 
     def get(self, ref: PromptRef) -> tuple[Prompt, Layer]:
@@ -149,11 +130,29 @@ class PromptCache:
             for ref in refs:
                 prompt = self._entries.pop(ref, None)
                 self._bytes -= prompt.nbytes if prompt is not None else 0
-        if refs and self._redis is not None:
-            try:
-                self._redis.delete(*map(redis_key, refs))
-            except redis.RedisError as error:
-                self._pause(error)
+        self._hot.delete(refs)
+
+    def announce_erased(self, tenant: str) -> None:
+        """Tell other replicas, as far as they hear it, to drop a tenant's prompts from their memory."""
+        self._hot.announce(News(tenant))
+
+    def hear(self, news: News) -> None:
+        """Load a version that was just published, where this tenant is known here or there is room to spare.
+
+        A tenant that never asks this replica should not push out one that does.
+
+        Raises:
+            ServiceError: It cannot be loaded.
+        """
+        if news.ref is None:
+            self.forget(news.tenant)
+        elif self._wants(news.ref):
+            self.get(news.ref)
+
+    def _wants(self, ref: PromptRef) -> bool:
+        with self._lock:
+            room = 2 * len(self._entries) < self._max_entries and 2 * self._bytes < self._max_bytes
+            return ref not in self._entries and (room or any(known.tenant == ref.tenant for known in self._entries))
 
     def forget(self, tenant: str) -> int:
         """Drop a tenant's prompts from memory; how many."""
@@ -172,7 +171,7 @@ class PromptCache:
                 self._bytes -= old.nbytes
 
     def _load(self, ref: PromptRef) -> tuple[Prompt, Layer]:
-        data = self._from_redis(ref)
+        data = self._hot.get(ref)
         if data is not None:
             try:
                 return self._loader(data, ref), "redis"
@@ -191,31 +190,5 @@ class PromptCache:
         except BadPrompt as error:
             log.error("a prompt file is damaged", version=ref.version, error=str(error))
             raise EngineUnavailable(f"The file of version {ref.version} is damaged.", retry_after=60.0) from error
-        self._to_redis(ref, data)
+        self._hot.put(ref, data)
         return prompt, "store"
-
-    def _from_redis(self, ref: PromptRef) -> bytes | None:
-        if self._redis is None or time.monotonic() < self._redis_again:
-            return None
-        try:
-            data = self._redis.get(redis_key(ref))
-        except redis.RedisError as error:
-            self._pause(error)
-            return None
-        if not isinstance(data, bytes) or digest(data) != ref.sha256:
-            return None
-        return data
-
-    def _to_redis(self, ref: PromptRef, data: bytes) -> None:
-        if self._redis is None or time.monotonic() < self._redis_again:
-            return
-        try:
-            self._redis.set(redis_key(ref), data, ex=REDIS_TTL_S)
-        except redis.RedisError as error:
-            self._pause(error)
-
-    def _pause(self, error: redis.RedisError) -> None:
-        """Leave Redis alone for a while; what it refuses about one key alone is no reason to."""
-        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-            self._redis_again = time.monotonic() + REDIS_PAUSE_S
-        log.warning("Redis does not serve prompts; the store does", error=str(error))

@@ -213,13 +213,16 @@ class PromptRepository:
 
         Raises:
             VersionNotFound: The tenant has no such version.
-            StorageUnavailable: Its row is there, its file is not.
+            StorageUnavailable: Its row is there, its file is not, or is damaged.
         """
         ref = PromptRef(self._scope.tenant, version, self.get_prompt(version).sha256)
         try:
-            return self._scope.blobs.read(prompt_blob(ref))
+            data = self._scope.blobs.read(prompt_blob(ref))
         except FileNotFoundError:
             raise StorageUnavailable(f"The file of version {version} is missing.") from None
+        if digest(data) != ref.sha256:
+            raise StorageUnavailable(f"The file of version {version} is damaged.")
+        return data
 
     def _version(self, version: int) -> Any:
         return (prompts.c.tenant == self._scope.tenant) & (prompts.c.version == version)

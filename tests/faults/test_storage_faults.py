@@ -17,7 +17,8 @@ from service.queue import JobQueue
 from service.settings import Settings
 from service.storage import JobState, Storage, database
 from service.storage.base import prompt_blob
-from service.storage.prompt_cache import REDIS_PAUSE_S, PromptCache, redis_key
+from service.storage.hot_prompts import REDIS_PAUSE_S, redis_key, wrapped
+from service.storage.prompt_cache import PromptCache
 from skeleton_prompt.bundle import PromptRef, digest
 from tests.gateway import gateway, lessons
 from tests.redis_server import redis_server
@@ -57,16 +58,19 @@ def test_a_prompt_is_found_in_redis_by_the_next_replica(fresh_cache, mine):
     assert (layer, prompt.tenant, prompt.version) == ("redis", mine.tenant, ref.version)
 
 
-@pytest.mark.parametrize("damage", ["bit flipped", "truncated", "empty", "another tenant's prompt", "wrong type"])
+@pytest.mark.parametrize(
+    "damage", ["bit flipped", "truncated", "empty", "no header", "another tenant's prompt", "wrong type"]
+)
 def test_a_value_in_redis_that_is_not_the_prompt_is_never_used_and_is_replaced(fresh_cache, server, mine, damage):
     ref = teach(mine)
     right = fresh_cache().get(ref)[0]
-    key, data = redis_key(ref), mine.prompt_bytes(ref.version)
+    key, data = redis_key(ref), wrapped(mine.prompt_bytes(ref.version))
     values = {
         "bit flipped": data[:-1] + bytes([data[-1] ^ 1]),
         "truncated": data[: len(data) // 2],
         "empty": b"",
-        "another tenant's prompt": prompt_file("somebody-else", ref.version, seed=9),
+        "no header": mine.prompt_bytes(ref.version),
+        "another tenant's prompt": wrapped(prompt_file("somebody-else", ref.version, seed=9)),
     }
     with server.client() as client:
         client.delete(key)
@@ -104,8 +108,9 @@ def test_a_redis_that_answers_nothing_is_asked_once_and_then_left_alone(fresh_ca
     refs = [teach(mine) for _ in range(10)]
     cache = fresh_cache()
     asked = []
-    execute = cache._redis.execute_command
-    cache._redis.execute_command = lambda *words, **options: (asked.append(words[0]), execute(*words, **options))[1]
+    client = cache._hot._redis
+    execute = client.execute_command
+    client.execute_command = lambda *words, **options: (asked.append(words[0]), execute(*words, **options))[1]
     with server.frozen():
         assert [cache.get(ref)[1] for ref in refs] == ["store"] * 10
     assert asked == ["GET"]

@@ -12,7 +12,7 @@ from service.inference.handler import SkeletonPromptHandler
 from service.inference.protocol import Question
 from service.storage.backbones import blob_name
 from service.storage.base import prompt_blob
-from service.storage.prompt_cache import redis_key
+from service.storage.hot_prompts import redis_key
 from skeleton_prompt.engine import Engine
 from tests.redis_server import redis_server
 from tests.skeleton_prompt.rows import person, random_prompt

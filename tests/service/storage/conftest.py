@@ -10,9 +10,11 @@ from tests.storing import storing, tenant_of
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+def storage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, blob_settings: dict[str, str]
+) -> Iterator[Storage]:
     url = None if request.param == "sqlite" else request.getfixturevalue("postgres").database()
-    with storing(tmp_path_factory.mktemp("storage"), database_url=url) as opened:
+    with storing(tmp_path_factory.mktemp("storage"), database_url=url, **blob_settings) as opened:
         yield opened
 
 
