@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-EVERYWHERE = "server,postgres"
+EVERYWHERE = "server,postgres,s3"
 EXPORT = ("onnx>=1.17",)  # writes ONNX files; of the extra "onnx" it is the part that a service needs
 ENGINE = "torchserve"
 BUILD = ("hatchling>=1.25",)
