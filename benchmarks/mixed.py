@@ -25,9 +25,9 @@ from skeleton_prompt.clip import parse_clip
 from skeleton_prompt.engine import Engine, Row
 from skeleton_prompt.normalise import Prepared, prepare
 from skeleton_prompt.prompts import initial
+from skeleton_prompt.shapes import JOINTS, SHOWN, TEMPORAL, layers
 from skeleton_prompt.synthetic import make_clip
 from skeleton_prompt.synthetic_actions import ACTIONS
-from skeleton_prompt.temporal import JOINTS, PREFIX, SHOWN, layers
 
 FILTERS = 16
 CURVE = 16  # directions of variance that PLDA keeps
@@ -42,9 +42,9 @@ def tenant(engine: Engine, seed: int, classes: int, *, temporal: bool = True, mo
     tensors = {f"linear.{name}": rng.normal(size=shape) / shape[-1] for name, shape in shapes.items()}
     if temporal:
         for name, shape in layers(FILTERS, N):
-            tensors[f"{PREFIX}{name}.weight"] = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
-            tensors[f"{PREFIX}{name}.bias"] = rng.normal(size=shape[0]) / 10
-        tensors[PREFIX + SHOWN] = np.ones(JOINTS)
+            tensors[f"{TEMPORAL}{name}.weight"] = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+            tensors[f"{TEMPORAL}{name}.bias"] = rng.normal(size=shape[0]) / 10
+        tensors[TEMPORAL + SHOWN] = np.ones(JOINTS)
     if module:
         start = initial(engine.backbone.config.width, N, seed)
         tensors |= {f"module.{name}": value.numpy() for name, value in start.items()}

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skeleton_prompt.house import House
+from skeleton_prompt.shapes import STREAM_FEATURES
 
 FRAMES = 64
 PATCH = 4
 JOINTS = 17
-STREAM_FEATURES = 72  # of one joint in one stream: mean, deviation and speed of three coordinates in eight time bins
 DESCRIPTORS = 3 * JOINTS * STREAM_FEATURES + 1  # three streams, and the log duration
 
 Prefix = tuple[Tensor, Tensor]

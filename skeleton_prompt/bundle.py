@@ -20,6 +20,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from skeleton_prompt.shapes import module_shapes, temporal_shapes
+
 FORMAT = "skeleton-prompt/1"
 MAX_BYTES = 64 * 2**20
 MAX_LABELS = 4096
@@ -238,12 +240,8 @@ def _check_metadata(prompt: Prompt) -> None:
 def _check_tensors(prompt: Prompt, tensors: Mapping[str, Any]) -> None:
     wanted = linear_shapes(prompt)
     if prompt.has_module:
-        from skeleton_prompt.prompts import module_shapes  # torch, which the checks of a linear prompt do without
-
         wanted |= module_shapes(prompt.classes, tensors)
     if prompt.has_temporal:
-        from skeleton_prompt.temporal import temporal_shapes  # torch, as above
-
         wanted |= temporal_shapes(prompt.classes, tensors)
     if set(tensors) != set(wanted):
         odd = sorted(set(tensors) ^ set(wanted))

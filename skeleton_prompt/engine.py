@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skeleton_prompt.backbone import FRAMES, JOINTS, STREAM_FEATURES, Backbone, load_backbone, read_sizes
+from skeleton_prompt.backbone import FRAMES, JOINTS, Backbone, load_backbone, read_sizes
 from skeleton_prompt.bundle import Array, BackboneMismatch, BadPrompt, Prompt
 from skeleton_prompt.clip import Clip
 from skeleton_prompt.decision import Prediction, decide
@@ -30,8 +30,9 @@ from skeleton_prompt.features import (
     streams,
 )
 from skeleton_prompt.normalise import Prepared, Quality, prepare
-from skeleton_prompt.prompts import PROMPTED_BLOCKS, WHOLE, Controls, Parameters, module_logits
-from skeleton_prompt.temporal import PREFIX, SHOWN, frontal, joints_shown, share_of, signals, windows_at
+from skeleton_prompt.prompts import WHOLE, Controls, Parameters, module_logits
+from skeleton_prompt.shapes import PROMPTED_BLOCKS, SHOWN, STREAM_FEATURES, TEMPORAL
+from skeleton_prompt.temporal import frontal, joints_shown, share_of, signals, windows_at
 from skeleton_prompt.tenants import (
     MODULE,
     Outcome,
@@ -342,7 +343,7 @@ class Engine:
 
     def temporal_parameters(self, prompt: Prompt) -> dict[str, Tensor]:
         """The parameters of a prompt's temporal part by their names in ``temporal.layers``."""
-        return self._shelf.part(prompt, PREFIX)
+        return self._shelf.part(prompt, TEMPORAL)
 
     def module_parameters(self, prompt: Prompt) -> dict[str, Tensor]:
         """The parameters of a prompt's module, each with one row; see ``prompts.module_logits``."""
@@ -387,7 +388,7 @@ def with_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tenso
         temporal: ``(B, N)``.
         shown: ``(B, J)``, the joints that each person shows; see ``temporal.joints_shown``.
     """
-    usual = prompt.tensors.get(PREFIX + SHOWN)
+    usual = prompt.tensors.get(TEMPORAL + SHOWN)
     known = None if usual is None else torch.from_numpy(usual).to(shown.device)
     share = share_of(prompt.temporal, prompt.lacking, known, shown)
     mixed = (1 - share) * linear + share * temporal

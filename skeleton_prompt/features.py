@@ -22,7 +22,6 @@ from torch import Tensor
 from skeleton_prompt.devices import carry
 from skeleton_prompt.normalise import Prepared
 
-STREAMS = ("joints", "bones", "motion", "frontal")
 TIME_BINS = 8
 PARENTS = (0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
 RIGHT_TO_LEFT = ((1, 4), (14, 11))

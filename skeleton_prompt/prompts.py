@@ -13,23 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skeleton_prompt.backbone import JOINTS, STREAM_FEATURES, Backbone, Prefix
-from skeleton_prompt.features import STREAMS
-
-PROMPTED_BLOCKS = 3  # P
-PROMPT_TOKENS = 4  # K
-BASES = 4  # M
-HIDDEN = 32  # G
-QUERIES = 8  # Q
-RANK = 48  # of the queries' cross-attention
-FUSION = 96  # E
-FUSION_HEADS = 4
+from skeleton_prompt.backbone import Backbone, Prefix
+from skeleton_prompt.shapes import BASES, FUSION, FUSION_HEADS, PROMPTED_BLOCKS, QUERIES, RANK, STREAMS, shapes
 
 Parameters = Mapping[str, Tensor]
 
@@ -63,43 +53,6 @@ class Controls:
 
 
 WHOLE = Controls()
-
-
-def shapes(width: int, classes: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a tenant's module for a backbone of ``width`` D and ``classes`` N."""
-    D, E, N, P, K, M, G, Q = width, FUSION, classes, PROMPTED_BLOCKS, PROMPT_TOKENS, BASES, HIDDEN, QUERIES
-    return {
-        "generator.in": (G, 2 * D),
-        "generator.in_bias": (G,),
-        "generator.mix": (P * 2 * M, G),
-        "generator.mix_bias": (P * 2 * M,),
-        "generator.keys": (P, 2, M, K, D),
-        "generator.values": (P, 2, M, K, D),
-        "query.base": (Q, RANK),
-        "query.shift": (Q * RANK, G),
-        "query.key": (RANK, D),
-        "query.value": (RANK, D),
-        "query.out": (E, RANK),
-        "query.mlp_in": (2 * E, E),
-        "query.mlp_out": (E, 2 * E),
-        "fusion.stream": (len(STREAMS), E, STREAM_FEATURES),
-        "fusion.stream_embedding": (len(STREAMS), E),
-        "fusion.joint_embedding": (JOINTS, E),
-        "fusion.qkv": (3 * E, E),
-        "fusion.out": (E, E),
-        "fusion.mlp_in": (2 * E, E),
-        "fusion.mlp_out": (E, 2 * E),
-        "fusion.norms": (4, E),
-        "head.centres": (N, E),
-        "head.scale": (1,),
-    }
-
-
-def module_shapes(classes: int, tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes that a prompt file's module must have, the backbone's width read off the file itself."""
-    key = tensors.get("module.query.key")
-    width = int(key.shape[-1]) if key is not None and key.ndim == 2 else 0
-    return {f"module.{name}": shape for name, shape in shapes(width, classes).items()}
 
 
 def initial(width: int, classes: int, seed: int) -> dict[str, Tensor]:

@@ -12,63 +12,25 @@ Letters: W windows, F frames (32), J joints (17), C coordinates (3), M pairs of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from itertools import combinations
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from skeleton_prompt.features import Windows, complete, turn_to_front
+from skeleton_prompt.shapes import BRANCHES, COORDINATES, TRUNK
 
 FRAMES = 32
-JOINTS = 17
-COORDINATES = 3
-PAIRS = JOINTS * (JOINTS - 1) // 2
 SLOPE = 0.2  # of the leaky ReLU
-HIDDEN = 128
-MAX_FILTERS = 64
-PREFIX = "temporal."
-SHOWN = "shown"  # the tensor beside the weights: which joints the taught clips show
 LACKING = 4.5  # joints missing, from which on the share is the one for clips that lack joints
-BRANCHES = {"distance": PAIRS, "slow": JOINTS * COORDINATES, "fast": JOINTS * COORDINATES}
 POOLED = ("distance", "slow")  # the fast motion has half the frames already
-TRUNK = 6
 
 Parameters = Mapping[str, Tensor]
 Signals = tuple[Tensor, Tensor, Tensor]
 """Distances, slow and fast motion; see ``signals``."""
-
-
-def layers(filters: int, classes: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every weight, in the order in which they act; a bias ``(shape[0],)`` stands beside each."""
-    U = filters
-    for branch, inner in BRANCHES.items():
-        yield f"{branch}.0", (2 * U, inner, 1)
-        yield f"{branch}.1", (U, 2 * U, 3)
-        yield f"{branch}.2", (U, U, 1)
-    inner = 3 * U
-    for number in range(TRUNK):
-        outer = 2 * U * 2 ** (number // 2)
-        yield f"trunk.{number}", (outer, inner, 3)
-        inner = outer
-    yield "head.0", (HIDDEN, inner)
-    yield "head.1", (HIDDEN, HIDDEN)
-    yield "head.2", (classes, HIDDEN)
-
-
-def temporal_shapes(classes: int, tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes that the temporal part of a prompt file must have, the number of filters read off the file itself."""
-    last = tensors.get(f"{PREFIX}distance.2.weight")
-    filters = int(last.shape[0]) if last is not None and last.ndim == 3 else 1
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in layers(min(max(filters, 1), MAX_FILTERS), classes):
-        shapes |= {f"{PREFIX}{name}.weight": shape, f"{PREFIX}{name}.bias": shape[:1]}
-    if PREFIX + SHOWN in tensors:  # prompts of before have none
-        shapes[PREFIX + SHOWN] = (JOINTS,)
-    return shapes
 
 
 def joints_shown(windows: Windows) -> Tensor:
@@ -171,7 +133,7 @@ def temporal_logits(p: Parameters, windows: Windows) -> Tensor:
     """Logits ``(W, N)`` of one tenant's windows.
 
     Args:
-        p: Parameters by their names in ``layers``, each with ``.weight`` and ``.bias``.
+        p: Parameters by their names in ``shapes.layers``, each with ``.weight`` and ``.bias``.
         windows: All of that tenant, as ``frontal`` gives them.
     """
 
@@ -202,7 +164,7 @@ def stacked_temporal_logits(p: Parameters, seen: Signals) -> Tensor:
     """``temporal_logits`` of many tenants at once: the same network, with a product of matrices for each layer.
 
     Args:
-        p: Parameters ``(P, ...)`` of P prompts, by their names in ``layers``.
+        p: Parameters ``(P, ...)`` of P prompts, by their names in ``shapes.layers``.
         seen: ``signals`` of W windows of each of them, ``(P, channels, W, F)``.
 
     Returns:

@@ -23,12 +23,13 @@ from torch.nn import functional
 
 from skeleton_prompt.bundle import Array, Prompt
 from skeleton_prompt.prompts import Parameters
-from skeleton_prompt.temporal import PREFIX, SHOWN, Signals, stacked_temporal_logits
+from skeleton_prompt.shapes import SHOWN, TEMPORAL
+from skeleton_prompt.temporal import Signals, stacked_temporal_logits
 
 MODULE = "module."
-PARTS = ("linear.", "likeness.", PREFIX, MODULE)
+PARTS = ("linear.", "likeness.", TEMPORAL, MODULE)
 PER_CLASS = {"weight", "bias", "head.2.weight", "head.2.bias", "head.centres"}  # their first dimension is N
-HOST_ONLY = {"linear.centres", "linear.spread", PREFIX + SHOWN}  # distances and shares are computed on the host
+HOST_ONLY = {"linear.centres", "linear.spread", TEMPORAL + SHOWN}  # distances and shares are computed on the host
 
 Outcome = Tensor | Exception
 Key = TypeVar("Key")
@@ -181,7 +182,7 @@ def temporal_rows(
 
     def run(rows: Sequence[int]) -> list[Tensor]:
         order, mine = together(rows, prompts)
-        weights = stacked([shelf.part(prompt, PREFIX) for prompt in mine])
+        weights = stacked([shelf.part(prompt, TEMPORAL) for prompt in mine])
         index = [window for row in order for window in windows[row]]
         distance, slow, fast = (torch.unflatten(part[index], 0, (len(mine), -1)).transpose(1, 2) for part in seen)
         every = stacked_temporal_logits(weights, (distance, slow, fast)).transpose(1, 2).flatten(0, 1).cpu()
@@ -190,7 +191,7 @@ def temporal_rows(
         return [found[row] for row in rows]
 
     # As many windows of each prompt, so that none is padded.
-    groups = grouped(windows, lambda row: (many[prompts[row]], kind_of(shelf.part(prompts[row], PREFIX))))
+    groups = grouped(windows, lambda row: (many[prompts[row]], kind_of(shelf.part(prompts[row], TEMPORAL))))
     return {row: outcome for rows in groups for row, outcome in guarded(rows, run).items()}
 
 

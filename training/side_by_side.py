@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skeleton_prompt.bundle import Array
-from skeleton_prompt.temporal import BRANCHES, POOLED, PREFIX, SLOPE, TRUNK, layers
+from skeleton_prompt.shapes import BRANCHES, TEMPORAL, TRUNK, layers
+from skeleton_prompt.temporal import POOLED, SLOPE
 
 EPSILON = 1e-3  # of the batch norms, as in DD-Net
 HALVED_AFTER = (1, 3)  # layers of the trunk
@@ -124,7 +125,7 @@ class SideBySide(nn.Module):
         ]
         pairs.append((self.last[0], self.weight[net], self.bias[net]))
         return {
-            f"{PREFIX}{name}.{what}": value.detach().numpy().copy()
+            f"{TEMPORAL}{name}.{what}": value.detach().numpy().copy()
             for name, *pair in pairs
             for what, value in zip(("weight", "bias"), pair, strict=True)
         }

@@ -25,7 +25,8 @@ from skeleton_prompt.bundle import Array
 from skeleton_prompt.engine import Engine
 from skeleton_prompt.features import Windows
 from skeleton_prompt.normalise import Prepared
-from skeleton_prompt.temporal import FRAMES, PREFIX, SHOWN, joints_shown, signals, temporal_logits
+from skeleton_prompt.shapes import SHOWN, TEMPORAL
+from skeleton_prompt.temporal import FRAMES, joints_shown, signals, temporal_logits
 from training.baselines.neural import CLIP_NORM, Schedule, varied
 from training.baselines.occlusion import drop_joints
 from training.side_by_side import SideBySide
@@ -123,7 +124,7 @@ class TemporalTuner:
         allowed = int(TRIED * seconds / max(time.monotonic() - began, 1e-6))
         nets = trained(min(self._config.steps, max(MIN_STEPS, allowed)), tick)
         shown = joints_shown(Windows.of(self._people)).numpy()
-        return [{**nets.folded(number), PREFIX + SHOWN: shown[rows].mean(0)} for number, rows in enumerate(lessons)]
+        return [{**nets.folded(number), TEMPORAL + SHOWN: shown[rows].mean(0)} for number, rows in enumerate(lessons)]
 
     def logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
         """Logits ``(len(rows), N)`` on some of the people, the windows of each averaged."""
@@ -214,7 +215,7 @@ def lacks_joints(person: Prepared, rng: torch.Generator) -> Prepared:
 
 def logits_of(tensors: Mapping[str, Array], frontal: Sequence[Prepared]) -> Array:
     """Logits ``(len(frontal), N)`` of a prompt's temporal part on people as ``Engine.frontal`` gives them."""
-    p = {name.removeprefix(PREFIX): torch.from_numpy(value) for name, value in tensors.items()}
+    p = {name.removeprefix(TEMPORAL): torch.from_numpy(value) for name, value in tensors.items()}
     parts = []
     with torch.inference_mode():
         for start in range(0, len(frontal), ASKED_AT_ONCE):

@@ -50,11 +50,11 @@ def made_up_prompt(engine: Engine, tenant: str, version: int, seed: int, *, temp
     tensors["linear.scale"] = np.ones(F, np.float32)
     tensors["linear.spread"] = np.ones(CLASSES, np.float32)
     if temporal:
-        from skeleton_prompt.temporal import PREFIX, layers
+        from skeleton_prompt.shapes import TEMPORAL, layers
 
         for name, shape in layers(FILTERS, CLASSES):
-            tensors[f"{PREFIX}{name}.weight"] = numbers(shape)
-            tensors[f"{PREFIX}{name}.bias"] = numbers(shape[:1])
+            tensors[f"{TEMPORAL}{name}.weight"] = numbers(shape)
+            tensors[f"{TEMPORAL}{name}.bias"] = numbers(shape[:1])
     return Prompt(
         tenant=tenant,
         version=version,

@@ -10,7 +10,7 @@ from skeleton_prompt.bundle import Calibration, Prompt, load_prompt, save_prompt
 from skeleton_prompt.engine import Engine
 from skeleton_prompt.normalise import Prepared
 from skeleton_prompt.prompts import initial
-from skeleton_prompt.temporal import layers
+from skeleton_prompt.shapes import layers
 
 WIDTH = 32
 TEMPORAL_FILTERS = 4

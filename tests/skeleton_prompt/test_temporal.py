@@ -6,17 +6,8 @@ import torch
 
 from skeleton_prompt.bundle import BadPrompt, load_prompt, save_prompt
 from skeleton_prompt.features import Windows
-from skeleton_prompt.temporal import (
-    FRAMES,
-    PAIRS,
-    frontal,
-    joints_shown,
-    layers,
-    motion,
-    share_of,
-    signals,
-    windows_at,
-)
+from skeleton_prompt.shapes import layers
+from skeleton_prompt.temporal import FRAMES, PAIRS, frontal, joints_shown, motion, share_of, signals, windows_at
 from tests.skeleton_prompt.rows import person, random_prompt, small_engine
 
 ENGINE = small_engine()

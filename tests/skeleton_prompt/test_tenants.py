@@ -8,7 +8,8 @@ import torch
 
 from skeleton_prompt import tenants
 from skeleton_prompt.features import Windows
-from skeleton_prompt.temporal import PREFIX, frontal, signals, stacked_temporal_logits, temporal_logits, windows_at
+from skeleton_prompt.shapes import TEMPORAL
+from skeleton_prompt.temporal import frontal, signals, stacked_temporal_logits, temporal_logits, windows_at
 from skeleton_prompt.tenants import Shelf, grouped, guarded, kind_of, linear_rows, send_packed, stacked
 from tests.skeleton_prompt.rows import person, random_prompt, small_engine
 
@@ -149,9 +150,9 @@ def test_parts_that_differ_in_the_number_of_classes_alone_are_stacked_together()
 def test_a_shelf_keeps_a_prompt_no_longer_than_others_do_and_takes_no_memory_of_its_own_on_a_cpu() -> None:
     shelf = Shelf(torch.device("cpu"))
     prompt = dataclasses.replace(PROMPTS[0])
-    part = shelf.part(prompt, PREFIX)
+    part = shelf.part(prompt, TEMPORAL)
     assert part["head.0.weight"].data_ptr() == prompt.tensors["temporal.head.0.weight"].ctypes.data
-    assert shelf.part(prompt, PREFIX) is part
+    assert shelf.part(prompt, TEMPORAL) is part
     gone = weakref.ref(prompt)
     del prompt
     gc.collect()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skeleton_prompt.prompts import shapes
+from skeleton_prompt.shapes import shapes
 from tests.skeleton_prompt.rows import WIDTH, person
 from tests.training.recordings import ENGINE
 from training.module_tuner import EngineModule

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from skeleton_prompt.features import Windows
-from skeleton_prompt.temporal import PREFIX, signals, temporal_logits, windows_at
+from skeleton_prompt.shapes import TEMPORAL
+from skeleton_prompt.temporal import signals, temporal_logits, windows_at
 from tests.skeleton_prompt.rows import person, small_engine
 from training.baselines.ddnet import DDNet
 from training.side_by_side import Layer, SideBySide
@@ -33,7 +34,7 @@ def test_folded_each_answers_as_it_does_beside_the_others() -> None:
     with torch.inference_mode():
         together = nets(*inputs(3))
         for number in range(3):
-            p = {name.removeprefix(PREFIX): torch.from_numpy(value) for name, value in nets.folded(number).items()}
+            p = {name.removeprefix(TEMPORAL): torch.from_numpy(value) for name, value in nets.folded(number).items()}
             torch.testing.assert_close(temporal_logits(p, WINDOWS), together[number], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(together[0], together[1])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skeleton_prompt.temporal import temporal_shapes
+from skeleton_prompt.shapes import temporal_shapes
 from tests.skeleton_prompt.rows import person, small_engine
 from training.temporal import FILTERS, TemporalConfig, TemporalTuner, lacks_joints
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from skeleton_prompt.engine import Engine
-from skeleton_prompt.features import STREAMS
 from skeleton_prompt.normalise import Prepared
 from skeleton_prompt.prompts import WHOLE, Controls
+from skeleton_prompt.shapes import STREAMS
 from training.module import ModuleConfig, fit_module, observe_all, predict_module
 
 MODULE = "module"
