@@ -14,6 +14,7 @@ from service.storage import BackboneGone, Storage
 from service.storage.backbones import read_backbone
 from service.storage.blobs import BlobStore
 from skeleton_prompt.bundle import digest
+from skeleton_prompt.shipped import backbone_path, shipped_backbones
 
 if TYPE_CHECKING:
     from skeleton_prompt.engine import Engine
@@ -28,8 +29,6 @@ def current_bytes(backbone: str, sha256: str) -> bytes:
         BackboneGone: The file is another one by now, as after an upgrade under a running service.
         OSError: It cannot be read.
     """
-    from skeleton_prompt.engine import backbone_path
-
     data = backbone_path(backbone).read_bytes()
     if digest(data) != sha256:
         raise BackboneGone(f"the file of backbone {backbone} has changed since it was loaded ({sha256[:12]})")
@@ -43,8 +42,6 @@ def old_bytes(storage: Storage, sha256: str) -> bytes:
         BackboneGone: It is nowhere, or damaged.
         StorageUnavailable: The store does not answer.
     """
-    from skeleton_prompt.engine import shipped_backbones
-
     try:
         return storage.backbones.read(sha256)
     except BackboneGone:
@@ -73,7 +70,7 @@ def archived_engine(folder: Path, blobs: BlobStore, sha256: str, where: EngineOp
         StorageUnavailable: The store does not answer.
     """
     from skeleton_prompt.backbone import parse_backbone
-    from skeleton_prompt.engine import Engine, shipped_backbones
+    from skeleton_prompt.engine import Engine
 
     for path in (*sorted(folder.glob("*.safetensors")), *shipped_backbones()):
         data = path.read_bytes()
@@ -100,8 +97,6 @@ class BackboneCheck:
     """
 
     def __init__(self, storage: Storage, backbone: str) -> None:
-        from skeleton_prompt.engine import backbone_path
-
         self._storage, self._backbone = storage, backbone
         self.sha256 = digest(backbone_path(backbone).read_bytes())
         self._accepted = {self.sha256}

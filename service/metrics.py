@@ -32,6 +32,9 @@ class Metrics:
         self.forward_seconds = Histogram(
             prefix + "forward_seconds", "Time of a forward pass", buckets=SECONDS, registry=self.registry
         )
+        self.engine_starts = Counter(
+            prefix + "engine_process_starts", "Engine processes that became ready", registry=self.registry
+        )
         self.queue_rows = Gauge(prefix + "queue_rows", "Rows that wait for the engine", registry=self.registry)
         self.jobs_created = Counter(prefix + "jobs_created", "Tuning jobs created", registry=self.registry)
         self.jobs = Gauge(prefix + "jobs", "Jobs not finished, by the database", ("state",), registry=self.registry)

@@ -42,7 +42,13 @@ class Settings(BaseSettings):
         None, description="A key that may read `/metrics` and nothing else, for Prometheus; the admin key always may."
     )
     engine: Literal["embedded", "torchserve"] = Field(
-        "embedded", description="Which engine answers: `embedded` runs in the gateway, `torchserve` beside it."
+        "embedded", description="Which engine answers: `embedded`, a part of the gateway, or `torchserve` beside it."
+    )
+    engine_processes: int = Field(
+        1,
+        ge=0,
+        le=256,
+        description="Processes of the embedded engine, one for each core or GPU it may use; 0 computes in the gateway.",
     )
     engine_url: Annotated[str | None, EmptyIsNone] = Field(
         None, description="TorchServe's inference addresses, with commas; `serve` starts a local one when unset."
@@ -126,6 +132,12 @@ class Settings(BaseSettings):
     max_batch_clips: int = Field(256, ge=1, le=10_000, description="Most clips of a batch request.")
     max_json_depth: int = Field(16, ge=6, le=256, description="Deepest nesting of a JSON or msgpack body.")
     queue_size: int = Field(256, ge=1, le=100_000, description="Most rows that wait for the engine; more are refused.")
+    queue_seconds: float = Field(
+        0.5,
+        gt=0,
+        le=600,
+        description="Most seconds that a row may wait for the engine; more is refused.",
+    )
     batch_size: int = Field(16, ge=1, le=1024, description="Most rows of one forward pass.")
     predict_deadline_s: float = Field(10.0, gt=0, le=600, description="Seconds after which a prediction is given up.")
     prompt_cache_entries: int = Field(1024, ge=1, description="Most prompts kept in the engine's memory.")

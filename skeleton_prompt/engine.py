@@ -32,6 +32,7 @@ from skeleton_prompt.features import (
 from skeleton_prompt.normalise import Prepared, Quality, prepare
 from skeleton_prompt.prompts import WHOLE, Controls, Parameters, module_logits
 from skeleton_prompt.shapes import PROMPTED_BLOCKS, SHOWN, STREAM_FEATURES, TEMPORAL
+from skeleton_prompt.shipped import backbone_path
 from skeleton_prompt.temporal import frontal, joints_shown, share_of, signals, windows_at
 from skeleton_prompt.tenants import (
     MODULE,
@@ -47,31 +48,6 @@ from skeleton_prompt.tenants import (
 )
 
 Row = tuple[Prepared, Prompt]
-
-
-def backbone_path(name: str | Path) -> Path:
-    """Where a backbone lies: a path as it is, or a name in the package's or the checkout's ``model_store``.
-
-    Raises:
-        FileNotFoundError: If no such backbone ships and no such file exists; the message lists what there is.
-    """
-    if Path(name).suffix == ".safetensors":
-        path = Path(name)
-        if path.is_file():
-            return path
-        raise FileNotFoundError(f"backbone file {path} does not exist")
-    for path in shipped_backbones():
-        if path.stem == str(name):
-            return path
-    there = sorted({path.stem for path in shipped_backbones()})
-    raise FileNotFoundError(f"no backbone named {name!r}; there are: {', '.join(there) or 'none'}")
-
-
-def shipped_backbones() -> Iterator[Path]:
-    """The backbone files of the package's or the checkout's ``model_store``."""
-    package = Path(__file__).parent
-    for store in (package, package.parent):
-        yield from sorted((store / "model_store" / "backbone").glob("*.safetensors"))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from tests.s3_server import S3Server, s3_server
 from tests.serving import Server, serving
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from tests.postgres_server import PostgresServer
 
 ENGINES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loggers_are_not_kept() -> Iterator[None]:
+    """Else a logger that one test has used would go on as that test had set it up, and others could not listen."""
+    configure = structlog.configure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", lambda **given: configure(**given | {"cache_logger_on_first_use": False}))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,8 @@ from service.settings import Settings
 from service.storage import DatabaseTrouble, Storage
 from service.storage.hot_prompts import HotPrompts, redis_client
 from skeleton_prompt.backbone import parse_backbone
-from skeleton_prompt.engine import Engine, backbone_path
+from skeleton_prompt.engine import Engine
+from skeleton_prompt.shipped import backbone_path
 from training.attempt import Workplace
 from training.counters import JobCounters
 from training.jobs import run_job

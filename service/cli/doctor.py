@@ -109,7 +109,7 @@ def _old_backbones() -> Finding:
     from service.storage import Storage
     from service.storage.backbones import FOLDER
     from skeleton_prompt.bundle import digest
-    from skeleton_prompt.engine import backbone_path, shipped_backbones
+    from skeleton_prompt.shipped import backbone_path, shipped_backbones
 
     what = "old backbones"
     settings = Settings().resolved()

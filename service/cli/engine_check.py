@@ -51,7 +51,7 @@ def archive_finding(archive: Path, settings: Settings) -> Finding:
     """Whether an archive was built with the backbone that the service has now."""
     from service.inference.archive import archived_backbone
     from skeleton_prompt.bundle import digest
-    from skeleton_prompt.engine import backbone_path
+    from skeleton_prompt.shipped import backbone_path
 
     theirs, ours = archived_backbone(archive), digest(backbone_path(settings.backbone).read_bytes())
     if theirs == ours:
@@ -63,7 +63,7 @@ def archive_finding(archive: Path, settings: Settings) -> Finding:
 def _remote(settings: Settings, urls: Sequence[str]) -> Iterator[Finding]:
     """Whether each instance completes a forward pass, and on which backbone."""
     from skeleton_prompt.bundle import digest
-    from skeleton_prompt.engine import backbone_path
+    from skeleton_prompt.shipped import backbone_path
 
     ours = digest(backbone_path(settings.backbone).read_bytes())
     for url in urls:

@@ -70,9 +70,9 @@ def export(
 
 def _offline(prompt: Path, backbone: str, layout: str, coords: str) -> bytes:
     from skeleton_prompt.bundle import BadPrompt
-    from skeleton_prompt.engine import backbone_path
     from skeleton_prompt.layouts import BadLayout, UnknownLayout
     from skeleton_prompt.onnx_export import ExportUnavailable, export_onnx, layout_of
+    from skeleton_prompt.shipped import backbone_path
 
     try:
         return export_onnx(prompt.read_bytes(), backbone_path(backbone), layout_of(layout), coords)

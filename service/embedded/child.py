@@ -22,8 +22,10 @@ LONGEST_PAUSE_S = 10.0
 STEADY_AFTER_S = 20.0  # a child that lived this long has recovered: its next death starts the back-off anew
 
 
-def spawn(command: Sequence[str], *, env: Mapping[str, str] | None, output: int | None) -> subprocess.Popen[bytes]:
-    """Start `command` (absolute path first) tied to this process.
+def spawn(
+    command: Sequence[str], *, env: Mapping[str, str] | None, output: int | None, descriptors: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start `command` (absolute path first) tied to this process; it inherits these file descriptors beside stderr.
 
     The parent-death signal fires when the *thread* that spawned the child ends, not only the process: call this from a
     thread that lives as long as the child should.
@@ -37,6 +39,7 @@ def spawn(command: Sequence[str], *, env: Mapping[str, str] | None, output: int 
         stderr=subprocess.STDOUT if output is not None else None,
         # A Ctrl-C in the terminal then reaches the parent only, which stops its children in order.
         start_new_session=True,
+        pass_fds=descriptors,
     )
 
 

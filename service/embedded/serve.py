@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from service.inference import InferenceEngine
+    from service.inference.processes import EngineProcesses
     from service.settings import Secrets, Settings
 
 log = structlog.get_logger(__name__)
@@ -108,6 +109,9 @@ def serve(settings: Settings) -> None:
             supervisor = Supervisor()
             supervisor.start()
             stack.callback(lambda: supervisor.stop(*workers, grace_s=CHILDREN_GRACE_S))
+            processes = _start_engine_processes(settings)
+            if processes is not None:
+                stack.callback(processes.close)
             if folder is not None:
                 _start_redis(supervisor, folder)
                 settings = settings.model_copy(update={"redis_url": folder.url})
@@ -121,7 +125,7 @@ def serve(settings: Settings) -> None:
                 for worker in workers:
                     supervisor.add(worker, timeout_s=0.0)
 
-            _run_gateway(settings, engine, listener, on_ready, on_drain=lambda: supervisor.retire(*workers))
+            _run_gateway(settings, engine, processes, listener, on_ready, on_drain=lambda: supervisor.retire(*workers))
 
 
 def _prepare_database(settings: Settings) -> None:
@@ -142,6 +146,17 @@ def _start_redis(supervisor: Supervisor, folder: RedisDir) -> None:
     supervisor.add(redis_child(folder))
     if not wait_for_redis(folder.socket):
         raise CannotServe(f"The private Redis did not start: {folder.last_words() or 'it said nothing'}")
+
+
+def _start_engine_processes(settings: Settings) -> EngineProcesses | None:
+    """The embedded engine's processes, which load torch and the model while this one loads everything else."""
+    from service.inference.processes import EngineProcesses
+
+    if settings.engine != "embedded" or not settings.engine_processes:
+        return None
+    processes = EngineProcesses.of(settings)
+    processes.begin()
+    return processes
 
 
 def _is_local_torchserve(settings: Settings) -> bool:
@@ -188,6 +203,7 @@ def _stop_signals() -> Iterator[None]:
 def _run_gateway(
     settings: Settings,
     engine: InferenceEngine | None,
+    processes: EngineProcesses | None,
     listener: socket.socket,
     on_ready: Callable[[], None],
     on_drain: Callable[[], None],
@@ -210,7 +226,7 @@ def _run_gateway(
             await super().shutdown(sockets)
 
     config: uvicorn.Config = uvicorn.Config(
-        create_app(settings, engine=engine),
+        create_app(settings, engine=engine, processes=processes),
         loop="uvloop",
         log_config=None,  # its loggers propagate into ours
         access_log=False,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from fastapi import FastAPI
 
-from service.backbones import BackboneCheck, EngineOptions, old_engine
+from service.backbones import BackboneCheck, EngineOptions, old_bytes, old_engine
 from service.gateway import (
     clips,
     console_page,
@@ -34,6 +34,8 @@ from service.gateway.state import Gateway, run
 from service.gateway.usage_meter import UsageMeter
 from service.inference import InferenceEngine
 from service.inference.collectors import FiguresCollector
+from service.inference.processes import EngineProcesses
+from service.inference.protocol import Verbs
 from service.inference.tally import CountedPrompts
 from service.metrics import Metrics
 from service.queue import JobQueue
@@ -48,12 +50,15 @@ from skeleton_prompt import __version__
 DESCRIPTION = "Teach the service your own human actions from a handful of labelled skeleton clips."
 
 
-def create_app(settings: Settings, *, engine: InferenceEngine | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, engine: InferenceEngine | None = None, processes: EngineProcesses | None = None
+) -> FastAPI:
     """The gateway as an ASGI application.
 
     Args:
         settings: All of them; defaults of the embedded parts are filled in.
         engine: An engine to use instead of the one that the settings ask for.
+        processes: Those of the embedded engine, where they have been started already.
     """
     settings = settings.resolved()
     metrics = Metrics()
@@ -61,7 +66,7 @@ def create_app(settings: Settings, *, engine: InferenceEngine | None = None) -> 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            app.state.gateway = await _open(stack, settings, metrics, engine)
+            app.state.gateway = await _open(stack, settings, metrics, engine, processes)
             yield
 
     app = FastAPI(
@@ -84,7 +89,11 @@ def create_app(settings: Settings, *, engine: InferenceEngine | None = None) -> 
 
 
 async def _open(
-    stack: contextlib.AsyncExitStack, settings: Settings, metrics: Metrics, engine: InferenceEngine | None
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    metrics: Metrics,
+    engine: InferenceEngine | None,
+    processes: EngineProcesses | None,
 ) -> Gateway:
     """Open every part; the stack closes them in the opposite order."""
     storage = await run(Storage.open, settings)
@@ -96,7 +105,7 @@ async def _open(
     stack.push_async_callback(run, news.stop)
     if engine is None:
         remote = settings.engine == "torchserve"
-        engine = _remote(settings) if remote else await run(_embedded, settings, storage, prompt_cache, metrics)
+        engine = _remote(settings) if remote else _embedded(settings, storage, prompt_cache, metrics, processes)
     attach = getattr(engine, "attach", None)  # of an engine that runs elsewhere
     if attach is not None:
         attach(metrics, await run(BackboneCheck, storage, settings.backbone))
@@ -141,22 +150,46 @@ def _remote(settings: Settings) -> InferenceEngine:
     return TorchServeEngine(settings.engine_url.split(","), queue_size=settings.queue_size)
 
 
-def _embedded(settings: Settings, storage: Storage, prompt_cache: PromptCache, metrics: Metrics) -> InferenceEngine:
-    """The engine in this process. Torch is imported here, so that a gateway before another engine needs none."""
+def _embedded(
+    settings: Settings,
+    storage: Storage,
+    prompt_cache: PromptCache,
+    metrics: Metrics,
+    processes: EngineProcesses | None,
+) -> InferenceEngine:
+    """The engine of this gateway, which computes in processes beside it or, if there shall be none, in this one."""
     from service.inference.embedded import EmbeddedEngine
-    from skeleton_prompt.engine import Engine
 
     where: EngineOptions = {"device": settings.device, "cuda_graphs": settings.cuda_graphs}
+    current: Callable[[], Verbs]
+    old: Callable[[str], Verbs]
+    if settings.engine_processes:
+        processes = processes or EngineProcesses.of(settings)
+        processes.on_start = metrics.engine_starts.inc
+        current, on_stop = processes.current, processes.close
+        old = partial(_old_model, processes, storage)
+    else:
+        from skeleton_prompt.engine import Engine  # and with it torch, which a gateway needs for nothing else
+
+        current, on_stop = partial(Engine.load, settings.backbone, threads=1, **where), lambda: None
+        old = partial(old_engine, storage, where=where)
     engine = EmbeddedEngine(
-        partial(Engine.load, settings.backbone, threads=1, **where),
+        current,
         prompt_cache,
         queue_size=settings.queue_size,
         batch_size=settings.batch_size,
         on_batch=metrics.batch,
-        load_old=partial(old_engine, storage, where=where),
+        load_old=old,
         old_models=settings.old_backbones,
+        threads=settings.engine_processes or 1,
+        queue_seconds=settings.queue_seconds,
+        on_stop=on_stop,
     )
     if isinstance(prompt_cache, CountedPrompts):
         look = prompt_cache.figures
         metrics.registry.register(FiguresCollector(lambda: {"embedded": look(old_backbones=engine.old_models)}))
     return engine
+
+
+def _old_model(processes: EngineProcesses, storage: Storage, sha256: str) -> Verbs:
+    return processes.old(sha256, partial(old_bytes, storage, sha256))

@@ -40,6 +40,7 @@ router = APIRouter(tags=["predict"])
 
 LARGE_BODY = 256 << 10  # from here on a key is checked before the body is read
 ROWS_IN_FLIGHT = 32  # of one batch request: the rest of the queue is for others
+FULL_S = 0.1  # until a row of a batch tries again to get into a queue that is full
 FAILS = (
     *BODY,
     errors.Forbidden,
@@ -129,11 +130,27 @@ async def _row(
     request_id = request.state.request_id
     try:
         work = await run(make_work, document, limits_of(gateway.settings), prefix)
-        answers = await ask(gateway, resolved, options, work.people)
+        answers = await _ask_patiently(gateway, resolved, options, work)
     except Exception as error:
         return problem_body(as_service_error(error), request_id)
     caches.add(answers[0].cache)
     return orjson.dumps(prediction_document(work, resolved, answers, request_id))
+
+
+async def _ask_patiently(gateway: Gateway, resolved: Resolved, options: Options, work: Work) -> list[Answer]:
+    """The answers for a clip of a batch: the request is under way already, so an engine that is full is waited for.
+
+    Raises:
+        Overloaded: It was full until the deadline.
+    """
+    until = time.monotonic() + gateway.settings.predict_deadline_s
+    while True:
+        try:
+            return await ask(gateway, resolved, options, work.people)
+        except errors.Overloaded:
+            if time.monotonic() + FULL_S > until:
+                raise
+        await asyncio.sleep(FULL_S)
 
 
 async def read_request(request: Request, gateway: Gateway) -> tuple[str, str, bytes]:

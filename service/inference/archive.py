@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skeleton_prompt.bundle import digest
-from skeleton_prompt.engine import backbone_path
+from skeleton_prompt.shipped import backbone_path
 
 MODEL = "skeleton_prompt"
 HANDLER = Path(__file__).with_name("handler.py")

@@ -1,12 +1,14 @@
-"""The engine in this process: one thread computes, batches form by themselves while it is busy.
+"""The engine of the gateway itself: batches form by themselves while it is busy.
 
 An idle engine starts at once with whatever there is; rows that arrive meanwhile form the next batch. So a lone client
-never waits for company, and a busy engine works in full batches, without a waiting time to tune.
+never waits for company, and a busy engine works in full batches, without a waiting time to tune. What computes is
+processes beside this one (``processes.py``), or this one itself; one thread here waits for each.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,12 +20,12 @@ import anyio
 import numpy as np
 import structlog
 
-from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
+from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 from service.inference.fair_queue import FairQueue, Row
 from service.inference.models import Models
 from service.inference.protocol import Answer, CacheLayer, Question, Verbs
 from service.inference.rows import PROBE, Prompts, finish_row, forward_rows, get_prompt, warm_up
-from skeleton_prompt.bundle import Array, Prompt, PromptRef
+from skeleton_prompt.bundle import Prompt, PromptRef
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +44,9 @@ class EmbeddedEngine:
         on_batch: Told of each batch: rows, seconds.
         load_old: Gives the model of another backbone by its SHA-256, for prompts made on it; None serves none.
         old_models: How many of these may be in memory at once.
+        threads: How many batches may be computed at once.
+        queue_seconds: A row that would wait longer is refused.
+        on_stop: Called when nothing computes any more.
     """
 
     def __init__(
@@ -54,18 +59,23 @@ class EmbeddedEngine:
         on_batch: Callable[[int, float], None] | None = None,
         load_old: Callable[[str], Verbs] | None = None,
         old_models: int = 2,
+        threads: int = 1,
+        queue_seconds: float = math.inf,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._load = load
         self._prompts = prompts
         self._batch_size = batch_size
         self._queue = FairQueue(queue_size)
         self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+        self._threads = [threading.Thread(target=self._work, name="inference", daemon=True) for _ in range(threads)]
+        self._queue_seconds = queue_seconds
+        self._on_stop = on_stop
         self._on_batch = on_batch
         self._load_old, self._old_models = load_old, old_models
         self._engine: Verbs | None = None
         self._models: Models | None = None
-        self._row_s = 0.01  # moving average of seconds per row, for Retry-After
+        self._row_s = 0.01  # moving average of seconds per row
         self._last_success = -np.inf
 
     @property
@@ -84,22 +94,25 @@ class EmbeddedEngine:
         return 0 if self._models is None else self._models.loaded
 
     async def start(self) -> None:
-        """Load the model, warm it up, start the thread."""
+        """Load the model, warm it up, start the threads."""
         self._engine = await asyncio.to_thread(self._load)
         self._models = Models(self._engine, self._load_old, self._old_models)
         await asyncio.to_thread(warm_up, self._engine)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         self._last_success = time.monotonic()
 
     async def stop(self) -> None:
-        """Refuse what waits, end the thread after its batch."""
+        """Refuse what waits, end each thread after its batch."""
         for row in self._queue.close():
             _settle(row, EngineUnavailable("The engine is shutting down.", retry_after=5.0))
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, 30.0)
+        for thread in self._threads:
+            if thread.is_alive():
+                await asyncio.to_thread(thread.join, 30.0)
         if self._models is not None:
             self._models.close()
         self._loaders.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._on_stop)
 
     async def predict(self, question: Question) -> Answer:
         """See ``InferenceEngine.predict``."""
@@ -117,15 +130,17 @@ class EmbeddedEngine:
         assert self._models is not None  # noqa: S101  # made by start, which predict has checked
         async with self._models.using(prompt.backbone_sha256) as model:
             row = Row(question, prompt, model, cache, prompt_ms=1000 * (time.monotonic() - began))
-            displaced = self._queue.put(row)
+            displaced = self._queue.put(row, most=self._most_rows())
             if displaced is not None:
                 _settle(displaced, self._overloaded())
-            prediction, queue_ms, forward_ms = await asyncio.wrap_future(row.done)
+            outcome, queue_ms, forward_ms = await asyncio.wrap_future(row.done)
+            # Here and not in the engine's thread, whose next batch would wait for it.
+            prediction = finish_row(model, question, prompt, outcome)
         return Answer(prediction, cache, queue_ms, row.prompt_ms, forward_ms)
 
     async def probe(self) -> bool:
         """Whether the engine computes: a recent batch proves it, otherwise one forward pass is made."""
-        if self._engine is None or not self._thread.is_alive():
+        if self._engine is None or not all(thread.is_alive() for thread in self._threads):
             return False
         if time.monotonic() - self._last_success < PROBE_S and self.waiting:
             return True
@@ -150,8 +165,16 @@ class EmbeddedEngine:
         return await asyncio.get_running_loop().run_in_executor(self._loaders, get_prompt, self._prompts, ref)
 
     def _overloaded(self) -> Overloaded:
-        seconds = max(1.0, len(self._queue) * self._row_s)
-        return Overloaded("More predictions wait than the queue_size setting allows.", retry_after=seconds)
+        waits = len(self._queue) * self._row_s / len(self._threads)
+        if len(self._queue) >= self._queue.capacity:
+            return Overloaded("More predictions wait than the queue_size setting allows.", retry_after=max(1.0, waits))
+        detail = f"A prediction would wait {waits:.2f} s for the engine, longer than the queue_seconds setting allows."
+        return Overloaded(detail, retry_after=max(1.0, waits))
+
+    def _most_rows(self) -> int:
+        """How many rows may wait: as many as are computed in time, and at the least one batch."""
+        in_time = self._queue_seconds * len(self._threads) / self._row_s
+        return max(self._batch_size, int(min(in_time, self._queue.capacity)))
 
     def _try_probe(self) -> bool:
         assert self._engine is not None  # noqa: S101  # the thread starts after the engine is there
@@ -192,19 +215,12 @@ class EmbeddedEngine:
         outcomes = forward_rows(rows[0].model, [(row.question.person, row.prompt) for row in rows])
         seconds = time.monotonic() - began
         for row, outcome in zip(rows, outcomes, strict=True):
-            self._finish(row, outcome, began, 1000 * seconds)
+            _settle(row, (outcome, 1000 * (began - row.queued), 1000 * seconds))
         if any(not isinstance(outcome, Exception) for outcome in outcomes):
             self._last_success = time.monotonic()
         self._row_s += 0.1 * (seconds / len(rows) - self._row_s)
         if self._on_batch is not None:
             self._on_batch(len(rows), seconds)
-
-    def _finish(self, row: Row, outcome: Array | Exception, began: float, forward_ms: float) -> None:
-        try:
-            prediction = finish_row(row.model, row.question, row.prompt, outcome)
-            _settle(row, (prediction, 1000 * (began - row.queued), forward_ms))
-        except ServiceError as error:
-            _settle(row, error)
 
 
 def _set_once(done: asyncio.Future[bool], result: bool) -> None:

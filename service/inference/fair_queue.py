@@ -10,8 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from service.inference.protocol import CacheLayer, Question, Verbs
-from skeleton_prompt.bundle import Prompt
-from skeleton_prompt.decision import Prediction
+from skeleton_prompt.bundle import Array, Prompt
 
 
 @dataclass(eq=False)
@@ -24,7 +23,7 @@ class Row:
     cache: CacheLayer
     prompt_ms: float
     queued: float = field(default_factory=time.monotonic)
-    done: Future[tuple[Prediction, float, float]] = field(default_factory=Future)
+    done: Future[tuple[Array | Exception, float, float]] = field(default_factory=Future)
 
     @property
     def wanted(self) -> bool:
@@ -50,8 +49,8 @@ class FairQueue:
     def __len__(self) -> int:
         return self._count
 
-    def put(self, row: Row) -> Row | None:
-        """Add a row.
+    def put(self, row: Row, most: int | None = None) -> Row | None:
+        """Add a row, where fewer than ``most`` wait, and fewer than the capacity.
 
         A full queue makes room for a tenant that has less than its share, at the cost of the tenant that has most.
 
@@ -63,11 +62,11 @@ class FairQueue:
                 return row
             mine = self._rows.get(row.question.ref.tenant, ())
             displaced = None
-            if self._count >= self.capacity:
-                tenant, most = max(self._rows.items(), key=lambda item: len(item[1]), default=("", deque()))
-                if len(most) <= len(mine) + 1:
+            if self._count >= min(self.capacity, most or self.capacity):
+                tenant, theirs = max(self._rows.items(), key=lambda item: len(item[1]), default=("", deque()))
+                if len(theirs) <= len(mine) + 1:
                     return row
-                displaced = most.pop()
+                displaced = theirs.pop()
                 self._forget_if_empty(tenant)
                 self._count -= 1
             self._rows.setdefault(row.question.ref.tenant, deque()).append(row)

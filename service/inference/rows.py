@@ -54,6 +54,8 @@ def forward_rows(model: Verbs, rows: Sequence[tuple[Prepared, Prompt]]) -> list[
         if len(outcomes) == len(rows):
             return outcomes
         raise RuntimeError(f"{len(outcomes)} outcomes for {len(rows)} rows")
+    except ServiceError as error:  # of the engine as a whole
+        return [error] * len(rows)
     except Exception as error:
         if len(rows) == 1:
             return [error]
@@ -72,6 +74,8 @@ def finish_row(model: Verbs, question: Question, prompt: Prompt, outcome: Array 
         if isinstance(outcome, Exception):
             raise outcome
         return model.finish(question.person, prompt, outcome, top_k=question.top_k, threshold=question.threshold)
+    except ServiceError:
+        raise
     except bundle.BackboneMismatch as error:
         raise BackboneMismatch(str(error)) from error
     except Exception as error:

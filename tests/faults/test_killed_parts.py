@@ -3,10 +3,12 @@
 import os
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from skeleton_prompt.client import Unavailable
 from skeleton_prompt.synthetic import make_clip
 from tests.serving import launch, serving
 from tests.waiting import alive, children, eventually
@@ -58,9 +60,59 @@ def test_predictions_go_on_without_redis_and_a_job_sent_meanwhile_is_not_lost(br
         assert job.wait(timeout=120).version == first.version + 1
 
 
+def test_an_engine_process_killed_under_load_costs_at_most_503_with_retry_after_and_no_wrong_answer(breakable):
+    tenant, client = breakable.tenant()
+    with client:
+        client.tune(tenant, lessons(2)).wait(timeout=120)
+        expected = client.predict(question())
+        first = breakable.child("engine_process")
+        key = client.create_key(tenant, ["predict"]).secret
+        impatient = breakable.client(key, attempts=1)
+        answers, stop = [], threading.Event()
+
+        def outcome() -> object:
+            try:
+                return impatient.predict(question())
+            except Exception as error:
+                return error
+
+        def ask() -> None:
+            while not stop.is_set():
+                answers.append(outcome())
+
+        askers = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in askers:
+            thread.start()
+        eventually(lambda: len(answers) > 5, "predictions are under way")
+        os.kill(first, signal.SIGKILL)
+        second = breakable.child("engine_process")
+        count = len(answers)
+        eventually(lambda: len(answers) > count + 20, "predictions go on")
+        stop.set()
+        for thread in askers:
+            thread.join()
+        impatient.close()
+    good = [answer for answer in answers if not isinstance(answer, Exception)]
+    bad = [answer for answer in answers if isinstance(answer, Exception)]
+    assert second != first
+    assert all(isinstance(error, Unavailable) and error.retry_after for error in bad), bad
+    assert {answer.label for answer in good} == {expected.label}
+    assert max(abs(answer.confidence - expected.confidence) for answer in good) < 1e-3
+    assert breakable.ready()
+
+
+def test_the_gateway_itself_never_loads_torch(breakable):
+    tenant, client = breakable.tenant()
+    with client:
+        client.tune(tenant, lessons(2)).wait(timeout=120)
+        client.predict(question())
+    assert "libtorch" not in Path(f"/proc/{breakable.process.pid}/maps").read_text()
+    assert "libtorch" in Path(f"/proc/{breakable.child('engine_process')}/maps").read_text()
+
+
 def test_a_killed_parent_leaves_no_child_behind(tmp_path):
     with serving(tmp_path / "data") as server:
-        left = [server.child("training.worker"), server.child("redis-server")]
+        left = [server.child(program) for program in ("training.worker", "redis-server", "engine_process")]
         server.process.kill()
         server.process.wait()
         eventually(lambda: not any(alive(pid) for pid in left), "the children end with their parent")

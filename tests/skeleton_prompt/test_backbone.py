@@ -14,8 +14,9 @@ from skeleton_prompt.backbone import (
     backbone_bytes,
     load_backbone,
 )
-from skeleton_prompt.engine import Engine, backbone_path
+from skeleton_prompt.engine import Engine
 from skeleton_prompt.prompts import generate, initial, prefixes
+from skeleton_prompt.shipped import backbone_path
 from tests.skeleton_prompt.rows import small_engine
 
 

@@ -14,12 +14,13 @@ import torch
 from skeleton_prompt.backbone import backbone_bytes, load_backbone
 from skeleton_prompt.bundle import BackboneMismatch, Prompt, digest, save_prompt
 from skeleton_prompt.clip import Clip
-from skeleton_prompt.engine import Engine, backbone_path
+from skeleton_prompt.engine import Engine
 from skeleton_prompt.layouts import custom_layout, get_layout
 from skeleton_prompt.normalise import prepare
 from skeleton_prompt.onnx_export import export_onnx, layout_of
 from skeleton_prompt.onnx_graph import Normaliser
 from skeleton_prompt.onnx_model import BadModel, Card, OnnxModel
+from skeleton_prompt.shipped import backbone_path
 from tests.skeleton_prompt.rows import random_prompt, small_engine
 
 COCO = get_layout("coco17")

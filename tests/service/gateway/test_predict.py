@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from service import errors
-from tests.gateway import ADMIN, LABELS, person
+from service.gateway import predict
+from tests.gateway import ADMIN, LABELS, gateway, person
 
 
 def packed(clip):
@@ -182,6 +183,33 @@ def test_a_batch_has_a_row_per_clip_and_a_bad_clip_spoils_only_its_own(bench, ta
     ]  # fmt: skip
     assert rows[2]["errors"][0]["loc"].startswith("clips[2].keypoints[3]")
     assert response.headers["X-Prompt-Version"] == "1"
+
+
+def test_a_clip_of_a_batch_waits_for_an_engine_that_is_full(bench, taught, monkeypatch):
+    monkeypatch.setattr(predict, "FULL_S", 0.01)
+    answers = bench.engine.predict
+    refusals = iter([True, True, False, True])
+
+    async def busy(question):
+        if next(refusals, False):
+            raise errors.Overloaded("full", retry_after=1.0)
+        return await answers(question)
+
+    monkeypatch.setattr(bench.engine, "predict", busy)
+    body = {"clips": [person(), person(seed=1)]}
+    rows = bench.ask("POST", "/predict/batch", taught[1], json=body).json()["results"]
+    assert [row["label"] for row in rows] == ["squat", "squat"]
+    assert next(refusals, "none left") == "none left"
+
+
+def test_a_clip_of_a_batch_does_not_wait_for_ever(tmp_path):
+    with gateway(tmp_path, predict_deadline_s=0.3) as impatient:
+        key = impatient.tenant("acme")
+        impatient.teach("acme")
+        impatient.engine.error = errors.Overloaded("full", retry_after=1.0)
+        (row,) = impatient.ask("POST", "/predict/batch", key, json={"clips": [person()]}).json()["results"]
+        assert row["code"] == "overloaded"
+        assert 1 < len(impatient.engine.questions) < 10
 
 
 def test_a_batch_without_clips_or_with_too_many_is_refused(bench, taught):

@@ -159,6 +159,49 @@ def test_a_full_queue_refuses_with_a_time_to_come_back():
     run_with_engine(test, queue_size=3)
 
 
+def test_a_row_that_would_wait_too_long_is_refused_at_once_but_never_one_batch():
+    async def test(engine, model):
+        engine._row_s = 10.0  # as if each row took that long
+        first = await hold(engine, model)
+        waiting = [asyncio.create_task(engine.predict(question("a"))) for _ in range(4)]
+        await until(lambda: engine.waiting == 4)
+        with pytest.raises(errors.Overloaded, match=r"40\.00 s .*queue_seconds") as caught:
+            await engine.predict(question("a"))
+        assert caught.value.retry_after == 40
+        engine._row_s = 0.001
+        waiting.append(asyncio.create_task(engine.predict(question("a"))))
+        await until(lambda: engine.waiting == 5)
+        model.open.set()
+        assert len(await asyncio.gather(first, *waiting)) == 6
+
+    run_with_engine(test, batch_size=4, queue_seconds=0.5)
+
+
+def test_several_threads_compute_several_batches_at_once():
+    async def test(engine, model):
+        first = await hold(engine, model)
+        model.entered.clear()
+        second = asyncio.create_task(engine.predict(question("second")))
+        await until(model.entered.is_set)
+        assert not first.done()
+        model.open.set()
+        await asyncio.gather(first, second)
+        assert sorted(model.batches) == [["first"], ["second"]]
+
+    run_with_engine(test, threads=2)
+
+
+def test_what_computes_is_let_go_when_nothing_computes_any_more():
+    told = []
+
+    async def test(engine, model):
+        await engine.predict(question())
+        engine._on_stop = lambda: told.append([thread.is_alive() for thread in engine._threads])
+
+    run_with_engine(test, threads=2)
+    assert told == [[False, False]]
+
+
 def test_a_tenant_that_fills_the_queue_loses_a_place_to_one_that_has_none():
     async def test(engine, model):
         first = await hold(engine, model)

@@ -1,0 +1,91 @@
+"""A process that computes for the gateway: ``python -m service.inference.engine_process DESCRIPTOR``.
+
+One thread, one request at a time, over the socket that it was born with. It knows no tenant, no database and no store:
+models and prompts come through the socket, and go when the gateway says so. When the socket closes it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from service.inference import pipe
+from service.inference.rows import warm_up
+from service.logs import configure_logging
+from skeleton_prompt.backbone import parse_backbone
+from skeleton_prompt.bundle import Prompt
+from skeleton_prompt.engine import Engine
+
+
+class Computer:
+    """The models and prompts in this process, by the names that the gateway has for them.
+
+    Args:
+        engine: The current model.
+        options: How other models compute; see ``Engine``.
+    """
+
+    def __init__(self, engine: Engine, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._engines = {engine.backbone_sha256: engine}
+        self._prompts: dict[int, Prompt] = {}
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a request: what its verb gives, or the error that it ended with."""
+        verbs: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]
+        verbs = {"forward": self._forward, "features": self._features, "load": self._load}
+        try:
+            self._tidy(request["unused"])
+            for number, document in request.get("prompts", ()):
+                self._prompts[number] = pipe.read_prompt(document)
+            return verbs[request["verb"]](request)
+        except Exception as error:
+            return {"error": pipe.write_error(error)}
+
+    def _tidy(self, unused: Sequence[str | int]) -> None:
+        for name in unused:
+            self._engines.pop(str(name), None)
+            self._prompts.pop(name, None)  # type: ignore[arg-type]
+
+    def _forward(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        rows = [(pipe.read_person(person), self._prompts[number]) for person, number in request["rows"]]
+        outcomes = self._engines[request["model"]].forward(rows)
+        return {"outcomes": [pipe.write_outcome(outcome) for outcome in outcomes]}
+
+    def _features(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        people = [pipe.read_person(person) for person in request["people"]]
+        features = self._engines[request["model"]].features(people, request["batch_size"])
+        return {"features": pipe.write_array(features)}
+
+    def _load(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        sha256 = request["model"]
+        backbone = parse_backbone(bytes(request["data"]), f"backbone {sha256[:12]}")
+        self._engines[sha256] = Engine(backbone, **self._options)
+        gc.freeze()
+        return {}
+
+
+def main() -> None:
+    """Load the model that the first message names, say so, then answer until the socket closes."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    start = pipe.receive(connection)
+    configure_logging(start["log_level"], as_json=start["log_json"])
+    try:
+        engine = Engine.load(start["backbone"], threads=1, **start["options"])
+        warm_up(engine)
+    except Exception as error:
+        pipe.send(connection, {"error": pipe.write_error(error)})
+        sys.exit(1)
+    computer = Computer(engine, start["options"])
+    pipe.send(connection, {"backbone_sha256": engine.backbone_sha256})
+    with contextlib.suppress(EOFError, OSError):  # the gateway has closed the socket, or is gone
+        while True:
+            pipe.send(connection, computer.answer(pipe.receive(connection)))
+
+
+if __name__ == "__main__":
+    main()
