@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,9 +115,14 @@ def serve(settings: Settings) -> None:
             if processes is not None:
                 stack.callback(processes.close)
             if folder is not None:
-                _start_redis(supervisor, folder)
                 settings = settings.model_copy(update={"redis_url": folder.url})
-            engine = _start_torchserve(supervisor, settings, room) if room is not None else None
+            # What takes long goes on side by side: TorchServe's archive and Java, Redis, and the gateway's modules.
+            with ThreadPoolExecutor(1, thread_name_prefix="torchserve") as beside:
+                starting = None if room is None else beside.submit(_start_torchserve, supervisor, settings, room)
+                if folder is not None:
+                    _start_redis(supervisor, folder)
+                importlib.import_module("service.gateway.app")
+                engine = None if starting is None else starting.result()
             workers += worker_children(settings)
 
             def on_ready() -> None:

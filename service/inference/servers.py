@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
+STARTING_PAUSE_S = 0.5
 TOLERATED = 3  # failures in a row that each have an innocent explanation, such as a full queue
 
 
@@ -104,4 +105,5 @@ class Servers:
                     server.succeeded()
                 else:
                     await asyncio.sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE_S)
+                    # One that has never worked is starting, most likely, and somebody waits for it.
+                    pause = min(2 * pause, LONGEST_PAUSE_S if server.ejections else STARTING_PAUSE_S)
