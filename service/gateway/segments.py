@@ -17,7 +17,7 @@ from service.gateway.documented import documented
 from service.gateway.fields import Fields
 from service.gateway.predict import CLIP_FAILS, FAILS, FORMS, prompt_headers, read_request, resolve, unless_gone
 from service.gateway.questions import Options, Work, ask, limits_of, make_work
-from service.gateway.state import Gateway, answer, gateway_of, run
+from service.gateway.state import Gateway, answer, gateway_of, run_at_once
 from service.inference.protocol import Answer
 from service.storage import Resolved
 from skeleton_prompt.clip import Clip, InvalidClip, Segment, cut_segments
@@ -50,16 +50,16 @@ async def predict_segments(request: Request) -> Response:
     """Scope predict. One person; windows slide over the clip, neighbours that agree become one segment."""
     gateway = gateway_of(request)
     secret, form, body = await read_request(request, gateway)
+    document, options, resolved = await resolve(gateway, secret, body, form)
 
-    def begin() -> tuple[Resolved, Options, Work, list[Window]]:
-        document, options, resolved = resolve(gateway, secret, body, form)
+    def prepare() -> tuple[Work, list[Window]]:
         window, stride = read_pace(document)
         work = make_work(document, limits_of(gateway.settings))
-        return resolved, options, work, cut(work.clip, window, stride)
+        return work, cut(work.clip, window, stride)
 
-    resolved, options, work, windows = await run(begin)
+    work, windows = await run_at_once(prepare)
     found = await unless_gone(request, look(gateway, resolved, options, windows))
-    document = {
+    said = {
         "tenant": resolved.ref.tenant,
         "version": resolved.ref.version,
         "sha256": resolved.ref.sha256,
@@ -68,7 +68,7 @@ async def predict_segments(request: Request) -> Response:
         "request_id": request.state.request_id,
     }
     cache = next((row.cache for row in found if row), "memory")
-    return answer(document, headers=prompt_headers(resolved, cache))
+    return answer(said, headers=prompt_headers(resolved, cache))
 
 
 async def look(

@@ -18,6 +18,8 @@ from skeleton_prompt.normalise import Prepared
 
 log = structlog.get_logger(__name__)
 
+GARBAGE = 50_000  # new objects between two rounds of the garbage collector
+
 
 class Prompts(Protocol):
     """The part of the prompt cache that predicting needs."""
@@ -89,6 +91,8 @@ def warm_up(model: Verbs) -> None:
     # The model's many objects never become garbage; scanning them made for the slowest requests of all.
     gc.collect()
     gc.freeze()
+    # A JSON clip is thousands of lists, which no cycle keeps: looking for one twice in each request found nothing.
+    gc.set_threshold(GARBAGE)
 
 
 def _standing_person() -> Prepared:

@@ -6,8 +6,8 @@ import torch
 
 from skeleton_prompt.bundle import BadPrompt, load_prompt, save_prompt
 from skeleton_prompt.features import Windows
-from skeleton_prompt.shapes import layers
-from skeleton_prompt.temporal import FRAMES, PAIRS, frontal, joints_shown, motion, share_of, signals, windows_at
+from skeleton_prompt.shapes import BRANCHES, layers
+from skeleton_prompt.temporal import FRAMES, frontal, joints_shown, motion, share_of, signals, windows_at
 from tests.skeleton_prompt.rows import person, random_prompt, small_engine
 
 ENGINE = small_engine()
@@ -18,7 +18,7 @@ def test_jcd_is_free_of_place_and_scale_and_zero_where_nothing_is_seen() -> None
     points, seen = torch.rand(2, 32, 17, 2), torch.ones(2, 32, 17)
     seen[:, :, 4] = 0
     distances, slow, fast = signals(points, seen)
-    assert distances.shape == (2, PAIRS, FRAMES)
+    assert distances.shape == (2, BRANCHES["distance"], FRAMES)
     assert slow.shape == (2, 34, 32)
     assert fast.shape == (2, 34, 16)
     moved, _, _ = signals(3 * points + 5, seen)
