@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         1,
         ge=0,
         le=256,
-        description="Processes of the embedded engine, one for each core or GPU it may use; 0 computes in the gateway.",
+        description="Processes of the embedded engine, one for each core that it may use; 0: in the gateway.",
     )
     engine_url: Annotated[str | None, EmptyIsNone] = Field(
         None, description="TorchServe's inference addresses, with commas; `serve` starts a local one when unset."
