@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import structlog
 
+from service.errors import Overloaded
 from service.gateway.app import create_app
 from service.inference.protocol import Answer, Question
 from service.settings import Settings
@@ -36,6 +37,7 @@ class SmallEngine:
         self.questions: list[Question] = []
         self.error: Exception | None = None
         self.alive = True
+        self.full = False
         self.hold: asyncio.Event | None = None
 
     async def start(self) -> None:
@@ -43,6 +45,10 @@ class SmallEngine:
 
     async def stop(self) -> None:
         pass
+
+    def admit(self, tenant: str) -> None:
+        if self.full:
+            raise Overloaded("full", retry_after=1.0)
 
     async def predict(self, question: Question) -> Answer:
         self.questions.append(question)

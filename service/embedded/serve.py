@@ -187,7 +187,12 @@ def _start_torchserve(supervisor: Supervisor, settings: Settings, folder: Privat
     except (NoTorchServe, CannotArchive, FileNotFoundError) as error:
         raise CannotServe(str(error)) from error
     supervisor.add(local.child)
-    return TorchServeEngine([local.url], queue_size=settings.queue_size, management_url=local.management_url)
+    return TorchServeEngine(
+        [local.url],
+        queue_size=settings.queue_size,
+        queue_seconds=settings.queue_seconds,
+        management_url=local.management_url,
+    )
 
 
 @contextlib.contextmanager

@@ -147,7 +147,8 @@ def _remote(settings: Settings) -> InferenceEngine:
 
     if settings.engine_url is None:
         raise ValueError("engine=torchserve needs engine_url, or `skeleton-prompt serve`, which starts a local one")
-    return TorchServeEngine(settings.engine_url.split(","), queue_size=settings.queue_size)
+    urls = settings.engine_url.split(",")
+    return TorchServeEngine(urls, queue_size=settings.queue_size, queue_seconds=settings.queue_seconds)
 
 
 def _embedded(

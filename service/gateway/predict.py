@@ -80,6 +80,9 @@ async def predict(request: Request) -> Response:
     gateway = gateway_of(request)
     secret, form, body = await read_request(request, gateway)
     began = time.perf_counter()
+    caller = gateway.callers.tenant_of(secret)
+    if caller is not None:  # most of a flood is turned away here, before it costs anything
+        gateway.engine.admit(caller)
 
     document, options, resolved = await resolve(gateway, secret, body, form)
     work = await run_sized(len(body), make_work, document, limits_of(gateway.settings))
@@ -204,7 +207,10 @@ async def resolve(gateway: Gateway, secret: str, body: bytes, form: str) -> tupl
         gateway.rate_limits.check(found.ref.tenant)
         return found
 
-    return document, options, await run_at_once(look_up)
+    resolved = await run_at_once(look_up)
+    if resolved.principal.tenant is not None:
+        gateway.callers.remember(secret, resolved.principal.tenant)
+    return document, options, resolved
 
 
 def clips_of(document: Mapping[str, Any], most: int) -> list[Any]:

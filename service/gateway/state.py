@@ -15,6 +15,7 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.gateway.callers import Callers
 from service.gateway.exports import Exports
 from service.gateway.limits import RateLimits
 from service.gateway.recent import RecentClips
@@ -47,6 +48,7 @@ class Gateway:
     rate_limits: RateLimits
     usage: UsageMeter
     exports: Exports
+    callers: Callers = field(default_factory=Callers)
     recent: RecentClips = field(default_factory=RecentClips)
     large_body: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1))
     secrets: Secrets24h = field(default_factory=Secrets24h)

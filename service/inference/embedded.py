@@ -114,6 +114,11 @@ class EmbeddedEngine:
         self._loaders.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._on_stop)
 
+    def admit(self, tenant: str) -> None:
+        """See ``InferenceEngine.admit``."""
+        if not self._queue.has_room(tenant, self._most_rows()):
+            raise self._overloaded()
+
     async def predict(self, question: Question) -> Answer:
         """See ``InferenceEngine.predict``."""
         if self._engine is None:

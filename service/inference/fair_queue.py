@@ -58,21 +58,18 @@ class FairQueue:
             None, or the row that finds no place: this one, or the newest of the tenant that has most.
         """
         with self._changed:
-            if self._closed:
+            if self._closed or not self._has_room(row.question.ref.tenant, most):
                 return row
-            mine = self._rows.get(row.question.ref.tenant, ())
-            displaced = None
-            if self._count >= min(self.capacity, most or self.capacity):
-                tenant, theirs = max(self._rows.items(), key=lambda item: len(item[1]), default=("", deque()))
-                if len(theirs) <= len(mine) + 1:
-                    return row
-                displaced = theirs.pop()
-                self._forget_if_empty(tenant)
-                self._count -= 1
+            displaced = self._make_room() if self._is_full(most) else None
             self._rows.setdefault(row.question.ref.tenant, deque()).append(row)
             self._count += 1
             self._changed.notify()
             return displaced
+
+    def has_room(self, tenant: str, most: int | None = None) -> bool:
+        """Whether a row of this tenant would find a place now; see ``put``."""
+        with self._changed:
+            return self._has_room(tenant, most)
 
     def errand(self, task: Callable[[], None]) -> None:
         """Have the engine's thread run a task before its next batch."""
@@ -114,6 +111,20 @@ class FairQueue:
             if row.wanted:
                 rows.append(row)
         return rows
+
+    def _is_full(self, most: int | None) -> bool:
+        return self._count >= min(self.capacity, most or self.capacity)
+
+    def _has_room(self, tenant: str, most: int | None) -> bool:
+        longest = max(map(len, self._rows.values()), default=0)
+        return not self._is_full(most) or longest > len(self._rows.get(tenant, ())) + 1
+
+    def _make_room(self) -> Row:
+        tenant, theirs = max(self._rows.items(), key=lambda item: len(item[1]))
+        displaced = theirs.pop()
+        self._forget_if_empty(tenant)
+        self._count -= 1
+        return displaced
 
     def _forget_if_empty(self, tenant: str) -> None:
         if not self._rows[tenant]:

@@ -80,6 +80,13 @@ class InferenceEngine(Protocol):
     async def stop(self) -> None:
         """Refuse what waits and let go of everything."""
 
+    def admit(self, tenant: str) -> None:
+        """Nothing, unless a row of this tenant would be refused now: then its clip need not be read.
+
+        Raises:
+            Overloaded: It would.
+        """
+
     async def predict(self, question: Question) -> Answer:
         """Answer one row.
 

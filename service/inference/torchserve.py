@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -63,11 +64,15 @@ class TorchServeEngine:
         urls: Sequence[str],
         *,
         queue_size: int = 256,
+        queue_seconds: float = math.inf,
         management_url: str | None = None,
         start_s: float = START_S,
     ) -> None:
         self._servers = Servers(urls, self._probe)
         self._queue_size, self._management_url, self._start_s = queue_size, management_url, start_s
+        self._queue_seconds = queue_seconds
+        self._row_s = 0.01  # moving average of seconds per row
+        self._batch_rows = 1  # the largest batch that any instance has answered
         self._rows: Counter[str] = Counter()
         self._session: aiohttp.ClientSession | None = None
         self._last_success = float("-inf")
@@ -135,7 +140,7 @@ class TorchServeEngine:
         if self._session is None:
             raise EngineUnavailable("The engine has not started yet.", retry_after=2.0)
         tenant = question.ref.tenant
-        self._admit(tenant)
+        self.admit(tenant)
         self._rows[tenant] += 1
         try:
             return await self._ask(question)
@@ -162,19 +167,24 @@ class TorchServeEngine:
 
         await asyncio.gather(*map(ask, self._servers.all))
 
-    def _admit(self, tenant: str) -> None:
-        """Refuse a row past the limit.
+    def admit(self, tenant: str) -> None:
+        """See ``InferenceEngine.admit``.
 
         No tenant gets more than three quarters of the places, and from half of them on none more than an equal share:
         rows that TorchServe has cannot be taken back to make room, as the embedded engine's queue does.
         """
-        waiting, mine = self._rows.total(), self._rows[tenant]
+        waiting, mine, places = self._rows.total(), self._rows[tenant], self._places()
         tenants = len(self._rows) + (not mine)
-        greedy = 4 * mine >= 3 * self._queue_size or (
-            2 * waiting >= self._queue_size and mine * tenants > self._queue_size
-        )
-        if greedy or waiting >= self._queue_size:
-            raise Overloaded("More predictions wait than the queue_size setting allows.", retry_after=1.0)
+        greedy = 4 * mine >= 3 * places or (2 * waiting >= places and mine * tenants > places)
+        if greedy or waiting >= places:
+            setting = "queue_size" if places == self._queue_size else "queue_seconds"
+            raise Overloaded(f"More predictions wait than the {setting} setting allows.", retry_after=1.0)
+
+    def _places(self) -> int:
+        """How many rows there may be: as many as wait for less than ``queue_seconds``, beside those being computed."""
+        in_time = self._queue_seconds / self._row_s + 2 * self._batch_rows
+        servers = sum(server.healthy for server in self._servers.all)
+        return int(min(self._queue_size, max(1, servers) * in_time))
 
     async def _ask(self, question: Question) -> tuple[Answer, Array]:
         body, headers = wire.write_row(question), wire.write_headers(question)
@@ -214,6 +224,8 @@ class TorchServeEngine:
         self._counted.seconds.labels(name).observe(time.monotonic() - began)
         self._counted.queue_seconds.labels(name).observe(answer.queue_ms / 1000)
         if answer.batch_rows:
+            self._row_s += 0.1 * (answer.forward_ms / 1000 / answer.batch_rows - self._row_s)
+            self._batch_rows = max(self._batch_rows, answer.batch_rows)
             self._on_batch(answer.batch_rows, answer.forward_ms / 1000)
         return answer, logits
 

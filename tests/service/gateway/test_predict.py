@@ -185,6 +185,22 @@ def test_a_batch_has_a_row_per_clip_and_a_bad_clip_spoils_only_its_own(bench, ta
     assert response.headers["X-Prompt-Version"] == "1"
 
 
+def test_a_flood_is_turned_away_before_its_clips_are_read_but_only_from_callers_who_are_known(bench, monkeypatch):
+    key = bench.tenant("flood")
+    bench.teach("flood")
+    monkeypatch.setattr(bench.engine, "full", True)
+    asked = len(bench.engine.questions)
+    assert bench.ask("POST", "/predict", key, json=person()).status_code == 200, "nobody knows yet who calls"
+    refused = bench.ask("POST", "/predict", key, content=b"{not read", headers={"Content-Type": "application/json"})
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "overloaded"
+    assert refused.headers["Retry-After"] == "1"
+    assert len(bench.engine.questions) == asked + 1
+    rows = bench.ask("POST", "/predict/batch", key, json={"clips": [person()]}).json()["results"]
+    assert rows[0]["label"] == "squat", "a batch waits instead"
+    assert bench.ask("POST", "/predict", "sp_unknown_" + "x" * 40, json=person()).status_code == 401
+
+
 def test_a_clip_of_a_batch_waits_for_an_engine_that_is_full(bench, taught, monkeypatch):
     monkeypatch.setattr(predict, "FULL_S", 0.01)
     answers = bench.engine.predict

@@ -177,6 +177,21 @@ def test_a_row_that_would_wait_too_long_is_refused_at_once_but_never_one_batch()
     run_with_engine(test, batch_size=4, queue_seconds=0.5)
 
 
+def test_a_tenant_is_told_beforehand_that_it_would_be_refused():
+    async def test(engine, model):
+        first = await hold(engine, model)
+        waiting = [asyncio.create_task(engine.predict(question("greedy"))) for _ in range(3)]
+        await until(lambda: engine.waiting == 3)
+        engine.admit("modest")
+        with pytest.raises(errors.Overloaded):
+            engine.admit("greedy")
+        model.open.set()
+        await asyncio.gather(first, *waiting)
+        engine.admit("greedy")
+
+    run_with_engine(test, queue_size=3)
+
+
 def test_several_threads_compute_several_batches_at_once():
     async def test(engine, model):
         first = await hold(engine, model)

@@ -303,3 +303,21 @@ def test_the_doctor_says_that_an_instance_predicts_and_on_which_backbone(room, l
         monkeypatch.setenv("SKELETON_PROMPT_BACKBONE", str(backbone))
         (found,) = engine_findings()
         assert (found.ok, room.engine.backbone_sha256[:12] in found.found) == (ok, True)
+
+
+def test_no_more_rows_are_sent_than_are_answered_in_time():
+    engine = TorchServeEngine(["http://127.0.0.1:9", "http://127.0.0.1:10"], queue_size=100, queue_seconds=0.5)
+    engine._row_s, engine._batch_rows = 0.05, 4
+    engine._servers.all[0].healthy = True
+    engine._rows["a"], engine._rows["b"] = 8, 8
+    engine.admit("a")
+    engine._rows["b"] = 9  # ten in half a second, and two batches
+    engine._rows["c"] = 1
+    with pytest.raises(errors.Overloaded, match="queue_seconds"):
+        engine.admit("d")
+    engine._servers.all[1].healthy = True
+    engine.admit("d")
+    engine._row_s = 1e-6
+    engine._rows["b"] = 99
+    with pytest.raises(errors.Overloaded, match="queue_size"):
+        engine.admit("d")
