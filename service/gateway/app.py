@@ -36,6 +36,7 @@ from service.inference import InferenceEngine
 from service.inference.collectors import FiguresCollector
 from service.inference.processes import EngineProcesses
 from service.inference.protocol import Verbs
+from service.inference.rows import spare_rounds
 from service.inference.tally import CountedPrompts
 from service.metrics import Metrics
 from service.queue import JobQueue
@@ -122,6 +123,7 @@ async def _open(
         tasks.append(retuner.run())
     for forever in tasks:
         stack.push_async_callback(_end, asyncio.create_task(forever))
+    await run(spare_rounds)
     return Gateway(
         settings=settings,
         storage=storage,

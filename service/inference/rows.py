@@ -88,7 +88,12 @@ def finish_row(model: Verbs, question: Question, prompt: Prompt, outcome: Array 
 def warm_up(model: Verbs) -> None:
     """Run the model once, and take all that it is made of from the garbage collector's rounds."""
     model.features([PROBE])
-    # The model's many objects never become garbage; scanning them made for the slowest requests of all.
+    spare_rounds()
+
+
+def spare_rounds() -> None:
+    """Have the garbage collector look at nothing that is there now, and seldom at what comes."""
+    # A model's many objects never become garbage, nor do an application's; scanning them made for the slowest requests.
     gc.collect()
     gc.freeze()
     # A JSON clip is thousands of lists, which no cycle keeps: looking for one twice in each request found nothing.
