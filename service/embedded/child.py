@@ -17,6 +17,8 @@ import structlog
 log = structlog.get_logger(__name__)
 
 TETHER = Path(__file__).with_name("tether.py")
+# What no engine is given: it authenticates nobody and asks no database.
+SECRETS = tuple(f"SKELETON_PROMPT_{name}" for name in ("ADMIN_KEY", "SECRET", "METRICS_KEY", "DATABASE_URL"))
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 STEADY_AFTER_S = 20.0  # a child that lived this long has recovered: its next death starts the back-off anew

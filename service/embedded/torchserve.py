@@ -10,12 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.embedded.child import Child
+from service.embedded.child import SECRETS, Child
 from service.embedded.redis import PrivateDir
 from service.inference.archive import build_archive, store_file
-
-# The engine authenticates nobody and asks no database.
-SECRETS = tuple(f"SKELETON_PROMPT_{name}" for name in ("ADMIN_KEY", "SECRET", "METRICS_KEY", "DATABASE_URL"))
 
 
 class NoTorchServe(RuntimeError):

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-from service.embedded.child import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_AFTER_S, spawn
+from service.embedded.child import FIRST_PAUSE_S, LONGEST_PAUSE_S, SECRETS, STEADY_AFTER_S, spawn
 from service.errors import EngineUnavailable
 from service.inference import pipe
 from service.settings import Settings
@@ -56,8 +56,7 @@ class EngineProcess:
         ours, its = socket.socketpair()
         command = [sys.executable, "-m", "service.inference.engine_process", str(its.fileno())]
         # `python -m` would otherwise look for `service` in the current folder first, and users have such folders.
-        env = os.environ | {"PYTHONSAFEPATH": "1"}
-        self.started = time.monotonic()
+        env = {name: value for name, value in os.environ.items() if name not in SECRETS} | {"PYTHONSAFEPATH": "1"}
         try:
             with its:
                 self.process: Popen[bytes] = spawn(command, env=env, output=None, descriptors=[its.fileno()])

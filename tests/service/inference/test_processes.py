@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,6 +208,17 @@ def test_a_program_that_cannot_be_started_is_told_at_the_start(monkeypatch, tmp_
             pool.current()
     finally:
         pool.close()
+
+
+def test_an_engine_process_is_given_no_secret(monkeypatch):
+    monkeypatch.setenv("SKELETON_PROMPT_ADMIN_KEY", "the-key-of-the-admin")
+    pool = EngineProcesses("edge", OPTIONS)
+    pool.begin()
+    (pid,) = eventually(lambda: pool.pids, "the process is there")
+    environment = Path(f"/proc/{pid}/environ").read_bytes()
+    pool.close()
+    assert b"PYTHONSAFEPATH" in environment
+    assert b"the-key-of-the-admin" not in environment
 
 
 def test_a_pool_that_is_closed_while_it_starts_leaves_nothing_behind():
