@@ -158,9 +158,14 @@ def _start_redis(supervisor: Supervisor, folder: RedisDir) -> None:
 def _start_engine_processes(settings: Settings) -> EngineProcesses | None:
     """The embedded engine's processes, which load torch and the model while this one loads everything else."""
     from service.inference.processes import EngineProcesses
+    from skeleton_prompt.shipped import backbone_path
 
     if settings.engine != "embedded" or not settings.engine_processes:
         return None
+    try:
+        backbone_path(settings.backbone)
+    except FileNotFoundError as error:
+        raise CannotServe(f"{error} (SKELETON_PROMPT_BACKBONE)") from error
     processes = EngineProcesses.of(settings)
     processes.begin()
     return processes
@@ -221,6 +226,7 @@ def _run_gateway(
     on_drain: Callable[[], None],
 ) -> None:
     import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
 
     from service.gateway.app import create_app
 
@@ -248,9 +254,14 @@ def _run_gateway(
         timeout_graceful_shutdown=int(settings.shutdown_seconds),
     )
     server = Server(config)
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    except SystemExit as end:
+        if end.code != STARTUP_FAILURE:
+            raise
     if not server.started:
-        raise CannotServe("The gateway did not start; its log above says why.")
+        failure = None if processes is None else processes.failure
+        raise CannotServe(str(failure or "The gateway did not start; its log above says why."))
 
 
 def _announce(settings: Settings, secrets: Secrets, listener: socket.socket, stack: contextlib.ExitStack) -> None:

@@ -78,7 +78,7 @@ def main() -> None:
         engine = Engine.load(start["backbone"], threads=1, **start["options"])
         warm_up(engine)
     except Exception as error:
-        pipe.send(connection, {"error": pipe.write_error(error)})
+        pipe.send(connection, {"error": [pipe.OTHER, str(error) or repr(error)]})
         sys.exit(1)
     computer = Computer(engine, start["options"])
     pipe.send(connection, {"backbone_sha256": engine.backbone_sha256})

@@ -126,6 +126,9 @@ class EngineProcesses:
         log_level: Of the processes.
         log_json: Likewise.
         on_start: Told of each process that became ready.
+
+    Attributes:
+        failure: Why none of them could be started, if so.
     """
 
     def __init__(
@@ -145,7 +148,7 @@ class EngineProcesses:
         self._ready = 0  # how many of them have the model
         self._idle: list[EngineProcess] = []
         self._backbone_sha256: str | None = None
-        self._failure: CannotCompute | None = None
+        self.failure: CannotCompute | None = None
         self._closing = False
         self._changed = threading.Condition()
         self._numbers: WeakKeyDictionary[Prompt, int] = WeakKeyDictionary()
@@ -183,9 +186,9 @@ class EngineProcesses:
         """
         self.begin()
         with self._changed:
-            self._changed.wait_for(lambda: self._failure or self._closing or self._ready == self.count)
-            if self._failure is not None:
-                raise self._failure
+            self._changed.wait_for(lambda: self.failure or self._closing or self._ready == self.count)
+            if self.failure is not None:
+                raise self.failure
             if self._backbone_sha256 is None:
                 raise CannotCompute("The service is stopping.")
             return RemoteModel(self, self._backbone_sha256)
@@ -323,7 +326,7 @@ class EngineProcesses:
             if self._closing:
                 return None
             if self._backbone_sha256 is None:  # none has ever worked: this is the failure of the service's own start
-                self._failure = error
+                self.failure = error
                 self._changed.notify_all()
                 return None
         log.error("an engine process did not start", error=str(error))

@@ -139,6 +139,20 @@ def test_a_taken_port_is_refused_before_anything_is_started(breakable, tmp_path)
     assert not any((tmp_path / "data").glob("*.db"))
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"backbone": "huge"}, "error no backbone named 'huge'; there are: edge (SKELETON_PROMPT_BACKBONE)"),
+        ({"device": "cuda:99"}, "error device cuda:99 is asked for"),
+    ],
+)
+def test_an_engine_that_cannot_start_ends_the_service_with_a_line_that_says_why(tmp_path, setting, said):
+    process, log = launch(tmp_path / "data", **setting)
+    assert process.wait(60) == 1
+    last = log.read_text().strip().splitlines()
+    assert said in " ".join(" ".join(last[-4:]).split())
+
+
 def test_sigterm_under_load_finishes_the_requests_in_flight(tmp_path):
     with serving(tmp_path / "data") as server:
         tenant, client = server.tenant()
