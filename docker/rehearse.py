@@ -103,6 +103,10 @@ class Stack:
         """SIGKILL for everything in a container, by itself: so its restart policy brings it back, as after a crash."""
         self.inside(service, "sh", "-c", "kill -9 -1", check=False)
 
+    def freeze(self, service: str) -> None:
+        """SIGSTOP for everything in a container: it is there and says nothing until it is killed."""
+        self.inside(service, "sh", "-c", "kill -STOP -1", check=False)
+
     def fetch(self, address: str) -> str:
         """A page of the inner networks, as a gateway sees it."""
         read = f"import urllib.request as u; print(u.urlopen({address!r}, timeout=5).read().decode())"
@@ -328,19 +332,27 @@ class Rehearsal:
     def kill_every_engine_and_gateway(self) -> None:
         """What a client gets while nobody can answer: 503 with Retry-After, from the gateway and from the proxy."""
         for part, says in (("engine", "the gateway"), ("gateway", "the proxy")):
-            for number in (1, 2):
-                self.stack.kill(f"{part}-{number}")
+            both = [f"{part}-{number}" for number in (1, 2)]
+            for service in both:
+                # A killed gateway is back before the second one is dead, and the proxy waits for it: nobody is refused.
+                (self.stack.kill if part == "engine" else self.stack.freeze)(service)
             refusal = eventually(self._refusal, f"{says} refuses", 60)
             assert refusal.headers["retry-after"]
             assert refusal.headers["content-type"].startswith("application/problem+json")
             self.results[f"no_{part}"] = f"503 {refusal.json()['code']}, Retry-After {refusal.headers['retry-after']}"
             began = time.monotonic()
+            if part == "gateway":
+                for service in both:
+                    self.stack.kill(service)
             eventually(self._ready, "the stack is ready again", 600)
             self.results[f"{part}s_back_s"] = round(time.monotonic() - began, 1)
 
     def _refusal(self) -> httpx.Response | None:
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        response = httpx.post(f"{self.stack.url}/predict", content=self.bodies[0], headers=headers, timeout=30)
+        try:
+            response = httpx.post(f"{self.stack.url}/predict", content=self.bodies[0], headers=headers, timeout=5)
+        except httpx.TimeoutException:  # of one that the proxy had handed to a gateway before it found it silent
+            return None
         return response if response.status_code == 503 else None
 
     def run(self) -> None:
