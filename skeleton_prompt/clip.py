@@ -137,12 +137,18 @@ def _arrange(values: Array, coords: str, y_axis: str | None) -> tuple[Array, Arr
     values = values.transpose(1, 0, 2, 3)
     D = 3 if "z" in coords else 2
     positions = values[..., :D].copy()
-    seen = np.asarray(np.isfinite(values).all(-1))
-    seen &= (positions != 0).any(-1)  # exactly 0 everywhere counts as not seen
+    # Channel by channel: numpy is several times slower along an axis of two to four.
+    seen = np.isfinite(values[..., 0])
+    away = positions[..., 0] != 0
+    for channel in range(1, values.shape[-1]):
+        seen &= np.isfinite(values[..., channel])
+    for axis in range(1, D):
+        away |= positions[..., axis] != 0
+    seen &= away  # exactly 0 everywhere counts as not seen
     confidence: Array
     if coords.endswith("c"):
         seen &= values[..., -1] > 0  # NaN compares false
-        confidence = np.asarray(np.nan_to_num(values[..., -1]) * seen, np.float32)
+        confidence = np.where(seen, values[..., -1], np.float32(0))
     else:
         confidence = seen.astype(np.float32)
     if D == 2 and y_axis == "up":

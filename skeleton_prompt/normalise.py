@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ FILLED = 0.5  # the confidence of an interpolated joint
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,6 @@ def prepare(clip: Clip) -> tuple[list[Prepared], Quality]:
         InvalidClip: If nobody is visible in any frame (rule ``nothing_visible``).
     """
     positions, seen, confidence = to_canonical(clip)
-    possible = clip.layout.available
     if not seen.any():
         message = "no joint that the model knows is visible in any frame"
         raise InvalidClip((Problem("keypoints", "nothing_visible", message),))
@@ -118,13 +119,14 @@ def prepare(clip: Clip) -> tuple[list[Prepared], Quality]:
     scale, stretched = to_square_pixels(clip)
     positions *= scale
     warnings += stretched
+    possible = sent * np.count_nonzero(clip.layout.available)  # what the layout lacks is never seen
     people, filled = [], 0
     for pose, shown, trust in zip(positions, seen, confidence, strict=True):
         pose, whole, gaps = fill_gaps(pose, shown, max(1, int(GAP_SECONDS * clip.fps + 1e-6)))
         filled += gaps
         if D == 3:
             pose = turn_to_front(pose, whole)
-        visible, frames = float(shown[:, possible].mean()), int(shown.any(1).sum())
+        visible, frames = float(np.count_nonzero(shown) / possible), int(np.count_nonzero(shown.any(1)))
         people.append(windows(pose, whole, trust, clip.fps, visible, frames))
     present = [person for person in people if person.visible > 0]
     quality = Quality(
@@ -163,7 +165,7 @@ def to_canonical(clip: Clip) -> tuple[Array, Mask, Array]:
     A canonical joint is a weighted sum of the layout's joints and as good as the weakest of them.
     """
     layout = clip.layout
-    given = np.nan_to_num(clip.positions, nan=0.0)
+    given = np.where(np.isnan(clip.positions), np.float32(0), clip.positions)
     positions: Array = np.matmul(layout.matrix, given)
     confidence: Array = clip.confidence[:, :, layout.gather].min(-1) * layout.available
     for joint, (a, b) in STAND_INS:
@@ -185,20 +187,24 @@ def fill_gaps(pose: Array, seen: Mask, longest: int) -> tuple[Array, Mask, int]:
     Returns:
         The filled pose, what may now be used, and how many positions were filled.
     """
-    if seen.all():
-        return pose, seen, 0
     N = len(pose)
-    frame = np.arange(N)[:, None]
-    before = np.maximum.accumulate(np.where(seen, frame, -1), axis=0)
-    after = np.minimum.accumulate(np.where(seen, frame, N)[::-1], axis=0)[::-1]
-    fillable = ~seen & (before >= 0) & (after < N) & (after - before - 1 <= longest)
-    if not fillable.any():
+    # Most joints are seen throughout or never, and those have nothing to fill.
+    joints = np.flatnonzero(seen.any(0) & ~seen.all(0))
+    if not len(joints):
         return pose, seen, 0
-    low, high = np.clip(before, 0, N - 1), np.clip(after, 0, N - 1)
-    part = ((frame - low) / np.maximum(high - low, 1))[..., None].astype(np.float32)
-    joint = np.arange(pose.shape[1])[None]
-    between = pose[low, joint] * (1 - part) + pose[high, joint] * part
-    return np.where(fillable[..., None], between, pose), seen | fillable, int(fillable.sum())
+    known = seen[:, joints]
+    frame = np.arange(N)[:, None]
+    before = np.maximum.accumulate(np.where(known, frame, -1), axis=0)
+    after = np.minimum.accumulate(np.where(known, frame, N)[::-1], axis=0)[::-1]
+    at, column = np.nonzero(~known & (before >= 0) & (after < N) & (after - before - 1 <= longest))
+    if not len(at):
+        return pose, seen, 0
+    low, high, joint = before[at, column], after[at, column], joints[column]
+    part = ((at - low) / (high - low))[:, None].astype(np.float32)
+    pose, seen = pose.copy(), seen.copy()
+    pose[at, joint] = pose[low, joint] * (1 - part) + pose[high, joint] * part
+    seen[at, joint] = True
+    return pose, seen, len(at)
 
 
 def front_axis(pose: Array, seen: Mask) -> tuple[float, float]:
@@ -247,16 +253,12 @@ def windows(pose: Array, seen: Mask, confidence: Array, fps: float, visible: flo
     """
     N, J, D = pose.shape
     count = max(1, math.ceil(N / fps / WINDOW_SECONDS - 1e-9))
-    edges = np.linspace(0, N - 1, count + 1)
-    index = edges[:-1, None] + (edges[1:] - edges[:-1])[:, None] * np.linspace(0, 1, FRAMES)[None]
-    low = np.floor(index).astype(np.int64)
-    part = (index - low).astype(np.float32)[..., None]
-    high = np.minimum(low + 1, N - 1)
+    low, high, part = _few_moments(N, count) if count <= 4 else _moments(N, count)
     # A frame that falls on a frame as sent needs no neighbour.
-    shown = seen[low] & (seen[high] | (part == 0))
+    shown = seen.take(low, 0) & (seen.take(high, 0) | (part == 0))
     trust = np.where(seen, np.where(confidence > 0, confidence, FILLED), 0)
-    weight = np.where(shown, trust[low] * (1 - part) + trust[high] * part, 0).astype(np.float32)
-    points = pose[low] * (1 - part[..., None]) + pose[high] * part[..., None]
+    weight = np.where(shown, trust.take(low, 0) * (1 - part) + trust.take(high, 0) * part, 0).astype(np.float32)
+    points = pose.take(low, 0) * (1 - part[..., None]) + pose.take(high, 0) * part[..., None]
     placed = np.zeros((count, FRAMES, J, 3), dtype=np.float32)
     depth = np.zeros((count, FRAMES, J), dtype=np.float32)
     sizes = np.zeros(count)
@@ -276,6 +278,17 @@ def windows(pose: Array, seen: Mask, confidence: Array, fps: float, visible: flo
     return Prepared(placed, depth, D == 3, log_seconds, visible, frames, motion(placed, sizes))
 
 
+def _moments(N: int, count: int) -> tuple[Places, Places, Array]:
+    """Frames before and after each of the ``(count, FRAMES)`` moments of N frames, and how far between ``(…, 1)``."""
+    edges = np.linspace(0, N - 1, count + 1)
+    index = edges[:-1, None] + (edges[1:] - edges[:-1])[:, None] * np.linspace(0, 1, FRAMES)[None]
+    low = np.floor(index).astype(np.int64)
+    return low, np.minimum(low + 1, N - 1), (index - low).astype(np.float32)[..., None]
+
+
+_few_moments = lru_cache(maxsize=512)(_moments)  # of short clips, whose tables are small
+
+
 def spread(points: Array) -> Array:
     """2.5th, 50th and 97.5th percentile of (K, D) points along each axis, as ``np.percentile`` interpolates them."""
     ordered = np.sort(np.ascontiguousarray(points.T), axis=1)
@@ -290,6 +303,6 @@ def motion(placed: Array, sizes: np.ndarray[Any, np.dtype[np.float64]]) -> float
     """Mean path of the visible joints in the clip's own unit, so that the larger of two people counts."""
     shown = placed[..., 2] > 0
     both = shown[:, 1:] & shown[:, :-1]
-    steps = np.hypot(*np.moveaxis(np.diff(placed[..., :2], axis=1), -1, 0))
-    paths = (steps * both).sum((1, 2)) * sizes / 2
+    steps = placed[:, 1:, :, :2] - placed[:, :-1, :, :2]
+    paths = (np.hypot(steps[..., 0], steps[..., 1]) * both).sum((1, 2)) * sizes / 2
     return float(paths.sum() / (shown.shape[0] * shown.shape[2]))

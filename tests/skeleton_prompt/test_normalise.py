@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from skeleton_prompt.clip import Clip, InvalidClip, parse_clip
 from skeleton_prompt.layouts import CANONICAL, CANONICAL_MIRROR, get_layout
-from skeleton_prompt.normalise import Prepared, Quality, prepare
+from skeleton_prompt.normalise import Prepared, Quality, fill_gaps, prepare, windows
 from tests.skeleton_prompt.people import coco, document, standing
 
 DATASETS = os.environ.get("SKELETON_PROMPT_DATASETS")
@@ -273,3 +273,35 @@ def test_the_three_kinect_orders_are_told_apart(folder, layout):
     for other in others:
         warned = [only(clip)[1].warnings for clip in real_clips(folder, other, 10)]
         assert all(warning and f"{layout} would fit" in warning[0] for warning in warned)
+
+
+def test_filling_gaps_leaves_the_pose_that_was_given_and_joints_without_a_gap_alone():
+    pose = np.arange(6 * 17 * 2, dtype=np.float32).reshape(6, 17, 2)
+    seen = np.ones((6, 17), bool)
+    seen[:, 1] = False  # never there
+    seen[:2, 2] = False  # no frame before
+    seen[2:4, 3] = False
+    pose[2:4, 3] = 0
+    given, was_seen = pose.copy(), seen.copy()
+    filled, whole, gaps = fill_gaps(pose, seen, 2)
+    assert gaps == 2
+    np.testing.assert_array_equal(pose, given)
+    np.testing.assert_array_equal(seen, was_seen)
+    np.testing.assert_allclose(filled[:, 3], np.linspace(given[0, 3], given[5, 3], 6), rtol=1e-5)
+    assert np.argwhere(filled != given)[:, 1].tolist() == [3] * 4
+    assert np.argwhere(whole != seen).tolist() == [[2, 3], [3, 3]]
+    assert fill_gaps(pose, seen, 1)[2] == 0
+
+
+@pytest.mark.parametrize("seconds", [8, 95])
+def test_windows_of_short_and_of_long_clips_meet_at_their_edges(seconds):
+    pose = np.zeros((seconds * 10, 17, 2), np.float32)
+    pose[..., 0] = np.linspace(0, 1, 17)
+    pose[:, :, 1] = np.arange(len(pose), dtype=np.float32)[:, None] / 1000
+    seen = np.ones(pose.shape[:2], bool)
+    confidence = np.linspace(0.1, 0.9, len(pose), dtype=np.float32)[:, None].repeat(17, 1)
+    for _ in range(2):  # a second clip of the same length, by the tables of the first
+        trust = windows(pose, seen, confidence, 10.0, 1.0, len(pose)).pose[..., 0, 2]
+        assert trust.shape == (-(-seconds // 10), 64)
+        np.testing.assert_allclose(trust[[0, -1], [0, -1]], [0.1, 0.9], rtol=1e-5)
+        np.testing.assert_allclose(trust[1:, 0], trust[:-1, -1], rtol=1e-5)
