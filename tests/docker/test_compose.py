@@ -32,6 +32,18 @@ def test_every_part_is_there_and_those_that_grow_twice():
     assert set(SERVICES) == twice | {"proxy", "redis", "postgres", "prometheus", "grafana"}
 
 
+def test_with_cuda_engines_and_nothing_else_have_a_gpu_and_compute_there():
+    added: dict[str, Any] = yaml.safe_load((DOCKER / "compose.cuda.yml").read_text())["services"]
+    assert set(added) == {"engine-1", "engine-2"}
+    for name, service in added.items():
+        assert set(service) == {"environment", "deploy"}, "all else comes from docker-compose.yml"
+        device = Settings(device=service["environment"]["SKELETON_PROMPT_DEVICE"]).device
+        (reserved,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert device == "cuda"
+        assert reserved["capabilities"] == ["gpu"]
+        assert reserved["device_ids"] == ["${" + name.upper().replace("-", "_") + "_GPU:-0}"]
+
+
 def test_only_the_proxy_is_published_and_to_this_machine_unless_told_otherwise():
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"proxy"}
     assert SERVICES["proxy"]["ports"] == ["${PUBLISH:-127.0.0.1:8000}:8000"]
