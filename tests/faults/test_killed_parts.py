@@ -85,6 +85,7 @@ def test_an_engine_process_killed_under_load_costs_at_most_503_with_retry_after_
             thread.start()
         eventually(lambda: len(answers) > 5, "predictions are under way")
         os.kill(first, signal.SIGKILL)
+        eventually(lambda: not alive(first), "the process is dead")
         second = breakable.child("engine_process")
         count = len(answers)
         eventually(lambda: len(answers) > count + 20, "predictions go on")
