@@ -145,7 +145,7 @@ def stage(work: Callable[[Any], object], items: Sequence[Any], rounds: int = 40)
 def stages(form: str) -> dict[str, float]:
     """What decoding, checking and preparing a clip take of it."""
     contents = [body(document, form) for document in documents()]
-    decode = partial(bodies.decode, form=CONTENT_TYPES[form], max_depth=32)
+    decode = partial(bodies.decode_clip, form=CONTENT_TYPES[form], max_depth=32)
     decoded = [decode(content) for content in contents]
     clips = [parse_clip(document) for document in decoded]
     return {

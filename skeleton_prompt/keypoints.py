@@ -62,6 +62,8 @@ def read_keypoints(
     values: npt.NDArray[np.floating[Any]] | None
     if isinstance(keypoints, (bytes, bytearray, memoryview)) or encoding == "f32":
         values, people = _from_bytes(keypoints, document.get("shape"), limits, found), _is_four(document.get("shape"))
+    elif isinstance(keypoints, np.ndarray):
+        values, people = _from_array(keypoints, found), keypoints.ndim == _DEEPEST
     elif isinstance(keypoints, list):
         values, people = _from_lists(keypoints, joints, coords, limits, found)
     else:
@@ -167,6 +169,18 @@ def _from_bytes(keypoints: object, shape: object, limits: ClipLimits, found: Fin
         found.add("keypoints", "wrong_byte_count", f"{len(raw)} bytes; the shape needs {need} (4 for each number)")
         return None
     return np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(sizes)
+
+
+def _from_array(keypoints: npt.NDArray[Any], found: Findings) -> npt.NDArray[np.floating[Any]] | None:
+    """A numpy array of (T, J, C) or (T, P, J, C) numbers."""
+    if keypoints.ndim not in (_DEEPEST - 1, _DEEPEST) or 0 in keypoints.shape:
+        found.add("keypoints", "bad_shape", f"an array of shape {keypoints.shape} is not (T, J, C) or (T, P, J, C)")
+        return None
+    if keypoints.dtype.kind not in "fiu":
+        found.add("keypoints", "not_a_number", f"an array of {keypoints.dtype} holds no numbers")
+        return None
+    values = keypoints if keypoints.dtype in (np.float32, np.float64) else keypoints.astype(np.float64)
+    return values if values.ndim == _DEEPEST else values[:, None]
 
 
 def _read_shape(shape: object, found: Findings) -> tuple[int, int, int, int] | None:

@@ -17,6 +17,7 @@ import orjson
 from starlette.requests import Request
 
 from service.errors import MalformedBody, TooLarge, UnsupportedMediaType
+from service.gateway import clip_json
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -193,6 +194,12 @@ def decode(body: bytes, form: str, max_depth: int, *, where: str = "The body") -
     if not isinstance(document, dict):
         raise MalformedBody(f"{where} must be an object.")
     return document
+
+
+def decode_clip(body: bytes, form: str, max_depth: int) -> dict[str, Any]:
+    """``decode`` for the body of one clip: its ``keypoints`` may come as an array already; see ``clip_json``."""
+    document = clip_json.read_clip(body, max_depth) if form == JSON else None
+    return decode(body, form, max_depth) if document is None else document
 
 
 def _decode_msgpack(body: bytes, where: str) -> Any:

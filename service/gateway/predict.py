@@ -1,6 +1,6 @@
 """``POST /predict`` and ``POST /predict/batch``: the hot path.
 
-One SQL read in a thread, decoding, checks and normalisation where the body is small enough on the event loop itself:
+One SQL read, decoding, checks and normalisation, where the body is small and SQLite at hand on the event loop itself:
 threads that compute in Python only fight for its lock, at twice the CPU. Then the engine answers. The body never passes
 through pydantic: validating nested lists there cost more than the forward pass.
 """
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import orjson
-from anyio import Semaphore, create_task_group
+from anyio import CancelScope, Semaphore, create_task_group
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -192,7 +192,7 @@ async def resolve(gateway: Gateway, secret: str, body: bytes, form: str) -> tupl
         RateLimited: The tenant has asked too often.
     """
     try:
-        document = await run_sized(len(body), bodies.decode, body, form, gateway.settings.max_json_depth)
+        document = await run_sized(len(body), bodies.decode_clip, body, form, gateway.settings.max_json_depth)
         options = read_options(document)
     except errors.ServiceError:
         # What is wrong with a body is told to those only who have a key.
@@ -207,7 +207,11 @@ async def resolve(gateway: Gateway, secret: str, body: bytes, form: str) -> tupl
         gateway.rate_limits.check(found.ref.tenant)
         return found
 
-    resolved = await run_at_once(look_up)
+    resolved = None
+    if not gateway.rate_limits.on:  # which may be counted in a Redis, and that is waited for
+        resolved = gateway.storage.admin.glance_at_prediction(secret, options.tenant, options.version)
+    if resolved is None:
+        resolved = await run_at_once(look_up)
     if resolved.principal.tenant is not None:
         gateway.callers.remember(secret, resolved.principal.tenant)
     return document, options, resolved
@@ -236,16 +240,14 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     Raises:
         DeadlineExceeded: The client is gone; this answer, too, goes nowhere.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise errors.DeadlineExceeded("The client closed the connection.")
-        return task.result()
-    finally:
-        gone.cancel()
-        task.cancel()
+    with CancelScope() as scope:
+        gone = asyncio.ensure_future(_gone(request))
+        gone.add_done_callback(lambda _: scope.cancel())
+        try:
+            return await work
+        finally:
+            gone.cancel()  # whose callback then finds a scope that has ended
+    raise errors.DeadlineExceeded("The client closed the connection.")
 
 
 async def _gone(request: Request) -> None:

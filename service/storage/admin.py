@@ -154,6 +154,28 @@ class AdminRepository:
         Raises:
             Unauthenticated, Forbidden, NotFound, VersionNotFound, NoActivePrompt, InvalidRequest: As the API says.
         """
+        query, values, key_id = self._resolving(secret, tenant, version)
+        with self._database.read() as connection:
+            found = connection.execute(query, values).first()
+        self._database.allow_glances()
+        return self._resolved(found, secret, tenant, version, key_id)
+
+    def glance_at_prediction(self, secret: str, tenant: str | None, version: int | None) -> Resolved | None:
+        """``resolve_prediction`` for an event loop: waits for nothing, and gives None where it would have to.
+
+        Raises:
+            Unauthenticated, Forbidden, NotFound, VersionNotFound, NoActivePrompt, InvalidRequest: As the API says.
+        """
+        query, values, key_id = self._resolving(secret, tenant, version)
+        rows = self._database.glance(query, values)
+        if rows is None:
+            return None
+        return self._resolved(rows[0] if rows else None, secret, tenant, version, key_id)
+
+    def _resolving(
+        self, secret: str, tenant: str | None, version: int | None
+    ) -> tuple[Select[Any], dict[str, Any], str | None]:
+        """The query, its values, and the id of the key, None for the admin's."""
         admin = self._hasher.equal(secret, self._admin_key)
         key_id = None if admin else key_id_of(secret)
         if not admin and key_id is None:
@@ -162,11 +184,8 @@ class AdminRepository:
             message = "the admin key has no tenant of its own: name one"
             row = {"loc": "tenant", "rule": "missing_tenant", "message": message}
             raise InvalidRequest("The tenant is missing.", errors=[row])
-        query = _RESOLVE[admin, version is not None]
         values = {"key": tenant if admin else key_id} | ({} if version is None else {"version": version})
-        with self._database.read() as connection:
-            found = connection.execute(query, values).first()
-        return self._resolved(found, secret, tenant, version, None if admin else key_id)
+        return _RESOLVE[admin, version is not None], values, key_id
 
     def _resolved(self, row: Any, secret: str, tenant: str | None, version: int | None, key_id: str | None) -> Resolved:
         principal = ADMIN

@@ -438,3 +438,34 @@ def test_one_replaced_joint_is_found_at_its_place(t, j, value):
     with pytest.raises(InvalidClip) as caught:
         parse_clip(body)
     assert all(problem.loc.startswith(f"keypoints[{t}][{j}]") for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int32])
+def test_keypoints_may_be_a_numpy_array(dtype):
+    values = np.arange(2 * 17 * 3).reshape(2, 17, 3).astype(dtype) % 2
+    sent = {"layout": "coco17", "keypoints": values}
+
+    clip = parse_clip(sent)
+
+    same = parse_clip(sent | {"keypoints": values.tolist()})
+    np.testing.assert_array_equal(clip.positions, same.positions)
+    np.testing.assert_array_equal(clip.confidence, same.confidence)
+    assert parse_clip(sent | {"keypoints": values[:, None]}).people == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        (np.zeros((2, 17)), "bad_shape"),
+        (np.zeros((0, 17, 3)), "bad_shape"),
+        (np.zeros((2, 17, 3), bool), "not_a_number"),
+        (np.full((2, 17, 3), "1"), "not_a_number"),
+        (np.zeros((2, 17, 3), object), "not_a_number"),
+        (np.full((2, 17, 3), np.inf), "not_finite"),
+        (np.zeros((2, 16, 3)), "wrong_joint_count"),
+    ],
+)
+def test_an_array_that_is_no_clip_is_told_why(values, rule):
+    with pytest.raises(InvalidClip) as caught:
+        parse_clip({"layout": "coco17", "keypoints": values})
+    assert caught.value.problems[0].rule == rule
