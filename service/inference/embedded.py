@@ -25,7 +25,7 @@ from service.inference.fair_queue import FairQueue, Row
 from service.inference.models import Models
 from service.inference.protocol import Answer, CacheLayer, Question, Verbs
 from service.inference.rows import PROBE, Prompts, finish_row, forward_rows, get_prompt, warm_up
-from skeleton_prompt.bundle import Prompt, PromptRef
+from skeleton_prompt.bundle import Prompt
 
 log = structlog.get_logger(__name__)
 
@@ -130,18 +130,39 @@ class EmbeddedEngine:
             raise DeadlineExceeded("The prediction was not ready before its deadline.") from None
 
     async def _predict(self, question: Question) -> Answer:
-        began = time.monotonic()
-        prompt, cache = await self._find(question.ref)
         assert self._models is not None  # noqa: S101  # made by start, which predict has checked
+        began = time.monotonic()
+        row: Row | None = None
+        cache: CacheLayer = "memory"
+        prompt = self._prompts.peek(question.ref)
+        if prompt is None:
+            loaded = asyncio.get_running_loop().run_in_executor(self._loaders, self._load_prompt, question, began)
+            prompt, cache, row = await loaded
         async with self._models.using(prompt.backbone_sha256) as model:
-            row = Row(question, prompt, model, cache, prompt_ms=1000 * (time.monotonic() - began))
-            displaced = self._queue.put(row, most=self._most_rows())
-            if displaced is not None:
-                _settle(displaced, self._overloaded())
+            row = row or self._queued(question, prompt, model, cache, began)
             outcome, queue_ms, forward_ms = await asyncio.wrap_future(row.done)
             # Here and not in the engine's thread, whose next batch would wait for it.
             prediction = finish_row(model, question, prompt, outcome)
         return Answer(prediction, cache, queue_ms, row.prompt_ms, forward_ms)
+
+    def _load_prompt(self, question: Question, began: float) -> tuple[Prompt, CacheLayer, Row | None]:
+        """The prompt of a question, loaded by a thread that may wait, and its row, if it is in the queue already.
+
+        The thread puts it there itself: the event loop may be busy with other requests for longer than the load took.
+        """
+        assert self._models is not None  # noqa: S101  # made by start
+        prompt, cache = get_prompt(self._prompts, question.ref)
+        if not self._models.runs_on_current(prompt.backbone_sha256):
+            return prompt, cache, None
+        return prompt, cache, self._queued(question, prompt, self._models.current, cache, began)
+
+    def _queued(self, question: Question, prompt: Prompt, model: Verbs, cache: CacheLayer, began: float) -> Row:
+        """A row in the queue; where there is no room, the row that has to go has its answer already."""
+        row = Row(question, prompt, model, cache, prompt_ms=1000 * (time.monotonic() - began))
+        displaced = self._queue.put(row, most=self._most_rows())
+        if displaced is not None:
+            _settle(displaced, self._overloaded())
+        return row
 
     async def probe(self) -> bool:
         """Whether the engine computes: a recent batch proves it, otherwise one forward pass is made."""
@@ -161,13 +182,6 @@ class EmbeddedEngine:
         with anyio.move_on_after(PROBE_S):
             return await done
         return time.monotonic() - self._last_success < PROBE_S
-
-    async def _find(self, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
-        """The prompt: at once from memory, which is nearly always; otherwise by a thread that may wait."""
-        known = self._prompts.peek(ref)
-        if known is not None:
-            return known, "memory"
-        return await asyncio.get_running_loop().run_in_executor(self._loaders, get_prompt, self._prompts, ref)
 
     def _overloaded(self) -> Overloaded:
         waits = len(self._queue) * self._row_s / len(self._threads)

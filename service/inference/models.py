@@ -58,6 +58,10 @@ class Models:
         """How many old models are in memory."""
         return len(self._places)
 
+    def runs_on_current(self, sha256: str) -> bool:
+        """Whether the current model answers for this backbone; no other one can, where others are not loaded."""
+        return sha256 == self.current.backbone_sha256 or self._load is None
+
     @contextlib.asynccontextmanager
     async def using(self, sha256: str) -> AsyncIterator[Verbs]:
         """The model of a backbone, which stays in memory at least until the end of the block.
@@ -65,7 +69,7 @@ class Models:
         Raises:
             EngineUnavailable: The backbone cannot be loaded.
         """
-        if sha256 == self.current.backbone_sha256 or self._load is None:
+        if self.runs_on_current(sha256):
             yield self.current
             return
         place = await self._place(sha256)
