@@ -33,7 +33,7 @@ from service.inference.protocol import Answer, Question
 from service.inference.rows import GARBAGE
 from service.logs import configure_logging
 from service.settings import Settings
-from service.storage import Storage
+from service.storage.store import Storage
 from skeleton_prompt.clip import parse_clip
 from skeleton_prompt.decision import Prediction
 from skeleton_prompt.normalise import prepare

@@ -10,13 +10,13 @@ import structlog
 from anyio import to_thread
 
 from service.errors import ServiceError, StorageFull, StorageUnavailable
-from service.storage import BackboneGone, Storage
-from service.storage.backbones import read_backbone
 from service.storage.blobs import BlobStore
+from service.storage.files import BackboneGone, read_backbone
 from skeleton_prompt.bundle import digest
 from skeleton_prompt.shipped import backbone_path, shipped_backbones
 
 if TYPE_CHECKING:
+    from service.storage.store import Storage
     from skeleton_prompt.engine import Engine
 
 log = structlog.get_logger(__name__)

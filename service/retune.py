@@ -15,7 +15,8 @@ from anyio import to_thread
 
 from service.backbones import current_bytes
 from service.errors import NotFound, ServiceError
-from service.storage import BackboneGone, Storage
+from service.storage.files import BackboneGone
+from service.storage.store import Storage
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ import structlog
 from anyio import to_thread
 
 from service.queue import JobQueue
-from service.storage import Storage
+from service.storage.store import Storage
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,8 @@ from service.errors import Overloaded
 from service.gateway.app import create_app
 from service.inference.protocol import Answer, Question
 from service.settings import Settings
-from service.storage import JobState, Storage
+from service.storage.records import JobState
+from service.storage.store import Storage
 from skeleton_prompt.decision import Prediction
 
 # The default renderer draws tracebacks with all local variables, which takes seconds.

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from service.settings import Settings
-from service.storage import JobRecord, JobState, PromptRecord, Storage, TenantRepository
+from service.storage.records import JobRecord, JobState, PromptRecord
+from service.storage.store import Storage, TenantRepository
 from skeleton_prompt.bundle import Calibration, Prompt, PromptRef, save_prompt
 from skeleton_prompt.clip import Clip, parse_clip
 

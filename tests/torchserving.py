@@ -9,8 +9,8 @@ from pathlib import Path
 from service.embedded.redis import PrivateDir
 from service.embedded.supervisor import Supervisor
 from service.embedded.torchserve import LocalTorchServe, local_torchserve
-from service.storage.base import prompt_blob
 from service.storage.blobs import BlobStore
+from service.storage.files import prompt_blob
 from skeleton_prompt.backbone import backbone_bytes
 from skeleton_prompt.bundle import Prompt, PromptRef, digest, save_prompt
 from skeleton_prompt.engine import Engine

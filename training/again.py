@@ -9,8 +9,8 @@ from service.errors import NotFound
 from service.storage.records import JobKind
 
 if TYPE_CHECKING:
-    from service.storage import TenantRepository
     from service.storage.records import JobRecord
+    from service.storage.store import TenantRepository
 
 
 class GaveWay(Exception):

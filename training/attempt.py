@@ -36,8 +36,8 @@ from training.temporal import TemporalTuner
 from training.tune import Lesson, Outcome, TuneConfig, tune
 
 if TYPE_CHECKING:
-    from service.storage import Storage, TenantRepository
     from service.storage.records import JobRecord, PromptRecord
+    from service.storage.store import Storage, TenantRepository
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 
 from service.errors import NotFound, ServiceError, StorageUnavailable
-from service.storage import BackboneGone
+from service.storage.files import BackboneGone
 from service.storage.records import JobKind
 from skeleton_prompt.backbone import BackboneError
 from skeleton_prompt.bundle import BadPrompt, Prompt, load_prompt
@@ -17,8 +17,8 @@ from training.activation import Previous, Verdict, decide
 from training.plda import prior_of
 
 if TYPE_CHECKING:
-    from service.storage import TenantRepository
     from service.storage.records import JobRecord, PromptRecord
+    from service.storage.store import TenantRepository
     from skeleton_prompt.engine import Engine
     from training.attempt import Workplace
     from training.examples import Example

@@ -16,8 +16,8 @@ from training.attempt import Attempt, JobFailed, Workplace
 from training.lease import Cancelled, GivenBack, Lease, OutOfTime
 
 if TYPE_CHECKING:
-    from service.storage import TenantRepository
     from service.storage.records import JobRecord
+    from service.storage.store import TenantRepository
 
 log = structlog.get_logger(__name__)
 

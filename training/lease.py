@@ -16,8 +16,8 @@ import structlog
 from service.errors import LostLease
 
 if TYPE_CHECKING:
-    from service.storage import TenantRepository
     from service.storage.records import JobRecord
+    from service.storage.store import TenantRepository
 
 log = structlog.get_logger(__name__)
 

@@ -20,8 +20,9 @@ from service.backbones import old_engine
 from service.logs import configure_logging
 from service.queue import ACTOR, QUEUE, RETUNE, make_broker
 from service.settings import Settings
-from service.storage import DatabaseTrouble, Storage
 from service.storage.hot_prompts import HotPrompts, redis_client
+from service.storage.postgres import DatabaseTrouble
+from service.storage.store import Storage
 from skeleton_prompt.backbone import parse_backbone
 from skeleton_prompt.engine import Engine
 from skeleton_prompt.shipped import backbone_path

@@ -106,7 +106,8 @@ def plant(folder: Path, numbers: Iterable[int], backbone: str = "edge") -> Itera
     """
     from service.errors import NotFound
     from service.settings import Settings
-    from service.storage import JobState, Storage
+    from service.storage.records import JobState
+    from service.storage.store import Storage
     from skeleton_prompt.engine import Engine
 
     engine = Engine.load(backbone, threads=1)

@@ -106,8 +106,8 @@ def _backbone() -> Finding:
 def _old_backbones() -> Finding:
     """Whether tenants are served on older backbones, and whether these can be loaded."""
     from service.settings import Settings
-    from service.storage import Storage
-    from service.storage.backbones import FOLDER
+    from service.storage.files import BACKBONES
+    from service.storage.store import Storage
     from skeleton_prompt.bundle import digest
     from skeleton_prompt.shipped import backbone_path, shipped_backbones
 
@@ -125,7 +125,7 @@ def _old_backbones() -> Finding:
     finally:
         storage.close()
     if missing:
-        names = ", ".join(f"{FOLDER}/{sha256}.safetensors" for sha256 in missing)
+        names = ", ".join(f"{BACKBONES}/{sha256}.safetensors" for sha256 in missing)
         advice = f"Bring back {names} in the blob store, or let them be tuned again: see their jobs."
         lost = sum(waiting[name] for name in missing)
         return Finding(what, False, f"{lost} {'tenant' if lost == 1 else 'tenants'} cannot be served", advice)
@@ -138,7 +138,8 @@ def _old_backbones() -> Finding:
 def _database() -> Finding:
     """Which database it is, whether it answers, and whether its tables are those of this release."""
     from service.settings import Settings
-    from service.storage import DatabaseTrouble, Storage
+    from service.storage.postgres import DatabaseTrouble
+    from service.storage.store import Storage
 
     settings = Settings().resolved()
     if _no_file_yet(settings):

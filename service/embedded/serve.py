@@ -137,7 +137,7 @@ def serve(settings: Settings) -> None:
 
 def _prepare_database(settings: Settings) -> None:
     """Before anything is started, so that a database that cannot be used costs one line and leaves nothing behind."""
-    from service.storage import Storage
+    from service.storage.store import Storage
 
     if str(settings.database_url).startswith("sqlite"):
         return  # the gateway makes it

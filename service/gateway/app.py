@@ -42,9 +42,9 @@ from service.metrics import Metrics
 from service.queue import JobQueue
 from service.retune import Retuner
 from service.settings import Settings
-from service.storage import Storage
 from service.storage.prompt_cache import PromptCache
 from service.storage.prompt_news import PromptNews
+from service.storage.store import Storage
 from service.sweeper import Sweeper
 from skeleton_prompt import __version__
 

@@ -11,7 +11,8 @@ from starlette.requests import Request
 
 from service.errors import Forbidden, NotFound, Unauthenticated
 from service.gateway.state import Gateway, gateway_of, run
-from service.storage import Principal, TenantRepository
+from service.storage.records import Principal
+from service.storage.store import TenantRepository
 
 MAX_SECRET = 512
 NOT_FOUND = "There is no such resource, or it is not for this key."

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.gateway.lessons import labels_of
-from service.storage import TenantRepository
+from service.storage.store import TenantRepository
 from skeleton_prompt.clip import Clip, cut_segments
 
 

@@ -18,7 +18,7 @@ from service.gateway.lessons import Lessons
 from service.gateway.paging import After, Limit, page
 from service.gateway.questions import limits_of
 from service.gateway.state import answer, run
-from service.storage import ClipRecord
+from service.storage.records import ClipRecord
 from skeleton_prompt.clip import clip_document
 from skeleton_prompt.render import draw_clip
 

@@ -15,7 +15,9 @@ import anyio
 
 from service import errors
 from service.backbones import current_bytes, old_bytes
-from service.storage import BackboneGone, PromptRecord, Storage, TenantRepository
+from service.storage.files import BackboneGone
+from service.storage.records import PromptRecord
+from service.storage.store import Storage, TenantRepository
 from skeleton_prompt.layouts import BadLayout, UnknownLayout
 from skeleton_prompt.onnx_export import ExportUnavailable, layout_of, require_onnx
 

@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from service.errors import InvalidRequest, StorageUnavailable
 from service.gateway import state
-from service.storage import StoredAnswer, TenantRepository
+from service.storage.records import StoredAnswer
+from service.storage.store import TenantRepository
 
 MAX_KEY = 255
 WAIT_S = 10.0  # for another gateway that is doing the same request

@@ -19,7 +19,7 @@ from service.gateway.auth import Access, Reader, Teacher
 from service.gateway.documented import documented
 from service.gateway.paging import After, Limit, page
 from service.gateway.state import answer, run
-from service.storage import JobEvent, JobRecord, JobState
+from service.storage.records import JobEvent, JobRecord, JobState
 
 router = APIRouter(tags=["jobs"])
 

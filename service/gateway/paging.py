@@ -9,7 +9,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from service.gateway.state import answer
-from service.storage import Page
+from service.storage.records import Page
 
 T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=200, description="How many items.")]

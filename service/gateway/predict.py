@@ -35,7 +35,7 @@ from service.gateway.questions import (
 )
 from service.gateway.state import Gateway, answer, gateway_of, run, run_at_once, run_sized
 from service.inference.protocol import Answer
-from service.storage import Resolved
+from service.storage.records import Resolved
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from service.gateway.jobs import time_of
 from service.gateway.paging import After, Limit, page
 from service.gateway.questions import MAX_VERSION
 from service.gateway.state import answer, run
-from service.storage import PromptRecord
+from service.storage.records import PromptRecord
 from skeleton_prompt.bundle import PromptRef, digest
 from skeleton_prompt.report_page import report_page
 

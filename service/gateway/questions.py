@@ -13,7 +13,7 @@ from service.gateway.fields import Fields
 from service.gateway.state import Gateway
 from service.inference.protocol import Answer, Question
 from service.settings import Settings
-from service.storage import Resolved
+from service.storage.records import Resolved
 from skeleton_prompt.clip import Clip, ClipLimits, ClipTooLarge, InvalidClip, parse_clip
 from skeleton_prompt.normalise import Prepared, Quality, prepare
 

@@ -19,7 +19,7 @@ from service.gateway.predict import CLIP_FAILS, FAILS, FORMS, prompt_headers, re
 from service.gateway.questions import Options, Work, ask, limits_of, make_work
 from service.gateway.state import Gateway, answer, gateway_of, run_at_once
 from service.inference.protocol import Answer
-from service.storage import Resolved
+from service.storage.records import Resolved
 from skeleton_prompt.clip import Clip, InvalidClip, Segment, cut_segments
 from skeleton_prompt.decision import Prediction
 from skeleton_prompt.normalise import Prepared, prepare

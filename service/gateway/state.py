@@ -25,8 +25,8 @@ from service.inference import InferenceEngine
 from service.metrics import Metrics
 from service.queue import JobQueue
 from service.settings import Settings
-from service.storage import Storage
 from service.storage.prompt_cache import PromptCache
+from service.storage.store import Storage
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from service.gateway.idempotency import Document, once
 from service.gateway.jobs import time_of
 from service.gateway.paging import After, Limit, page
 from service.gateway.state import answer, gateway_of, run
-from service.storage import KeyRecord, Principal, TenantRecord
+from service.storage.records import KeyRecord, Principal, TenantRecord
 from skeleton_prompt.bundle import PromptRef
 
 router = APIRouter(tags=["tenants"])

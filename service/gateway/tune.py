@@ -29,7 +29,7 @@ from service.gateway.jobs import job_document
 from service.gateway.lessons import Lessons, check_labels, labels_of
 from service.gateway.questions import MAX_VERSION, limits_of
 from service.gateway.state import Gateway, answer, run
-from service.storage import TenantRepository
+from service.storage.store import TenantRepository
 from skeleton_prompt.clip import cut_segments
 
 log = structlog.get_logger(__name__)

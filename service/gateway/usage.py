@@ -12,7 +12,7 @@ from service.gateway import schemas
 from service.gateway.auth import Access, Reader
 from service.gateway.documented import documented
 from service.gateway.state import answer, run
-from service.storage import UsageDay
+from service.storage.records import UsageDay
 
 router = APIRouter(tags=["tenants"])
 

@@ -10,7 +10,7 @@ import structlog
 from anyio import to_thread
 
 from service.errors import NotFound
-from service.storage import Storage
+from service.storage.store import Storage
 
 log = structlog.get_logger(__name__)
 

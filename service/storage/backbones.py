@@ -8,7 +8,6 @@ tuned again, and rolling a package back is a new beginning like any other.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,19 +16,14 @@ from sqlalchemy.exc import IntegrityError
 
 from service.storage.blobs import BlobStore
 from service.storage.database import Database
+from service.storage.files import BACKBONES, SHA256, BackboneGone, backbone_blob, read_backbone
 from service.storage.records import JobKind, JobState
 from service.storage.tables import backbones, jobs, prompts, tenants
 from skeleton_prompt.bundle import digest
 
-FOLDER = "backbones"
-SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 ALIVE_S = 120.0  # a service says every half minute that it runs
 KEEP_UNUSED_S = 24 * 3600.0  # a worker may be about to publish on a backbone that has no prompt yet
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.PUBLISHING.value)
-
-
-class BackboneGone(Exception):
-    """The file of a backbone is not there, or is not what its name says; the message is for the operator."""
 
 
 @dataclass(frozen=True)
@@ -38,33 +32,6 @@ class Waiting:
 
     tenant: str
     version: int
-
-
-def blob_name(sha256: str) -> str:
-    """Where a backbone's file lies.
-
-    Raises:
-        ValueError: It is no hash.
-    """
-    if not SHA256.fullmatch(sha256):
-        raise ValueError(f"not a SHA-256: {sha256[:80]!r}")
-    return f"{FOLDER}/{sha256}.safetensors"
-
-
-def read_backbone(blobs: BlobStore, sha256: str) -> bytes:
-    """The file of a backbone, by nothing but the store.
-
-    Raises:
-        BackboneGone: It is not there, or damaged.
-        StorageUnavailable: The store does not answer.
-    """
-    try:
-        data = blobs.read(blob_name(sha256))
-    except (FileNotFoundError, ValueError):
-        raise BackboneGone(f"the file of backbone {sha256[:12]} is not in the store") from None
-    if digest(data) != sha256:
-        raise BackboneGone(f"the file of backbone {sha256[:12]} is damaged: {len(data)} bytes of another hash")
-    return data
 
 
 class BackboneRepository:
@@ -92,11 +59,11 @@ class BackboneRepository:
         """
         sha256 = digest(data)
         try:
-            if digest(self._blobs.read(blob_name(sha256))) == sha256:
+            if digest(self._blobs.read(backbone_blob(sha256))) == sha256:
                 return False
         except FileNotFoundError:
             pass
-        self._blobs.write(blob_name(sha256), data)
+        self._blobs.write(backbone_blob(sha256), data)
         return True
 
     def read(self, sha256: str) -> bytes:
@@ -118,7 +85,7 @@ class BackboneRepository:
 
     def kept(self) -> list[str]:
         """Hashes of the backbones whose file is in the store."""
-        names = [name.rsplit("/", 1)[-1] for name in self._blobs.names(FOLDER)]
+        names = [name.rsplit("/", 1)[-1] for name in self._blobs.names(BACKBONES)]
         found = [name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors")]
         return [name for name in found if SHA256.fullmatch(name)]
 
@@ -135,7 +102,7 @@ class BackboneRepository:
                 wanted = select(jobs.c.id).where(jobs.c.target == sha256, jobs.c.state.in_(OPEN)).limit(1)
                 if any(connection.execute(query).first() is not None for query in (recent, needed, wanted)):
                     continue
-                self._blobs.delete(blob_name(sha256))
+                self._blobs.delete(backbone_blob(sha256))
             removed.append(sha256)
         return removed
 

@@ -16,7 +16,6 @@ from service.storage import database
 from service.storage.blobs import BlobStore
 from service.storage.database import Database
 from service.storage.tables import tenants
-from skeleton_prompt.bundle import PromptRef
 
 NOTHING = database.NOTHING
 
@@ -58,11 +57,6 @@ class Scope:
         """
         query = select(tenants).where(tenants.c.id == self.tenant).with_for_update(key_share=True)
         return connection.execute(query).first()
-
-
-def prompt_blob(ref: PromptRef) -> str:
-    """Where a version's file lies; the hash is part of the name, so two attempts never write over each other."""
-    return f"tenants/{ref.tenant}/prompts/{ref.version}-{ref.sha256}.safetensors"
 
 
 def new_id() -> str:

@@ -15,7 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from service.errors import JobFinished, LostLease, NotFound, StorageUnavailable
-from service.storage.base import NOTHING, Scope, moment, new_id, plain_cursor, prompt_blob
+from service.storage.base import NOTHING, Scope, moment, new_id, plain_cursor
+from service.storage.files import prompt_blob
 from service.storage.job_rows import job_record
 from service.storage.records import JobEvent, JobKind, JobRecord, JobState, Page
 from service.storage.tables import job_events, jobs, prompts, tenants

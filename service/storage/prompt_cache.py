@@ -11,19 +11,21 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import redis
 import structlog
 
 from service.errors import BackboneMismatch, EngineUnavailable, VersionNotFound
 from service.settings import Settings
-from service.storage import Storage
-from service.storage.base import prompt_blob
 from service.storage.blobs import BlobStore
+from service.storage.files import prompt_blob
 from service.storage.hot_prompts import HotPrompts, News, redis_client, redis_key
 from skeleton_prompt import bundle
 from skeleton_prompt.bundle import BadPrompt, Prompt, PromptRef, load_prompt
+
+if TYPE_CHECKING:
+    from service.storage.store import Storage
 
 log = structlog.get_logger(__name__)
 

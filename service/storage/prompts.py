@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from service.errors import LostLease, NoActivePrompt, StorageUnavailable, VersionActive, VersionNotFound
-from service.storage.base import Scope, moment, number_cursor, prompt_blob
+from service.storage.base import Scope, moment, number_cursor
+from service.storage.files import prompt_blob
 from service.storage.jobs import JobRepository
 from service.storage.records import Page, PromptRecord
 from service.storage.tables import activations, prompts, tenants

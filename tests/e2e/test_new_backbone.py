@@ -8,7 +8,7 @@ import httpx
 import torch
 
 from service.settings import Settings
-from service.storage import Storage
+from service.storage.store import Storage
 from skeleton_prompt.backbone import Backbone, BackboneConfig, backbone_bytes, parse_backbone
 from skeleton_prompt.bundle import digest
 from skeleton_prompt.client import Client

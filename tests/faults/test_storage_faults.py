@@ -15,10 +15,12 @@ from sqlalchemy import event
 from service.errors import EngineUnavailable, LostLease, StorageFull, StorageUnavailable
 from service.queue import JobQueue
 from service.settings import Settings
-from service.storage import JobState, Storage, database
-from service.storage.base import prompt_blob
+from service.storage import database
+from service.storage.files import prompt_blob
 from service.storage.hot_prompts import REDIS_PAUSE_S, redis_key, wrapped
 from service.storage.prompt_cache import PromptCache
+from service.storage.records import JobState
+from service.storage.store import Storage
 from skeleton_prompt.bundle import PromptRef, digest
 from tests.gateway import gateway, lessons
 from tests.redis_server import redis_server

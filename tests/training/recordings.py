@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from service.settings import Settings
-from service.storage import Storage
+from service.storage.store import Storage
 from skeleton_prompt.clip import Clip, parse_clip
 from tests.skeleton_prompt.rows import small_engine
 from training.attempt import Workplace

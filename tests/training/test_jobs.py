@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from service.errors import LostLease, StorageFull, StorageUnavailable
-from service.storage import JobState, Storage, TenantRepository
+from service.storage.records import JobState
+from service.storage.store import Storage, TenantRepository
 from skeleton_prompt.bundle import load_prompt
 from skeleton_prompt.clip import parse_clip
 from skeleton_prompt.normalise import prepare

@@ -14,8 +14,9 @@ import torch
 from service.backbones import old_engine
 from service.errors import StorageUnavailable
 from service.retune import Retuner
-from service.storage import JobKind, JobState, Storage, TenantRepository
-from service.storage.backbones import blob_name
+from service.storage.files import backbone_blob
+from service.storage.records import JobKind, JobState
+from service.storage.store import Storage, TenantRepository
 from skeleton_prompt.backbone import Backbone, BackboneConfig, backbone_bytes, parse_backbone
 from skeleton_prompt.clip import parse_clip
 from skeleton_prompt.engine import Engine
@@ -328,7 +329,7 @@ def test_a_tenants_own_job_on_a_new_backbone_is_compared_with_the_old_version_on
 def test_a_version_whose_backbone_is_lost_gives_way_to_the_new_one(
     storage: Storage, tenant: TenantRepository, tmp_path: Path
 ) -> None:
-    path = tmp_path / "data" / "blobs" / blob_name(OLD_SHA)
+    path = tmp_path / "data" / "blobs" / backbone_blob(OLD_SHA)
     path.write_bytes(path.read_bytes()[:-1])
     retuner(storage, tmp_path).look()
     job = retune(tenant).id

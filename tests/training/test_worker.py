@@ -9,7 +9,8 @@ from dramatiq.middleware import Retries, TimeLimit
 
 from service.queue import ACTOR, QUEUE, RETUNE
 from service.settings import Settings
-from service.storage import JobState, Storage
+from service.storage.records import JobState
+from service.storage.store import Storage
 from tests.training.recordings import clips, open_storage, workplace
 from tests.waiting import eventually
 from training.worker import NoQueue, declare_actor, main

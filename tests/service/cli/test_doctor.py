@@ -7,7 +7,7 @@ from service.cli import main
 from service.cli.doctor import _database, _device, _old_backbones
 from service.cli.output import UsageError
 from service.cli.serve import use_database
-from service.storage.backbones import blob_name
+from service.storage.files import backbone_blob
 from skeleton_prompt.bundle import digest
 from tests.storing import change, storing, teach, tenant_of
 
@@ -39,7 +39,7 @@ def test_tenants_on_an_older_backbone_are_counted_and_a_lost_file_is_named(data_
         taught_on(storage, OLD)
         found = _old_backbones()
         assert (found.ok, found.found) == (False, "2 tenants cannot be served")
-        assert blob_name(digest(OLD)) in found.advice
+        assert backbone_blob(digest(OLD)) in found.advice
         storage.backbones.keep(OLD)
         found = _old_backbones()
         assert (found.ok, found.found) == (None, "2 tenants are served on an older backbone")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from service.errors import StorageUnavailable
-from service.storage import JobState
+from service.storage.records import JobState
 from tests.gateway import ADMIN, Bench, lessons, person
 
 

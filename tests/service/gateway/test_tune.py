@@ -7,7 +7,7 @@ import msgpack
 import orjson
 import pytest
 
-from service.storage import JobState
+from service.storage.records import JobState
 from tests.gateway import ADMIN, lessons, person, publish
 
 

@@ -10,8 +10,7 @@ from service.inference import handler as handler_module
 from service.inference import wire
 from service.inference.handler import SkeletonPromptHandler
 from service.inference.protocol import Question
-from service.storage.backbones import blob_name
-from service.storage.base import prompt_blob
+from service.storage.files import backbone_blob, prompt_blob
 from service.storage.hot_prompts import redis_key
 from skeleton_prompt.engine import Engine
 from tests.redis_server import redis_server
@@ -165,7 +164,7 @@ def test_prompts_of_the_new_and_of_an_older_backbone_share_a_batch_and_each_is_a
 ):
     path = backbone_file(tmp_path, seed=3)
     old = Engine.load(path)
-    room.blobs.write(blob_name(old.backbone_sha256), path.read_bytes())
+    room.blobs.write(backbone_blob(old.backbone_sha256), path.read_bytes())
     engines = [room.engine, old, room.engine, old]
     prompts = [replace(random_prompt(engine, 5 + n), tenant=f"t{n}") for n, engine in enumerate(engines)]
     rows = [question(room.publish(prompt), n) for n, prompt in enumerate(prompts)]

@@ -10,7 +10,7 @@ import structlog
 from service import errors
 from service.inference import models
 from service.inference.embedded import EmbeddedEngine
-from service.storage import BackboneGone
+from service.storage.files import BackboneGone
 from tests.service.inference.test_embedded import Cache, Model, hold, question, until
 
 

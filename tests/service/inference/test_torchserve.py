@@ -16,7 +16,7 @@ from service.inference import wire
 from service.inference.protocol import Question
 from service.inference.torchserve import PATH, TorchServeEngine
 from service.metrics import Metrics
-from service.storage.backbones import blob_name
+from service.storage.files import backbone_blob
 from skeleton_prompt.bundle import PromptRef
 from tests.skeleton_prompt.rows import person, random_prompt
 from tests.storing import storing, teach, tenant_of
@@ -136,7 +136,7 @@ def test_a_prompt_made_on_an_older_backbone_is_answered_on_it(room, local, tmp_p
 
     path = backbone_file(tmp_path, seed=3)
     old = Engine.load(path)
-    room.blobs.write(blob_name(old.backbone_sha256), path.read_bytes())
+    room.blobs.write(backbone_blob(old.backbone_sha256), path.read_bytes())
     prompt = random_prompt(old, 5)
     asked = question(room.publish(prompt))
 
@@ -270,7 +270,7 @@ def test_an_instance_on_an_older_backbone_serves_as_long_as_the_gateway_lives_if
 
     other = backbone_file(room.folder, seed=4)
     new = Engine.load(other)
-    room.blobs.write(blob_name(new.backbone_sha256), other.read_bytes())
+    room.blobs.write(backbone_blob(new.backbone_sha256), other.read_bytes())
     tuned = room.publish(replace(random_prompt(new, 5), tenant="tuned-again"))
     teach(tenant_of(storage))
     with storage.database.write() as connection:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.storage import Storage, TenantRepository
+from service.storage.store import Storage, TenantRepository
 from tests.conftest import ENGINES
 from tests.storing import storing, tenant_of
 

@@ -10,9 +10,10 @@ from alembic.config import Config
 
 from service.errors import StorageFull
 from service.retune import Retuner
-from service.storage import JobKind
-from service.storage.backbones import ALIVE_S, BackboneGone, blob_name
+from service.storage.backbones import ALIVE_S
 from service.storage.database import MIGRATIONS
+from service.storage.files import BackboneGone, backbone_blob
+from service.storage.records import JobKind
 from skeleton_prompt.bundle import digest
 from tests.storing import BACKBONE, change, storing, teach, tenant_of
 
@@ -28,7 +29,7 @@ def storage(tmp_path, database_url):
 
 
 def file_of(storage, sha256=SHA):
-    return Path(storage.blobs.root) / blob_name(sha256)
+    return Path(storage.blobs.root) / backbone_blob(sha256)
 
 
 def age(storage, sha256, seconds):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import NoActivePrompt, NotFound, Unauthenticated
-from service.storage import Storage, TenantRepository
+from service.storage.store import Storage, TenantRepository
 from tests.storing import ADMIN, storing, teach, tenant_of
 
 

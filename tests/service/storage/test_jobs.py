@@ -1,7 +1,7 @@
 import pytest
 
 from service.errors import JobFinished, LostLease, NotFound
-from service.storage import JobState
+from service.storage.records import JobState
 from tests.storing import change, claimed, clip, publish, storing, tenant_of
 
 

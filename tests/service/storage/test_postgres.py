@@ -19,9 +19,10 @@ from service.errors import (
     VersionNotFound,
 )
 from service.settings import Settings
-from service.storage import DatabaseTrouble, JobState, Storage, StoredAnswer
 from service.storage.database import Database
-from service.storage.postgres import DatabaseAway, Limits
+from service.storage.postgres import DatabaseAway, DatabaseTrouble, Limits
+from service.storage.records import JobState, StoredAnswer
+from service.storage.store import Storage
 from service.storage.tables import metadata
 from tests.storing import change, claimed, clip, publish, storing, teach, tenant_of
 

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from service.errors import BackboneMismatch, EngineUnavailable, VersionNotFound
-from service.storage.base import prompt_blob
 from service.storage.blobs import BlobStore
+from service.storage.files import prompt_blob
 from service.storage.prompt_cache import PromptCache, plain_loader, redis_key
 from skeleton_prompt import bundle
 from skeleton_prompt.bundle import PromptRef, digest

@@ -3,8 +3,8 @@ import threading
 import pytest
 
 from service.errors import InvalidRequest, LostLease, NoActivePrompt, StorageUnavailable, VersionActive, VersionNotFound
-from service.storage import JobState
-from service.storage.base import prompt_blob
+from service.storage.files import prompt_blob
+from service.storage.records import JobState
 from skeleton_prompt.bundle import digest, load_prompt
 from tests.storing import BACKBONE, LABELS, claimed, prompt_file, publish, teach
 

@@ -9,10 +9,10 @@ import pytest
 
 from service.errors import StorageFull, StorageUnavailable
 from service.settings import Settings
-from service.storage import Storage
 from service.storage import s3 as module
 from service.storage.blobs import BlobStore
 from service.storage.s3 import S3BlobStore, S3Options, open_blobs
+from service.storage.store import Storage
 from tests.s3_server import CREDENTIALS, Answer, line_to, s3_server
 from tests.storing import storing, teach, tenant_of
 

@@ -10,8 +10,10 @@ from sqlalchemy import text
 
 from service.errors import InvalidRequest, LostLease, NotFound, VersionActive
 from service.settings import Settings
-from service.storage import DatabaseTrouble, JobState, PromptRecord, Storage, TenantRepository
 from service.storage.database import Database
+from service.storage.postgres import DatabaseTrouble
+from service.storage.records import JobState, PromptRecord
+from service.storage.store import Storage, TenantRepository
 from service.storage.tables import keys, metadata
 
 
