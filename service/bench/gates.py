@@ -66,6 +66,8 @@ def _latency(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for row in result.get("latency", []):
         if row["row"].split(" · ")[0] in SPEED_OF_RAW:
             yield _line("S4", f"{row['row']}, p99 over p50 at half capacity", row["p99_over_p50"], 2.0, "", most=True)
+            even = row.get("even_p99_over_p50")
+            yield _line("S4", f"{row['row']}, the same, requests at equal distances", even, 2.0, "", most=True)
             errors = sum(row["errors"].values())
             yield _line("L1", f"{row['row']}, errors at half capacity", errors, 0, "", most=True)
 

@@ -111,10 +111,17 @@ def _throughput(found: dict[str, Any]) -> str:
 
 
 def _latency(rows: list[dict[str, Any]]) -> str:
-    columns = ["row", "a second", *LATENCY_COLUMNS.values(), "p99 / p50", "errors"]
+    columns = [
+        "row",
+        "a second",
+        *LATENCY_COLUMNS.values(),
+        "p99 / p50",
+        "the same, requests at equal distances",
+        "errors",
+    ]
     cells = [
         [row["row"], row["rate"], *(row[name] for name in LATENCY_COLUMNS), row["p99_over_p50"],
-         sum(row["errors"].values())]
+         row.get("even_p99_over_p50"), sum(row["errors"].values())]
         for row in rows
     ]  # fmt: skip
     return _table("At half of their capacity", columns, cells)

@@ -28,11 +28,12 @@ def closed(profile: Profile, seconds: float, clients: int | None = None) -> Call
     return drive
 
 
-def arriving(rate: float, seconds: float) -> Callable[..., Any]:
-    """A drive for ``turn``: so many requests a second at random moments."""
+def arriving(rate: float, seconds: float, *, evenly: bool = False) -> Callable[..., Any]:
+    """A drive for ``turn``: so many requests a second, at random moments or at equal distances."""
 
     async def drive(session: Any, requests: Sequence[load.Request]) -> load.Run:
-        return await load.open_loop(session, requests, load.random_arrivals(rate, seconds))
+        arrivals = (load.even_arrivals if evenly else load.random_arrivals)(rate, seconds)
+        return await load.open_loop(session, requests, arrivals)
 
     return drive
 
@@ -118,13 +119,19 @@ def latency(servers: Sequence[Server], order: Order, capacity: dict[str, float],
         say(f"half capacity: {row.name}, {rate:.0f} a second")
         before = processes.spent(server.pid) if server.pid else None
         one = asyncio.run(turn(row, arriving(rate, order.profile.latency_s)))
-        ratio = one["p99_ms"] / one["p50_ms"] if one["p50_ms"] else None
+        # Random arrivals queue up by themselves; even ones show what the server adds.
+        even = asyncio.run(turn(row, arriving(rate, order.profile.latency_s / 2, evenly=True)))
         grown: dict[str, Any] = {}
         if before is not None:
             after = processes.spent(server.pid)
             grown = {"memory_grown": after.memory / before.memory - 1, "files_grown": after.files - before.files}
-        found.append({"row": row.name, "rate": rate, "p99_over_p50": ratio} | one | grown)
+        ratios = {"p99_over_p50": _spread(one), "even_p99_over_p50": _spread(even)}
+        found.append({"row": row.name, "rate": rate} | ratios | one | grown)
     return found
+
+
+def _spread(run: dict[str, Any]) -> float | None:
+    return run["p99_ms"] / run["p50_ms"] if run["p50_ms"] else None
 
 
 def overload(server: Server, order: Order, capacity: float, usual: float | None, say: Say) -> dict[str, Any]:
