@@ -7,7 +7,6 @@ array. What is irregular, escaped, wrong or unusual in any way is left to the re
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import simdjson
 
 KEYPOINTS = "keypoints"
 _NAME = b'"keypoints"'
+_ENCODING = b'"encoding"'  # of numbers that are no lists
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _MOST_LEVELS = 4  # T, P, J, C
 
@@ -31,7 +31,7 @@ def read_clip(body: bytes, max_depth: int) -> dict[str, Any] | None:
         nested too deeply; everything else in it is as ``orjson.loads`` reads it.
     """
     # Without escapes, a name in quotes that occurs once is the name that the parser finds.
-    if b"\\" in body or body.count(_NAME) != 1 or body.startswith(b"\xef"):
+    if b"\\" in body or body.count(_NAME) != 1 or _ENCODING in body or body.startswith(b"\xef"):
         return None
     try:
         parsed = simdjson.Parser().parse(body)
@@ -77,7 +77,6 @@ def _is_regular(body: bytes, shape: tuple[int, ...], numbers: int, max_depth: in
     return rest.startswith(expected) and opened <= max_depth and len(shape) + 1 <= max_depth
 
 
-@lru_cache(maxsize=64)
 def _structure(shape: tuple[int, ...]) -> bytes:
     """Brackets and commas of nested lists of numbers."""
     inner = b"," * (shape[-1] - 1)

@@ -114,6 +114,7 @@ def test_a_usual_clip_is_read_the_quick_way():
         clip("null"),
         clip("[[[1,2]]]", ',"keypoints":[[[3,4]]]'),  # which of them is meant is not for this reader to say
         clip("[[[1,2]]]", ',"fps":1,"fps":2'),
+        clip("[[[1,2]]]", ',"encoding":"f32"'),
         b'{"a":"keypoints","key\\u0070oints":[[[1,2],[3]]]}',
         b'{"a":{"keypoints":[[[1,2]]]}}',
         b'[{"keypoints":[[[1,2]]]}]',
