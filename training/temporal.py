@@ -11,6 +11,7 @@ Letters: K parts, n people, N classes, F features.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from skeleton_prompt.bundle import Array
 from skeleton_prompt.engine import Engine
 from skeleton_prompt.features import Windows
 from skeleton_prompt.normalise import Prepared
-from skeleton_prompt.shapes import SHOWN, TEMPORAL
+from skeleton_prompt.shapes import JOINTS, SHOWN, TEMPORAL, layers
 from skeleton_prompt.temporal import FRAMES, joints_shown, signals, temporal_logits
 from training.baselines.neural import CLIP_NORM, Schedule, varied
 from training.baselines.occlusion import drop_joints
@@ -38,6 +39,11 @@ TOLD_EVERY = 20  # steps
 TRIED = 3  # steps by which the time of one is told
 ASKED_AT_ONCE = 64
 BATCH = 16
+
+
+def temporal_numbers(classes: int) -> int:
+    """How many numbers the temporal part of a prompt holds."""
+    return sum(math.prod(shape) + shape[0] for _, shape in layers(FILTERS, classes)) + JOINTS
 
 
 @dataclass(frozen=True)

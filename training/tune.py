@@ -54,10 +54,14 @@ from training.parts import (
     share_lacking,
 )
 from training.plda import Prior, fit_plda
+from training.temporal import temporal_numbers
 
 PART_FOLDS = 3
 LIKENESS = Candidate("plda", HOUSE).name
 MODULE_ERRORS = 2.0  # standard errors by which the best of the blends must gain: it is the pick of several
+
+
+MOST_NUMBERS = 300_000  # of a prompt: of many tenants, many shall be kept at hand
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,9 @@ def tune(lesson: Lesson, config: TuneConfig, tick: Tick, tuners: Tuners | None =
     """
     tuners = tuners or Tuners()
     plan = plan_folds(lesson.truth, lesson.groups, config.seed)
-    choice = choose_head(lesson, plan, config, lambda share, message: tick(0.3 * share, message))
+    wanted = tuners.temporal is not None and config.temporal_seconds > 0
+    spare = temporal_numbers(lesson.classes) if wanted else 0
+    choice = choose_head(lesson, plan, config, lambda share, message: tick(0.3 * share, message), spare)
     temporal, temporal_note = _temporal(lesson, choice, plan, tuners, config, lambda s, m: tick(0.3 + 0.3 * s, m))
     before = temporal.judged if temporal else choice.best
     module, module_note = _module(lesson, before, plan, tuners, config, lambda s, m: tick(0.6 + 0.2 * s, m))
@@ -265,19 +271,42 @@ def _module(
     return replace(found, tensors=tensors[0]), note
 
 
-def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick: Tick) -> Choice:
-    """The linear head that the labels justify; a fixed one where nothing can be held out."""
+def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick: Tick, spare: int = 0) -> Choice:
+    """The linear head that the labels justify; a fixed one where nothing can be held out.
+
+    Args:
+        lesson: What is taught.
+        plan: The splits, None where there are none.
+        config: How.
+        tick: Told the share done and a message; may raise to stop.
+        spare: Numbers that the prompt may hold beside the head: one that leaves no room for them is passed over.
+    """
     if plan is None:
         alone = without_held_out(tuple(lesson.blocks), lesson.prior)
         return Choice(alone, "one clip per label: nothing could be held out to compare with", {})
     choices = candidates(tuple(lesson.blocks), config.kinds, lesson.prior)
     judged = cross_validate(choices, lesson.block_features(), lesson.truth, lesson.classes, plan, tick)
-    choice = choose(judged)
+    choice = _choice_that_fits(lesson, judged, spare)
     likeness = judged.get(LIKENESS)
     if likeness is not None and _borrows_likeness(choice.chosen, lesson):
         best = judged[choice.chosen.name]
         judged[choice.chosen.name] = replace(best, logits=shifted(best.logits, likeness.logits))
     return choice
+
+
+def _choice_that_fits(lesson: Lesson, judged: Mapping[str, Judged], spare: int) -> Choice:
+    """The choice among heads that leave a prompt room for ``spare`` numbers; among all where none does."""
+    left = dict(judged)
+    while left:
+        choice = replace(choose(left), judged=judged)
+        N = lesson.classes
+        numbers = sum(value.size for value in fit_tensors(lesson, choice).values()) + N * (N + 2)  # centres and limits
+        if numbers + spare <= MOST_NUMBERS:
+            passed = len(judged) - len(left)
+            note = f"; {passed} that were better make a prompt of more than {MOST_NUMBERS:,} numbers" if passed else ""
+            return replace(choice, why=choice.why + note)
+        del left[choice.chosen.name]
+    return choose(judged)
 
 
 def _borrows_likeness(chosen: Candidate, lesson: Lesson) -> bool:

@@ -10,6 +10,8 @@ from training.heads import Candidate
 from training.linear_head import linear_logits
 from training.parts import UNJUDGED, UNJUDGED_LACKING, Tuners
 from training.plda import Prior
+from training.side_by_side import SideBySide
+from training.temporal import FILTERS, temporal_numbers
 from training.tune import Lesson, TuneConfig, tune
 
 QUIET = lambda share, message: None  # noqa: E731
@@ -175,3 +177,29 @@ def test_the_temporal_part_is_left_out_where_no_time_is_given() -> None:
     outcome = tune(taught, TuneConfig(temporal_seconds=0), QUIET, Tuners(temporal=Sequence(taught)))
     assert outcome.temporal is None
     assert outcome.temporal_note == "left out"
+
+
+def test_a_head_that_leaves_no_room_for_the_temporal_part_is_passed_over(monkeypatch) -> None:
+    taught = lesson(per_class=8)
+    free = tune(taught, TuneConfig(temporal_seconds=0), QUIET)
+    size = sum(value.size for value in free.tensors.values())
+    monkeypatch.setattr("training.tune.MOST_NUMBERS", size + 1000)
+    monkeypatch.setattr("training.tune.temporal_numbers", lambda classes: 0)
+    assert tune(taught, TuneConfig(), QUIET, Tuners(temporal=Sequence(taught))).choice.chosen == free.choice.chosen
+    monkeypatch.setattr("training.tune.MOST_NUMBERS", size - 1)
+    smaller = tune(taught, TuneConfig(), QUIET, Tuners(temporal=Chance(taught)))
+    assert sum(value.size for value in smaller.tensors.values()) < size
+    assert "1 that were better" in smaller.choice.why
+    assert set(smaller.choice.judged) == set(free.choice.judged)
+
+
+def test_where_no_head_is_small_enough_the_choice_is_among_all(monkeypatch) -> None:
+    taught = lesson(per_class=8)
+    free = tune(taught, TuneConfig(), QUIET).choice
+    monkeypatch.setattr("training.tune.MOST_NUMBERS", 1)
+    assert tune(taught, TuneConfig(), QUIET).choice.chosen == free.chosen
+
+
+def test_the_room_kept_for_a_temporal_part_is_what_it_takes() -> None:
+    nets = SideBySide(1, FILTERS, 7, dropout=0.0, spatial=0.0).eval()
+    assert temporal_numbers(7) == sum(value.size for value in nets.folded(0).values()) + 17
