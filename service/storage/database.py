@@ -130,14 +130,13 @@ class Database:
             self._glancing.release()
 
     def allow_glances(self) -> None:
-        """Open the connection that ``glance`` needs, if it is not open; on SQLite only, and may wait.
+        """Open the connection that ``glance`` needs, on SQLite and if it is not open; may wait.
 
-        Raises:
-            StorageUnavailable: The database does not answer or is locked.
+        Where it cannot be opened nothing is said: whoever needs an answer reads, and is told.
         """
         if not self.sqlite or self._glances is not None:
             return
-        with self._glancing, _readable_errors():
+        with self._glancing, contextlib.suppress(SQLAlchemyError, sqlite3.Error):
             if self._glances is None:
                 connection = self.engine.connect().execution_options(glance=True)
                 connection.detach()

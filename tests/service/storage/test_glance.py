@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.errors import NoActivePrompt, NotFound, Unauthenticated
 from service.storage.store import Storage, TenantRepository
@@ -72,6 +73,26 @@ def test_a_glance_over_a_broken_connection_gives_nothing_and_the_next_one_has_a_
     assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None) is None
     assert storage.admin.resolve_prediction(ADMIN, mine.tenant).ref == ref
     assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None).ref == ref
+
+
+def test_a_read_that_found_its_answer_does_not_fail_for_want_of_a_connection_to_glance_by(tmp_path, monkeypatch):
+    with storing(tmp_path) as storage:
+        mine = tenant_of(storage)
+        ref = teach(mine)
+        _, secret = mine.create_key()
+        used: list[int] = []
+        connect = storage.database.engine.connect
+
+        def once():
+            used.append(1)
+            if len(used) > 1:
+                raise OperationalError("no file descriptors are left", None, Exception())
+            return connect()
+
+        monkeypatch.setattr(storage.database.engine, "connect", once)
+        assert storage.admin.resolve_prediction(secret).ref == ref
+        assert len(used) == 2
+        assert storage.admin.glance_at_prediction(secret, None, None) is None
 
 
 def test_a_glance_at_a_locked_database_gives_nothing_at_once(tmp_path):
