@@ -1,52 +1,56 @@
-# The commands of the project. Each makes the environment it needs first.
-#
-#   make run     the whole service on http://127.0.0.1:8000 (settings: SKELETON_PROMPT_*, see docs/settings.md)
-#   make demo    teach synthetic actions, predict unseen clips, draw the result; needs no data
-#   make test    the tests
-#   make lint    ruff and mypy
-#   make chaos   the tests that kill and break things
-#   make containers-test   build the images, run all of docker-compose.yml, do the main job on it, kill parts (docker or podman)
-#   make clean   remove the environment and everything generated, but not ./data
-#
-# Variables: PYTHON (3.10 to 3.12), VENV, and TORCH_INDEX, an extra package index for torch. On Linux the plain
-# registry may carry torch with CUDA (gigabytes); the CPU build (about 200 MB) comes with
-#   make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Each target makes the environment that it needs first. `make` alone lists the targets.
 
 PYTHON ?= $(or $(shell for v in 3.11 3.12 3.10; do python$$v -c 0 2>/dev/null && echo python$$v && break; done),python3)
 VENV ?= .venv
-TORCH_INDEX ?=
 JOBS ?= 2
+ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-
-.PHONY: run demo test lint chaos containers-test clean server dev
-.DEFAULT_GOAL := run
-
-run: server
-	@exec $(BIN)/skeleton-prompt serve
-
-demo: server
-	@exec $(BIN)/skeleton-prompt demo --out runs/demo.png
-
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # By file, so that the tests of a file share the service that its fixture started.
-test: dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -rs
 
-chaos: dev
+.PHONY: help run demo test test-fast chaos lint lock containers-test clean server dev
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables:"
+	@echo "  PYTHON       interpreter, 3.10 to 3.12 (found: $(PYTHON))"
+	@echo "  VENV         folder of the environment ($(VENV))"
+	@echo "  TORCH_INDEX  extra package index for torch; empty for none. Unset: CPU builds on Linux without an NVIDIA GPU"
+	@echo "  JOBS         test processes ($(JOBS));  ARGS  further arguments of pytest or of the program"
+
+run: server ## start the whole service on http://127.0.0.1:8000
+	@exec $(BIN)/skeleton-prompt serve $(ARGS)
+
+demo: server ## tune on synthetic actions, predict unseen clips, draw the result; needs no data
+	@exec $(BIN)/skeleton-prompt demo --out runs/demo.png $(ARGS)
+
+test: dev ## run the tests; those that need data or a GPU are left out where there is none
+	$(PYTEST) $(ARGS)
+
+test-fast: dev ## run the tests that start no service and take no seconds of CPU
+	$(PYTEST) -m "not services and not slow" $(ARGS)
+
+chaos: dev ## run the tests that kill processes and break storage
 	$(BIN)/python -m pytest tests/faults $(ARGS)
 
-# Variables: ENGINE (docker or podman), COMPOSE (its compose command), BUILD_ARGS, LEAVE_OUT (services that cannot run here).
-containers-test: dev
-	$(BIN)/python docker/rehearse.py $(ARGS)
-
-lint: dev
+lint: dev ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean:
-	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+lock: dev ## resolve the pinned, hashed requirements of the images and of development again
+	$(BIN)/python docker/lock.py
+
+# Variables: ENGINE (docker or podman), COMPOSE (its compose command), BUILD_ARGS, LEAVE_OUT (services that cannot run here).
+containers-test: dev ## build the images, run docker-compose.yml, tune and predict, kill parts
+	$(BIN)/python docker/rehearse.py $(ARGS)
+
+clean: ## remove the environment and everything generated, but not ./data
+	rm -rf $(VENV) build dist runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 server: $(VENV)/.server-installed
@@ -54,16 +58,22 @@ dev: $(VENV)/.dev-installed
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
-	  || { echo "Python 3.10, 3.11 or 3.12 is needed; $(PYTHON) is not one. Say which: make run PYTHON=/path/to/python3.11" >&2; exit 1; }
+	  || { echo "Python 3.10, 3.11 or 3.12 is needed; $(PYTHON) is not one. Name one: make run PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
+
+# $(call install,EXTRAS): torch comes from TORCH_INDEX where that is set, else from the index that tools/torch_index.py finds.
+define install
+	@index="$(if $(filter undefined,$(origin TORCH_INDEX)),$$($(BIN)/python tools/torch_index.py),$(TORCH_INDEX))"; \
+	  echo "Installing into $(VENV), once. To download: about 400 MB with the CPU build of torch, several GB with CUDA." >&2; \
+	  echo "torch comes from $${index:-the configured package index}; override with TORCH_INDEX." >&2; \
+	  $(PIP) $${index:+--extra-index-url "$$index"} -e '.[$(1)]'
+endef
 
 # A stamp file each, so that a second run installs nothing; a changed pyproject.toml installs again.
 $(VENV)/.server-installed: pyproject.toml | $(BIN)/python
-	@echo "Installing the service into $(VENV): about 350 MB to download, 200 MB of it torch for the CPU. Once; takes a minute or two." >&2
-	@$(PIP) -e '.[server]'
+	$(call install,server)
 	@touch $@
 
 $(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
-	@echo "Installing the service and its test tools into $(VENV): about 400 MB to download, 200 MB of it torch for the CPU." >&2
-	@$(PIP) -e '.[dev]'
+	$(call install,dev)
 	@touch $(VENV)/.server-installed $@

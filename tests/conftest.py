@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.gateway import Bench
     from tests.postgres_server import PostgresServer
 
+pytest_plugins = ["pytester", "tests.support.selection"]
+
 ENGINES = ("sqlite", "postgresql")
 
 

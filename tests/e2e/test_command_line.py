@@ -12,6 +12,8 @@ from skeleton_prompt.endpoints import clip_body
 from skeleton_prompt.synthetic import make_clip
 from tests.serving import environment
 
+pytestmark = pytest.mark.services
+
 ACTIONS = ("squat", "fall", "raise_arms")
 
 

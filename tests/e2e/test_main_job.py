@@ -12,6 +12,8 @@ from skeleton_prompt.client import Client, Conflict, Forbidden, InvalidRequest, 
 from skeleton_prompt.endpoints import clip_body
 from skeleton_prompt.synthetic import make_clip
 
+pytestmark = pytest.mark.services
+
 TAUGHT = ("wave", "squat", "fall", "jumping_jack")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import torch
 
 from service.settings import Settings
@@ -18,6 +19,8 @@ from tests.training.recordings import clips, document
 from tests.waiting import eventually
 from training.attempt import Workplace
 from training.jobs import run_job
+
+pytestmark = pytest.mark.services
 
 
 def backbone(seed: int) -> bytes:

@@ -11,6 +11,8 @@ import pytest
 from skeleton_prompt.synthetic import make_clip
 from tests.serving import environment, serving
 
+pytestmark = pytest.mark.services
+
 MARKER = "marker-of-the-erased"
 
 

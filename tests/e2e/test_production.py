@@ -16,6 +16,8 @@ from tests.redis_server import redis_server
 from tests.s3_server import aws_environment
 from tests.serving import serving
 
+pytestmark = pytest.mark.services
+
 TAUGHT = ("wave", "squat", "jumping_jack")
 KEYS = {"admin_key": "admin-key-of-both-gateways", "secret": "secret-of-both-gateways-which-is-long"}
 

@@ -7,6 +7,8 @@ from skeleton_prompt.synthetic import make_clip
 from tests.serving import serving
 from tests.waiting import alive, children, eventually
 
+pytestmark = pytest.mark.services
+
 TAUGHT = ("wave", "squat", "jumping_jack")
 
 

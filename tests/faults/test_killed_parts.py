@@ -13,6 +13,8 @@ from skeleton_prompt.synthetic import make_clip
 from tests.serving import launch, serving
 from tests.waiting import alive, children, eventually
 
+pytestmark = pytest.mark.services
+
 ACTIONS = ("wave", "squat", "fall", "bow", "kick", "walk")
 
 

@@ -26,6 +26,8 @@ from tests.gateway import gateway, lessons
 from tests.redis_server import redis_server
 from tests.storing import claimed, clip, prompt_file, publish, storing, teach, tenant_of
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture
 def storage(tmp_path):

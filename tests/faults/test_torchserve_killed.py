@@ -15,6 +15,8 @@ from tests.skeleton_prompt.rows import person, random_prompt
 from tests.torchserving import Room, worker_of
 from tests.waiting import alive, eventually
 
+pytestmark = pytest.mark.services
+
 BACK_S = 15.0  # the promise for an engine that was killed, on a machine that does little else
 
 

@@ -14,6 +14,8 @@ from skeleton_prompt.synthetic import make_clip
 from tests.serving import serving
 from tests.waiting import alive, children, eventually
 
+pytestmark = pytest.mark.services
+
 TENANTS = (("wave", "squat"), ("kick", "bow"))
 
 

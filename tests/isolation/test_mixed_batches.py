@@ -6,6 +6,7 @@ The whole gate, some minutes: ``MIXED_BATCHES=1000 pytest -o timeout=3000 tests/
 import os
 
 import numpy as np
+import pytest
 
 from tests.skeleton_prompt.rows import person, random_prompt, small_engine
 
@@ -14,6 +15,7 @@ TENANTS = 32
 PEOPLE = 2
 
 
+@pytest.mark.slow
 def test_random_batches_of_32_tenants_equal_single_rows() -> None:
     engine = small_engine()
     rng = np.random.default_rng(0)

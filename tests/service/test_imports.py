@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DATABASES = ("sqlalchemy", "alembic", "psycopg")
 
 

@@ -14,6 +14,8 @@ from service.sweeper import RESEND_AFTER_S, Sweeper
 from tests.redis_server import RedisServer, redis_server
 from tests.storing import claimed, storing, teach, tenant_of
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:

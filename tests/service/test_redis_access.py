@@ -17,6 +17,8 @@ from tests.redis_server import RedisServer, redis_server
 from tests.tls_relay import Authority, tls_relay
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.services
+
 SCRIPT = Path(__file__).parents[2] / "docker" / "redis" / "start.sh"
 DATA = b"a prompt"
 REF = PromptRef("acme", 3, digest(DATA))

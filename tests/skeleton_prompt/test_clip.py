@@ -386,6 +386,7 @@ FIELDS = ("id", "label", "layout", "fps", "keypoints", "image_size", "group", "c
           "segments")  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON), st.booleans())
 def test_no_document_whatever_raises_anything_but_invalid_clip(fields, teaching):

@@ -13,8 +13,6 @@ from skeleton_prompt.house import BLOCKS, KINDS, House
 from skeleton_prompt.temporal import frontal, signals, windows_at
 from tests.skeleton_prompt.rows import WIDTH, person, random_prompt, small_engine
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here, or torch is without CUDA")
-
 
 def gpus(monkeypatch, count, built="13.0"):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
@@ -86,6 +84,7 @@ def passes(own: Engine):
     return {"padded": FrozenPass(own._frozen, padded=True), "replayed": replayed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["padded", "replayed"])
 def test_a_padded_or_replayed_engine_answers_as_a_plain_one(kind):
     plain, other = small_engine(), small_engine()
@@ -139,6 +138,7 @@ def test_house_weights_that_are_applied_move_with_the_backbone_and_the_rest_stay
     assert {moved.module["fusion.out"].device.type, moved.variances.device.type} == {"cpu"}
 
 
+@pytest.mark.slow
 def test_no_step_of_the_frozen_part_on_a_device_reads_a_tensor_of_the_host(monkeypatch):
     """Tensors on ``meta`` have no numbers, but refuse to mix with those of the host, as a GPU's do."""
     monkeypatch.setattr(engine, "resolve", torch.device)
@@ -158,7 +158,6 @@ def test_no_step_of_the_frozen_part_on_a_device_reads_a_tensor_of_the_host(monke
 
 
 @pytest.mark.gpu
-@needs_gpu
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_a_gpu_answers_as_a_cpu(cuda_graphs):
     host = small_engine()
@@ -171,6 +170,5 @@ def test_a_gpu_answers_as_a_cpu(cuda_graphs):
 
 
 @pytest.mark.gpu
-@needs_gpu
 def test_a_gpu_is_described_by_its_name():
     assert torch.cuda.get_device_name(0) in devices.describe(resolve("cuda"))

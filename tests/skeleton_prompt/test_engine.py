@@ -29,6 +29,7 @@ ALONE = {(p, q): ENGINE.forward([(PEOPLE[p], PROMPTS[q])])[0] for p in range(len
 ROWS = st.lists(st.tuples(st.integers(0, len(PEOPLE) - 1), st.integers(0, len(PROMPTS) - 1)), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(ROWS)
 def test_the_answer_of_a_row_does_not_depend_on_its_neighbours(rows) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -23,9 +21,6 @@ from skeleton_prompt.layouts import (
     layout_names,
     resolve_layout,
 )
-
-DATASETS = os.environ.get("SKELETON_PROMPT_DATASETS")
-needs_data = pytest.mark.skipif(not DATASETS, reason="SKELETON_PROMPT_DATASETS is unset: no real datasets here")
 
 COUNTS = {
     "coco17": 17, "openpose18": 18, "openpose25": 25, "mediapipe33": 33, "halpe26": 26, "h36m17": 17, "ntu25": 25,
@@ -220,8 +215,6 @@ def test_the_drawing_escapes_names_and_puts_the_persons_right_on_the_readers_lef
     assert float(circles[1].attrib["cx"]) < float(circles[0].attrib["cx"])
 
 
-@pytest.mark.data
-@needs_data
 @pytest.mark.parametrize(
     ("folder", "name"),
     [
@@ -230,8 +223,8 @@ def test_the_drawing_escapes_names_and_puts_the_persons_right_on_the_readers_lef
         ("irds_subset", "ntu25"),
     ],
 )  # fmt: skip
-def test_the_joint_order_of_each_dataset_is_the_built_in_one(folder, name):
-    with np.load(Path(str(DATASETS)) / folder / "data.npz") as data:
+def test_the_joint_order_of_each_dataset_is_the_built_in_one(folder, name, datasets):
+    with np.load(datasets / folder / "data.npz") as data:
         names, edges = [str(n) for n in data["joint_names"]], data["edges"].tolist()
     layout = get_layout(name)
     assert [split_side(joint) for joint in names] == [split_side(joint) for joint in layout.joints]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from skeleton_prompt.layouts import CANONICAL, CANONICAL_MIRROR, get_layout
 from skeleton_prompt.normalise import Prepared, Quality, fill_gaps, prepare, windows
 from tests.skeleton_prompt.people import coco, document, standing
 
-DATASETS = os.environ.get("SKELETON_PROMPT_DATASETS")
-needs_data = pytest.mark.skipif(not DATASETS, reason="SKELETON_PROMPT_DATASETS is unset: no real datasets here")
 J = {name: index for index, name in enumerate(CANONICAL)}
 
 
@@ -238,8 +235,8 @@ SETS = {"utd_mhad": "utd20", "nw_ucla": "kinect20", "msr_action3d": "msr20", "ui
         "irds_subset": "ntu25", "jhmdb14": "jhmdb15", "penn_action": "penn13"}  # fmt: skip
 
 
-def real_clips(folder: str, layout: str, count: int = 25) -> list[Clip]:
-    with np.load(Path(str(DATASETS)) / folder / "data.npz") as data:
+def real_clips(folder: Path, layout: str, count: int = 25) -> list[Clip]:
+    with np.load(folder / "data.npz") as data:
         keypoints, offsets = data["keypoints"].astype("<f4"), data["offsets"]
         if "visibility" in data.files:
             keypoints[~data["visibility"].astype(bool)] = np.nan
@@ -252,11 +249,9 @@ def real_clips(folder: str, layout: str, count: int = 25) -> list[Clip]:
     return clips
 
 
-@pytest.mark.data
-@needs_data
 @pytest.mark.parametrize(("folder", "layout"), SETS.items())
-def test_real_clips_are_upright_centred_and_hardly_ever_warned_of(folder, layout):
-    prepared = [only(clip) for clip in real_clips(folder, layout)]
+def test_real_clips_are_upright_centred_and_hardly_ever_warned_of(folder, layout, datasets):
+    prepared = [only(clip) for clip in real_clips(datasets / folder, layout)]
     poses = [person.pose for person, _ in prepared]
     assert np.median([np.abs(pose[..., :2]).max() for pose in poses]) < 1.6
     if folder != "penn_action":  # push-ups, sit-ups
@@ -265,13 +260,11 @@ def test_real_clips_are_upright_centred_and_hardly_ever_warned_of(folder, layout
     assert sum(bool(quality.warnings) for _, quality in prepared) <= 2
 
 
-@pytest.mark.data
-@needs_data
 @pytest.mark.parametrize(("folder", "layout"), [(f, n) for f, n in SETS.items() if n.endswith("20")])
-def test_the_three_kinect_orders_are_told_apart(folder, layout):
+def test_the_three_kinect_orders_are_told_apart(folder, layout, datasets):
     (others,) = [[name for name in ("utd20", "kinect20", "msr20") if name != layout]]
     for other in others:
-        warned = [only(clip)[1].warnings for clip in real_clips(folder, other, 10)]
+        warned = [only(clip)[1].warnings for clip in real_clips(datasets / folder, other, 10)]
         assert all(warning and f"{layout} would fit" in warning[0] for warning in warned)
 
 

@@ -1,6 +1,5 @@
 """Exported models against the engine, on every kind of clip that the preprocessing treats in its own way."""
 
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from skeleton_prompt.onnx_graph import Normaliser
 from skeleton_prompt.onnx_model import BadModel, Card, OnnxModel
 from skeleton_prompt.shipped import backbone_path
 from tests.skeleton_prompt.rows import random_prompt, small_engine
+
+pytestmark = pytest.mark.slow
 
 COCO = get_layout("coco17")
 
@@ -94,7 +95,6 @@ def test_an_exported_model_answers_as_the_engine_does(exported, form, D) -> None
 
 
 @pytest.mark.data
-@pytest.mark.skipif("SKELETON_PROMPT_DATASETS" not in os.environ, reason="SKELETON_PROMPT_DATASETS is not set")
 @pytest.mark.parametrize(("name", "D"), [("penn_action", 2), ("nw_ucla", 3)])
 def test_real_clips_are_normalised_in_tensors_as_they_are_in_numpy(name, D) -> None:
     from training.datasets import read_set

@@ -12,6 +12,8 @@ import torch
 import training
 from training.distributed import Ranks, joined
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import dataclasses, hashlib, json, sys
 from pathlib import Path

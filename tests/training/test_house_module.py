@@ -11,6 +11,8 @@ from tests.skeleton_prompt.rows import WIDTH, person, small_engine
 from training.house_module import Episodes, HouseModuleConfig, train_module
 from training.module import ModuleConfig, embed, fit_module, observe_all, predict_module, starting_point
 
+pytestmark = pytest.mark.slow
+
 MOTIONS = 24
 CONFIG = HouseModuleConfig(steps=30, batch=16, held_out=4, joint_drop=0.0)
 

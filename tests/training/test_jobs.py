@@ -40,6 +40,7 @@ class Killed(BaseException):
     """A worker that dies on the spot: nothing of it is caught or recorded."""
 
 
+@pytest.mark.slow
 def test_a_prompt_with_a_temporal_part_is_published_after_its_canary_and_answers(
     storage: Storage, tenant: TenantRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +298,7 @@ def test_an_unexpected_error_fails_the_job_without_its_details(
     assert tenant.get_job(job).error == "internal error in the worker (ZeroDivisionError)"
 
 
+@pytest.mark.slow
 def test_if_better_keeps_the_better_version_and_never_and_always_do_as_they_say(
     storage: Storage, tenant: TenantRepository
 ) -> None:

@@ -17,6 +17,7 @@ def people():
     return made
 
 
+@pytest.mark.slow
 def test_a_module_learns_to_tell_two_classes_apart_and_does_so_twice_alike() -> None:
     observed = observe_all(ENGINE, people())
     config = ModuleConfig(epochs=15, batch=6, learning_rate=5e-3)

@@ -7,6 +7,7 @@ from tests.training.recordings import ENGINE
 from training.module_tuner import EngineModule
 
 
+@pytest.mark.slow
 def test_a_module_is_taught_on_some_of_the_people_and_asked_about_others() -> None:
     people = [person(seed) for seed in range(8)]
     module = EngineModule(ENGINE, people, 0, lambda: None)

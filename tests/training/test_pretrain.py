@@ -11,6 +11,8 @@ from training.grow import grow
 from training.model_card import choose, ship
 from training.motion import MIRROR, MotionSampler, facing, from_bones, load_corpus, mirror, rotate_y, to_bones
 
+pytestmark = pytest.mark.slow
+
 STAND = np.array(
     [[0, 0, 0], [-0.1, 0, 0], [-0.1, -0.45, 0], [-0.1, -0.9, 0], [0.1, 0, 0], [0.1, -0.45, 0], [0.1, -0.9, 0],
      [0, 0.25, 0], [0, 0.5, 0], [0, 0.6, 0.1], [0, 0.75, 0], [0.2, 0.5, 0], [0.25, 0.2, 0], [0.25, -0.05, 0],

@@ -38,6 +38,7 @@ def run(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_drawn_from_held_out_motion_where_there_is_no_real_video(run) -> None:
     assert [path.name for path in draw_run(run)] == ["curves.png", "lifted.png"]
     for name in ("curves.png", "lifted.png"):
@@ -61,10 +62,9 @@ def test_without_matplotlib_it_says_so_and_goes_on(run, monkeypatch, caplog) -> 
     assert "matplotlib is not installed" in caplog.text
 
 
-@pytest.mark.data
-def test_clips_of_real_video_are_lifted() -> None:
+def test_clips_of_real_video_are_lifted(datasets) -> None:
     torch.manual_seed(0)
-    clips = lift_real(Backbone(BackboneConfig("tiny", width=16, blocks=1, heads=2)))
+    clips = lift_real(Backbone(BackboneConfig("tiny", width=16, blocks=1, heads=2)), datasets)
     assert len(clips) == 8
     assert {clip.title.split(":")[0] for clip in clips} == {"penn_action", "jhmdb14"}
     assert all(clip.pose.shape == clip.lifted.shape == (64, 17, 3) for clip in clips)

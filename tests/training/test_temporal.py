@@ -8,6 +8,8 @@ from skeleton_prompt.shapes import temporal_shapes
 from tests.skeleton_prompt.rows import person, small_engine
 from training.temporal import FILTERS, TemporalConfig, TemporalTuner, lacks_joints
 
+pytestmark = pytest.mark.slow
+
 ENGINE = small_engine()
 LABELS = np.arange(10) % 2
 QUICK = TemporalConfig(steps=40, batch=8, copies=1)

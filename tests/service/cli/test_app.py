@@ -43,6 +43,7 @@ def test_an_unknown_command_and_a_missing_file_exit_with_two(capsys, tmp_path, m
     assert "No such file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_machines_get_errors_as_json(capsys, monkeypatch):
     monkeypatch.setenv("SKELETON_PROMPT_KEY", "k")
     assert run("tenants", "list", "--json", "--url", "http://127.0.0.1:9") == 1

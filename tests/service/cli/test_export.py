@@ -27,6 +27,7 @@ def files(tmp_path):
     return prompt, backbone
 
 
+@pytest.mark.slow
 def test_a_prompt_file_is_exported_without_a_service(files, tmp_path, capsys):
     prompt, backbone = files
     out = tmp_path / "model.onnx"

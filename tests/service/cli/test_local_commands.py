@@ -35,6 +35,7 @@ def test_layouts_are_listed_shown_and_drawn(capsys, tmp_path):
     assert "coco17" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one.svg", "one.png", "one.gif"])
 def test_a_clip_of_a_file_is_drawn(clips, tmp_path, name):
     assert run("render", clips, tmp_path / name, "--number", 2) == 0

@@ -40,6 +40,7 @@ def test_a_named_binary_that_is_not_there_is_refused_rather_than_replaced(tmp_pa
         find_redis_binary({"REDIS_SERVER_BIN": str(tmp_path / "none"), "PATH": os.environ["PATH"]})
 
 
+@pytest.mark.services
 def test_redis_answers_on_a_socket_that_only_its_user_can_reach_and_keeps_nothing(folder):
     supervisor = Supervisor()
     supervisor.start()

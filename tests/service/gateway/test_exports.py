@@ -56,6 +56,7 @@ def ask(bench, key, query="", version="1", tenant="exporting"):
     return bench.wait(bench.asking("GET", path, key), seconds=200)
 
 
+@pytest.mark.slow
 def test_a_version_is_downloaded_as_a_model_that_answers_as_the_engine_does(bench, engine, taught):
     key, prompt = taught
     bench.ask("POST", "/tenants/exporting/clips", key, json={"clips": lessons(shots=1)})

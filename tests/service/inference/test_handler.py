@@ -131,6 +131,7 @@ def test_loads_evictions_and_bytes_are_counted(room, start):
     assert got.prompt_bytes == prompts[3].nbytes + prompts[0].nbytes
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("trouble", ["bit flipped", "wrong type", "killed", "frozen"])
 def test_whatever_happens_to_redis_the_answers_are_right(room, start, trouble):
     prompt = random_prompt(room.engine, 1)

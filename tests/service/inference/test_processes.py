@@ -19,6 +19,8 @@ from skeleton_prompt.engine import Engine, backbone_path
 from tests.skeleton_prompt.rows import person, random_prompt
 from tests.waiting import alive, eventually
 
+pytestmark = pytest.mark.services
+
 OPTIONS = {"device": "cpu", "cuda_graphs": False}
 PARTS = ({}, {"curve": 3, "likeness": 5}, {"temporal": 0.4}, {"blend": 0.3, "background": True})
 

@@ -22,6 +22,8 @@ from tests.skeleton_prompt.rows import person, random_prompt
 from tests.storing import storing, teach, tenant_of
 from tests.torchserving import Room, backbone_file, worker_of
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):

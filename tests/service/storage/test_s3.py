@@ -262,6 +262,7 @@ def test_an_answer_that_does_not_come_is_given_up_and_half_a_version_is_not_left
         line.released.set()
 
 
+@pytest.mark.services
 def test_a_killed_server_is_a_503_and_the_one_that_comes_back_is_used(tmp_path):
     with s3_server(tmp_path / "log") as server:
         server.make_bucket("mine")

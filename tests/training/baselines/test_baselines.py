@@ -15,6 +15,8 @@ from tests.training.baselines.people import class_of, person
 from training.baselines import BASELINES, Baseline, baseline, ddnet, stgcn
 from training.baselines.neural import Build, Net
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 ENGINE = small_engine()
 STEPS = {"DD-Net": 100, "ST-GCN++": 30, "full fine-tuning": 5}

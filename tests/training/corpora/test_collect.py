@@ -219,6 +219,7 @@ def command(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_read_and_its_exit_code_tells_of_broken_files(folder, tmp_path) -> None:
     done = command(folder, "--out", tmp_path / "motion.npz")
     assert (done.returncode, done.stderr.strip()) == (0, "")

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ from skeleton_prompt.clip import parse_clip
 from skeleton_prompt.normalise import prepare
 from training.datasets import SETS, DatasetMissing, draw_shots, read_set
 
-FOLDER = os.environ.get("SKELETON_PROMPT_DATASETS")
 CLIPS = {
     "utd_mhad": (431, 430),
     "nw_ucla": (1020, 464),
@@ -87,7 +85,6 @@ def test_a_draw_takes_k_clips_of_every_class_from_the_candidates_only() -> None:
 
 
 @pytest.mark.data
-@pytest.mark.skipif(FOLDER is None, reason="SKELETON_PROMPT_DATASETS is not set: the labelled sets are not here")
 @pytest.mark.parametrize("name", SETS)
 def test_every_set_reads_with_its_protocol_and_its_people_stand_upright(name: str) -> None:
     labelled = read_set(name)

@@ -11,6 +11,8 @@ from training.evaluation.config import OURS
 from training.evaluation.results import write_results
 from training.evaluation.run import evaluate
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG"
 
 

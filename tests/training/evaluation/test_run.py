@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ from training.evaluation.lessons import run_lesson
 from training.evaluation.material import Material
 from training.evaluation.methods import TaughtOurs
 from training.evaluation.run import evaluate
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_method_is_judged_on_the_whole_test_side_and_nothing_visible_counts_as_wrong(
@@ -141,7 +142,6 @@ def test_two_processes_measure_what_one_does(folder: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.data
-@pytest.mark.skipif("SKELETON_PROMPT_DATASETS" not in os.environ, reason="SKELETON_PROMPT_DATASETS is not set")
 def test_a_real_set_is_told_far_above_chance_through_missing_joints(tmp_path: Path) -> None:
     wanted = configure(
         "quick", protocols="occlusion", sets="irds_subset", seeds="0", methods=RIDGE, cache=tmp_path / "cache"
