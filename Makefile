@@ -3,6 +3,7 @@
 PYTHON ?= $(or $(shell for v in 3.11 3.12 3.10; do python$$v -c 0 2>/dev/null && echo python$$v && break; done),python3)
 VENV ?= .venv
 JOBS ?= 2
+LOCKED ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # By file, so that the tests of a file share the service that its fixture started.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -rs
 
-.PHONY: help run demo test test-fast chaos lint lock containers-test clean server dev
+.PHONY: help run demo test test-fast chaos lint docs lock containers-test clean server dev
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,6 +21,7 @@ help: ## this list
 	@echo "  PYTHON       interpreter, 3.10 to 3.12 (found: $(PYTHON))"
 	@echo "  VENV         folder of the environment ($(VENV))"
 	@echo "  TORCH_INDEX  extra package index for torch; empty for none. Unset: CPU builds on Linux without an NVIDIA GPU"
+	@echo "  LOCKED       1: install the exact versions of requirements-dev.txt, checked by hash"
 	@echo "  JOBS         test processes ($(JOBS));  ARGS  further arguments of pytest or of the program"
 
 run: server ## start the whole service on http://127.0.0.1:8000
@@ -42,8 +44,11 @@ lint: dev ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: dev ## build the documentation into site/; a warning is an error
+	$(BIN)/mkdocs build --strict $(ARGS)
+
 lock: dev ## resolve the pinned, hashed requirements of the images and of development again
-	$(BIN)/python docker/lock.py
+	$(BIN)/python docker/lock.py $(ARGS)
 
 # Variables: ENGINE (docker or podman), COMPOSE (its compose command), BUILD_ARGS, LEAVE_OUT (services that cannot run here).
 containers-test: dev ## build the images, run docker-compose.yml, tune and predict, kill parts
@@ -74,6 +79,7 @@ $(VENV)/.server-installed: pyproject.toml | $(BIN)/python
 	$(call install,server)
 	@touch $@
 
-$(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
+$(VENV)/.dev-installed: pyproject.toml $(if $(LOCKED),requirements-dev.txt) | $(BIN)/python
+	$(if $(LOCKED),@$(PIP) --require-hashes -r requirements-dev.txt)
 	$(call install,dev)
 	@touch $(VENV)/.server-installed $@

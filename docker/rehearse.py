@@ -379,10 +379,10 @@ def build(engine: str, arguments: list[str]) -> dict[str, float]:
     """Build the three images; how large they are in MB."""
     for target in TARGETS:
         say(f"building {target}")
-        tag = ["--tag", f"skeleton-prompt/{target}:0.1.0"]
+        tag = ["--tag", f"skeleton-prompt/{target}:0.2.0"]
         _run([engine, "build", *arguments, "--file", "docker/Dockerfile", "--target", target, *tag, "."])
     size = [engine, "image", "inspect", "--format", "{{.Size}}"]
-    return {target: round(int(_run([*size, f"skeleton-prompt/{target}:0.1.0"])) / 1e6) for target in TARGETS}
+    return {target: round(int(_run([*size, f"skeleton-prompt/{target}:0.2.0"])) / 1e6) for target in TARGETS}
 
 
 @contextmanager

@@ -4,4 +4,4 @@ This package is the model library. It knows no HTTP, no Redis and no SQL, and im
 a server: ``skeleton_prompt.client`` works from the base install.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
