@@ -45,7 +45,8 @@ lint: dev ## check style and types
 	$(BIN)/mypy
 
 docs: dev ## build the documentation into site/; a warning is an error
-	$(BIN)/mkdocs build --strict $(ARGS)
+	$(BIN)/python tools/docs_site.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 lock: dev ## resolve the pinned, hashed requirements of the images and of development again
 	$(BIN)/python docker/lock.py $(ARGS)

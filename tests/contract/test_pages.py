@@ -1,0 +1,83 @@
+"""Pages hold together: links lead somewhere, every page can be reached, generated pages are those of the code."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tools import cli_page
+from tools.docs_site import OUTSIDE, pages, site_links
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted({*pages().values(), "docs/decisions/README.md"})
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCED = re.compile(r"^```.*?^```", re.M | re.S)
+
+
+def links(source: str) -> list[str]:
+    return [link for link in LINK.findall(FENCED.sub("", (ROOT / source).read_text())) if ":" not in link]
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as repositories make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", path.read_text()), re.M)
+    texts = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", text).strip().replace(" ", "-") for text in texts}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_relative_link_leads_to_a_file_and_a_heading(source):
+    broken = []
+    for link in links(source):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / source).parent / path if path else ROOT / source
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    def leaves(entry: object) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        children = entry.values() if isinstance(entry, dict) else entry
+        return [leaf for child in children for leaf in leaves(child)]
+
+    nav = leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert sorted(nav) == sorted(pages())
+
+
+def test_every_decision_is_in_the_index_and_has_a_number_of_its_own():
+    folder = ROOT / "docs" / "decisions"
+    names = sorted(path.name for path in folder.glob("[0-9]*.md"))
+    listed = re.findall(r"\((\d{4}-[a-z0-9-]+\.md)\)", (folder / "README.md").read_text())
+    assert listed == names
+    assert len({name[:4] for name in names}) == len(names)
+
+
+def test_the_page_of_the_command_line_is_that_of_the_program():
+    assert cli_page.PAGE.read_text() == cli_page.page(), "write it again: python tools/cli_page.py"
+
+
+def test_the_glossary_is_short_sorted_and_defines_each_word_once():
+    words = re.findall(r"^\| \*\*(.+?)\*\* \|", (ROOT / "docs" / "glossary.md").read_text(), re.M)
+    assert words == sorted(set(words))
+    assert len(words) <= 10
+
+
+def test_links_between_pages_follow_them_into_the_site():
+    assert site_links("[a](docs/api.md#x) [b](Makefile)", "index.md", "README.md") == "[a](api.md#x) b"
+    card = next(source for source in OUTSIDE if source.startswith("model_store"))
+    text = site_links(f"[card](../../{card}) [gone](gone.md)", "decisions/0006-plda.md", "docs/decisions/0006-plda.md")
+    assert text == f"[card](../{OUTSIDE[card]}) [gone](gone.md)"
+
+
+@pytest.mark.parametrize("word", ["/work/", "/opt/pypi", "../shared/data"])
+def test_no_tracked_file_names_a_folder_of_some_machine(word):
+    here = Path(__file__).relative_to(ROOT).as_posix()
+    found = subprocess.run(
+        ["git", "grep", "-lF", word, "--", ".", f":!{here}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert found.stdout.split() == []
