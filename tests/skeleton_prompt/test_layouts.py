@@ -20,12 +20,14 @@ from skeleton_prompt.layouts import (
     get_layout,
     layout_names,
     resolve_layout,
+    unknown_layout_message,
 )
 
 COUNTS = {
     "coco17": 17, "openpose18": 18, "openpose25": 25, "mediapipe33": 33, "halpe26": 26, "h36m17": 17, "ntu25": 25,
     "kinect20": 20, "msr20": 20, "utd20": 20, "penn13": 13, "jhmdb15": 15, "florence15": 15, "smpl24": 24,
-    "ui_prmd22": 22,
+    "ui_prmd22": 22, "body_25b": 25, "wholebody133": 133, "mpii16": 16, "posetrack17": 17, "azure_kinect32": 32,
+    "zed34": 34, "zed38": 38, "apple19": 19,
 }  # fmt: skip
 SPELLINGS = [
     "{S}Shoulder", "{side}_shoulder", "Shoulder{Side}", "{s}-shoulder", "{s}shoulder", "shoulder_{s}",
@@ -171,7 +173,7 @@ def test_an_unusable_custom_layout_says_why_and_where(joints, rule, index):
 
 def test_an_unknown_name_suggests_the_close_ones():
     with pytest.raises(UnknownLayout, match="coco17"):
-        get_layout("COCO-17")
+        get_layout("cocoo-17")
     with pytest.raises(UnknownLayout, match="known are"):
         get_layout("zzz")
 
@@ -213,6 +215,106 @@ def test_the_drawing_escapes_names_and_puts_the_persons_right_on_the_readers_lef
     circles = [element for element in root.iter() if element.tag.endswith("circle")]
     assert "<script>" not in svg
     assert float(circles[1].attrib["cx"]) < float(circles[0].attrib["cx"])
+
+
+MIXAMO = ["Hips", "Spine", "Spine1", "Spine2", "Neck", "Head", "LeftShoulder", "LeftArm", "LeftForeArm", "LeftHand",
+          "RightShoulder", "RightArm", "RightForeArm", "RightHand", "LeftUpLeg", "LeftLeg", "LeftFoot",
+          "RightUpLeg", "RightLeg", "RightFoot"]  # fmt: skip
+OPENCAP = ["r_shoulder_study", "L_shoulder_study", "C7_study", "r_lelbow_study", "r_melbow_study", "L_lelbow_study",
+           "L_melbow_study", "r_lwrist_study", "L_lwrist_study", "r.ASIS_study", "L.ASIS_study", "r_knee_study",
+           "r_mknee_study", "L_knee_study", "L_mknee_study", "r_ankle_study", "L_ankle_study"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["mixamorig:{}", "Character1_{}", "rig|{}", "subject01:{}", "body_{}", "{}_JNT", "{}.001", "Robot_{}_bone"],
+)
+def test_words_that_all_names_share_at_their_ends_do_not_matter(pattern):
+    assert custom_layout([pattern.format(name) for name in MIXAMO]).sources == custom_layout(MIXAMO).sources
+
+
+def test_a_prefix_may_be_lacking_on_the_root_alone():
+    names = ["Bip01", "Bip01 Pelvis", "Bip01 Spine", "Bip01 Neck", "Bip01 Head", "Bip01 L Clavicle",
+             "Bip01 L UpperArm", "Bip01 L Forearm", "Bip01 L Hand", "Bip01 R UpperArm", "Bip01 R Forearm",
+             "Bip01 R Hand", "Bip01 L Thigh", "Bip01 L Calf", "Bip01 L Foot", "Bip01 L Toe0", "Bip01 R Thigh",
+             "Bip01 R Calf", "Bip01 R Foot"]  # fmt: skip
+    layout = custom_layout(names)
+    assert layout.unknown == ("Bip01",)
+    assert source_names(layout, "lshoulder") == ["Bip01 L UpperArm"]
+    assert source_names(layout, "lknee") == ["Bip01 L Calf"]
+    assert layout.available.sum() == 16  # all but the top of the head
+
+
+@pytest.mark.parametrize(
+    ("names", "role", "joint"),
+    [
+        ("Pelvis L5 L3 T12 T8 Neck Head RightShoulder RightUpperArm RightForeArm RightHand LeftUpperArm LeftForeArm"
+         " LeftHand", "rshoulder", "RightUpperArm"),
+        ("Pelvis L5 L3 T12 T8 Neck Head RightUpperArm RightForeArm RightHand", "spine", "T12"),
+        ("Hips Spine Chest UpperChest Neck Head LeftShoulder LeftUpperArm LeftLowerArm LeftHand LeftUpperLeg",
+         "lshoulder", "LeftUpperArm"),
+        ("Hips Spine Chest UpperChest Head LeftUpperArm", "thorax", "UpperChest"),
+        ("Hips LHipJoint LeftUpLeg LeftLeg LeftFoot Spine Neck", "lhip", "LeftUpLeg"),
+        ("root lhipjoint lfemur ltibia lfoot lclavicle lhumerus lradius lhand", "lelbow", "lradius"),
+        ("root left_upLeg_joint left_leg_joint left_foot_joint left_shoulder_1_joint left_forearm_joint left_hand_joint"
+         " neck_1_joint head_joint", "lshoulder", "left_shoulder_1_joint"),
+        ("root left_upLeg_joint left_shoulder_1_joint neck_1_joint head_joint", "thorax", "neck_1_joint"),
+        ("hips_joint left_arm_joint left_shoulder_1_joint left_forearm_joint", "lshoulder", "left_arm_joint"),
+        ("root right_hip spine thorax neck_base head left_shoulder", "nose", "neck_base"),
+        ("root right_hip spine thorax neck_base head left_shoulder", "head_top", "head"),
+        ("LASI RASI LKNE LANK LSHO LELB LWRA LWRB", "lwrist", "LWRA"),
+        ("Hip Ab Chest Neck Head LShoulder LUArm LFArm LHand LThigh LShin LFoot", "lshoulder", "LUArm"),
+        ("pelvis spine_01 spine_02 spine_03 neck_01 head clavicle_l upperarm_l lowerarm_l hand_l thigh_l calf_l foot_l",
+         "spine", "spine_02"),
+        ("J_Bip_C_Hips J_Bip_C_Spine J_Bip_L_UpperLeg J_Bip_L_LowerLeg J_Bip_L_Foot J_Bip_R_UpperLeg", "root",
+         "J_Bip_C_Hips"),
+    ],
+)  # fmt: skip
+def test_the_names_of_capture_systems_and_avatars_resolve(names, role, joint):
+    assert source_names(custom_layout(names.split()), role) == [joint]
+
+
+def test_of_the_markers_of_a_joint_the_lateral_one_is_the_joint_and_a_hip_centre_goes_before_the_pelvis():
+    layout = custom_layout(OPENCAP)
+    assert source_names(layout, "relbow") == ["r_lelbow_study"]
+    assert source_names(layout, "lknee") == ["L_knee_study"]
+    assert source_names(layout, "lhip") == ["L.ASIS_study"]
+    assert {"r_melbow_study", "L_mknee_study"} <= set(layout.unknown)
+    centred = custom_layout([*OPENCAP, "RHJC_study", "LHJC_study"])
+    assert source_names(centred, "lhip") == ["LHJC_study"]
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("blazepose", "mediapipe33"), ("BlazePose", "mediapipe33"), ("movenet", "coco17"), ("vitpose", "coco17"),
+        ("YOLOv8-pose", "coco17"), ("COCO17", "coco17"), ("coco_17", "coco17"), ("body_25", "openpose25"),
+        ("BODY_25B", "body_25b"), ("body25", "openpose25"), ("k4abt", "azure_kinect32"), ("mpii", "mpii16"),
+        ("posetrack18", "posetrack17"), ("COCO-WholeBody", "wholebody133"), ("kinect_v2", "ntu25"), ("h36m", "h36m17"),
+    ],
+)  # fmt: skip
+def test_layouts_are_found_by_the_names_of_their_models(spelling, name):
+    assert get_layout(spelling) == get_layout(name)
+    assert get_layout(spelling).name == name
+
+
+@pytest.mark.parametrize("name", ["openpose", "kinect", "rtmpose", ""])
+def test_a_name_with_several_meanings_is_refused(name):
+    with pytest.raises(UnknownLayout):
+        get_layout(name)
+
+
+def test_an_unknown_name_gets_the_layouts_of_as_many_joints_as_the_clip_has():
+    message = unknown_layout_message("mocopi", 33)
+    assert "the clip has 33 joints, as mediapipe33" in message
+    assert '{"joints": [names]}' in message
+    assert "the clip has 27 joints" in unknown_layout_message("mocopi", 27)
+
+
+def test_the_first_joints_of_wholebody_are_those_of_coco():
+    whole, body = get_layout("wholebody133"), get_layout("coco17")
+    assert whole.joints[:17] == body.joints
+    assert whole.sources == body.sources
 
 
 @pytest.mark.parametrize(
