@@ -24,6 +24,7 @@ DatabaseOption = Annotated[
 ]
 SECRETS = {"admin_key", "secret", "metrics_key"}
 CLIENT_SETTINGS = {"url", "key"}  # what the other commands read
+TEST_SETTINGS = {"cases", "require_data", "shared"}  # what tests and .ci/run read
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +37,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for everything durable.")] = None,
     workers: Annotated[int | None, typer.Option(help="Training workers to run.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="The frozen backbone: base, edge, or a path.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="The frozen backbone: a name that ships, or the path of a file.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="embedded or torchserve.")] = None,
     engine_url: Annotated[str | None, typer.Option(help="Where TorchServe is.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="A Redis to use instead of a private one.")] = None,
@@ -114,7 +117,7 @@ def read_settings() -> Settings:
         name
         for name in os.environ
         if name.startswith(PREFIX)
-        and name.removeprefix(PREFIX).lower() not in {*Settings.model_fields, *CLIENT_SETTINGS}
+        and name.removeprefix(PREFIX).lower() not in {*Settings.model_fields, *CLIENT_SETTINGS, *TEST_SETTINGS}
     )
     if unknown:  # a misspelt limit that is silently not in force would be worse than a refusal
         raise UsageError(f"There is no setting {', '.join(unknown)}; docs/settings.md lists them.")

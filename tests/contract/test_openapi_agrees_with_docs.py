@@ -28,6 +28,12 @@ def test_every_route_is_on_the_page_and_every_route_on_the_page_is_served(docume
         assert {int(status) for status in answers.split(", ")} == route.successes, name
 
 
+@pytest.mark.parametrize("word", ["websocket", "webhook", "quota", "onnx"])
+def test_a_feature_is_either_served_or_listed_as_not_served(document, word):
+    listed = re.search(r"^Not served by this release: (.+)$", PAGE, re.MULTILINE)
+    assert (listed is None or word not in listed[1].lower()) == (word in str(document["paths"]).lower())
+
+
 def test_every_error_code_is_on_the_page_with_its_status_and_the_other_way_round(document):
     table = PAGE.split("## 7. Error codes")[1]
     rows = re.findall(r"^\| ([0-9, ]+) \| (.+) \|$", table, re.MULTILINE)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from service.cli import main
+from service.cli.output import UsageError
 
 COMMANDS = (
     "serve", "worker", "predict", "tune", "jobs", "prompts", "tenants", "layouts", "convert", "render", "pretrain",
@@ -57,3 +58,14 @@ def test_the_version_is_the_package_version(capsys):
 
     assert run("--version") == 0
     assert __version__ in capsys.readouterr().out
+
+
+def test_variables_of_the_tests_are_no_misspelt_settings(monkeypatch):
+    from service.cli.serve import read_settings
+
+    for name in ("CASES", "REQUIRE_DATA", "SHARED"):
+        monkeypatch.setenv(f"SKELETON_PROMPT_{name}", "1")
+    read_settings()
+    monkeypatch.setenv("SKELETON_PROMPT_CASE", "1")
+    with pytest.raises(UsageError, match="SKELETON_PROMPT_CASE"):
+        read_settings()
