@@ -49,11 +49,11 @@ docs: dev ## build the documentation into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 lock: dev ## resolve the pinned, hashed requirements of the images and of development again
-	$(BIN)/python docker/lock.py $(ARGS)
+	$(BIN)/python docker/lock_requirements.py $(ARGS)
 
 # Variables: ENGINE (docker or podman), COMPOSE (its compose command), BUILD_ARGS, LEAVE_OUT (services that cannot run here).
 containers-test: dev ## build the images, run docker-compose.yml, tune and predict, kill parts
-	$(BIN)/python docker/rehearse.py $(ARGS)
+	$(BIN)/python docker/compose_e2e.py $(ARGS)
 
 clean: ## remove the environment and everything generated, but not ./data
 	rm -rf $(VENV) build dist runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,7 +21,7 @@ from scipy.ndimage import zoom
 from torch import Tensor
 from torch.nn import functional
 
-from skeleton_prompt.temporal import FRAMES
+from skeleton_prompt.model.temporal_net import FRAMES
 from training.baselines.ddnet import DDNet
 from training.baselines.neural import Schedule
 from training.datasets import LabelledSet, read_set

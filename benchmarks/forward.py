@@ -26,10 +26,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
-from skeleton_prompt.backbone import Backbone
-from skeleton_prompt.clip import parse_clip
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.normalise import Prepared, prepare
+from skeleton_prompt.clips.clip import parse_clip
+from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.model.backbone import Backbone
+from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.synthetic import make_clip
 from skeleton_prompt.synthetic_actions import ACTIONS
 

@@ -27,16 +27,16 @@ from typing import Any
 import uvicorn
 
 from service.bench.clips import CONTENT_TYPES, FORMS, body, documents
-from service.gateway import bodies
 from service.gateway.app import create_app
-from service.inference.protocol import Answer, Question
-from service.inference.rows import GARBAGE
+from service.gateway.http import request_body
+from service.inference.execution.batch import GARBAGE
+from service.inference.interface import Answer, Question
 from service.logs import configure_logging
 from service.settings import Settings
 from service.storage.store import Storage
-from skeleton_prompt.clip import parse_clip
-from skeleton_prompt.decision import Prediction
-from skeleton_prompt.normalise import prepare
+from skeleton_prompt.clips.clip import parse_clip
+from skeleton_prompt.clips.normalise import prepare
+from skeleton_prompt.model.decision import Prediction
 
 LABELS = ("squat", "wave")
 START_S = 30.0
@@ -145,7 +145,7 @@ def stage(work: Callable[[Any], object], items: Sequence[Any], rounds: int = 40)
 def stages(form: str) -> dict[str, float]:
     """What decoding, checking and preparing a clip take of it."""
     contents = [body(document, form) for document in documents()]
-    decode = partial(bodies.decode_clip, form=CONTENT_TYPES[form], max_depth=32)
+    decode = partial(request_body.decode_clip, form=CONTENT_TYPES[form], max_depth=32)
     decoded = [decode(content) for content in contents]
     clips = [parse_clip(document) for document in decoded]
     return {

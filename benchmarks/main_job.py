@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 from serving import Service, service
 
-from skeleton_prompt.backbone import DESCRIPTORS
 from skeleton_prompt.client import Client
-from skeleton_prompt.features import descriptors
-from skeleton_prompt.normalise import prepare
-from training.choice import BASELINE_BLOCKS
+from skeleton_prompt.clips.normalise import prepare
+from skeleton_prompt.model.backbone import DESCRIPTORS
+from skeleton_prompt.model.features import descriptors
 from training.datasets import LabelledSet, draw_shots, read_set
-from training.linear_head import linear_logits
-from training.tune import Lesson, TuneConfig, tune
+from training.tuning.linear_head import linear_logits
+from training.tuning.model_selection import BASELINE_BLOCKS
+from training.tuning.tune import Lesson, TuneConfig, tune
 
 LATENCY_CLIPS = 200
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skeleton_prompt.clip import Clip
-from skeleton_prompt.layouts import SIDE_COLOURS
-from skeleton_prompt.normalise import front_axis, seen_from_front, to_canonical
+from skeleton_prompt.clips.clip import Clip
+from skeleton_prompt.clips.layouts import SIDE_COLOURS
+from skeleton_prompt.clips.normalise import front_axis, seen_from_front, to_canonical
 
 if TYPE_CHECKING:
     from PIL.Image import Image

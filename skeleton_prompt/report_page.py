@@ -1,7 +1,7 @@
 """A tuning report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
 
-The document comes from ``training.report``; whatever it lacks is left out of the page. All text in it is a tenant's own
-and is escaped.
+The document comes from ``training.tuning.report``; whatever it lacks is left out of the page. All text in it
+is a tenant's own and is escaped.
 """
 
 from __future__ import annotations

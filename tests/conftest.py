@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from tests.s3_server import S3Server, s3_server
-from tests.serving import Server, serving
+from tests.support.s3_server import S3Server, s3_server
+from tests.support.service_process import Server, serving
 
 if TYPE_CHECKING:
-    from tests.gateway import Bench
-    from tests.postgres_server import PostgresServer
+    from tests.support.gateway_app import Bench
+    from tests.support.postgres_server import PostgresServer
 
 pytest_plugins = ["pytester", "tests.support.selection"]
 
@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL for the tests of a session; each test or module takes a database of its own."""
-    from tests.postgres_server import postgres_server
+    from tests.support.postgres_server import postgres_server
 
     with postgres_server() as running:
         yield running
@@ -73,7 +73,7 @@ def blob_settings(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """One application for the tests of the gateway; each test makes its own tenants."""
-    from tests.gateway import gateway
+    from tests.support.gateway_app import gateway
 
     with gateway(tmp_path_factory.mktemp("gateway")) as running:
         yield running

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def worker(database_url: DatabaseOption = None) -> None:
     """Run one training worker until Ctrl-C or SIGTERM; its settings are those of the service."""
     use_database(database_url)
-    from training.worker import main
+    from training.jobs.worker import main
 
     main()
 
@@ -54,10 +54,10 @@ def pretrain(
     as_json: AsJson = False,
 ) -> None:
     """Pre-train a backbone on motion capture and ship its best checkpoint; Ctrl-C stops, the same command continues."""
-    from training.distributed import joined
-    from training.model_card import ship
-    from training.pretrain import PretrainConfig, run
-    from training.run_plots import draw_run
+    from training.pretraining.distributed import joined
+    from training.pretraining.model_card import ship
+    from training.pretraining.plots import draw_run
+    from training.pretraining.trainer import PretrainConfig, run
 
     config = PretrainConfig(
         motion=motion,

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from skeleton_prompt.bundle import Array
-from skeleton_prompt.engine import Engine, Observed
-from skeleton_prompt.normalise import Prepared
-from training.module import ModuleConfig, fit_module, observe_all, predict_module
+from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.model.engine import Engine, Observed
+from skeleton_prompt.model.prompt_file import Array
+from training.tuning.prompt_module_tuner import ModuleConfig, fit_module, observe_all, predict_module
 
 
 class EngineModule:
-    """Tunes prompt modules on an engine; see ``training.parts.PartTuner``.
+    """Tunes prompt modules on an engine; see ``training.tuning.ensembling.PartTuner``.
 
     Args:
         engine: Whose backbone stays frozen.
@@ -44,7 +44,7 @@ class EngineModule:
         seconds: float,
         tick: Callable[[float], None],
     ) -> list[dict[str, Array]]:
-        """Tensors of modules, each taught on some of the people; see ``training.parts.PartTuner``."""
+        """Tensors of modules, each taught on some of the people; see ``training.tuning.ensembling.PartTuner``."""
         config = ModuleConfig(seed=self._seed, seconds=seconds / len(lessons))
         modules = []
         for number, rows in enumerate(lessons):

@@ -11,11 +11,11 @@ from typing import Any
 import msgpack
 import orjson
 
-from service.bench.plant import made_up_prompt
-from service.inference.rows import warm_up
-from skeleton_prompt.clip import parse_clip
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.normalise import Prepared, prepare
+from service.bench.seed_tenants import made_up_prompt
+from service.inference.execution.batch import warm_up
+from skeleton_prompt.clips.clip import parse_clip
+from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.model.engine import Engine
 
 BATCH = 16  # as the service has it
 MSGPACK = "application/msgpack"

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from service.bench import load, processes
-from service.bench.plan import BATCHES
+from service.bench import load_generator, process_stats
+from service.bench.profile import BATCHES
 from service.bench.servers import Server, environment
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -37,16 +37,16 @@ class Row:
         return f"{self.server.name} · {self.form}" + (f" · {self.tenants} tenants" if self.tenants > 1 else "")
 
 
-async def turn(row: Row, drive: Callable[[Any, Sequence[load.Request]], Any]) -> dict[str, Any]:
+async def turn(row: Row, drive: Callable[[Any, Sequence[load_generator.Request]], Any]) -> dict[str, Any]:
     """Load a server in one way and give the summary, with CPU per answer and rows per batch where they can be known."""
     server = row.server
     batches = _batches(server)
-    cpu = processes.cpu_seconds(server.pid) if server.pid else 0.0
-    async with load.connect() as session:
+    cpu = process_stats.cpu_seconds(server.pid) if server.pid else 0.0
+    async with load_generator.connect() as session:
         run = await drive(session, server.requests(row.form, row.tenants))
     found: dict[str, Any] = run.summary()
     if server.pid:
-        spent = processes.cpu_seconds(server.pid) - cpu
+        spent = process_stats.cpu_seconds(server.pid) - cpu
         found["cpu_ms"] = 1000 * spent / max(1, found["answered"])
     rows, count = (after - before for before, after in zip(batches, _batches(server), strict=True))
     if count:
@@ -66,7 +66,7 @@ def _batches(server: Server) -> tuple[float, float]:
 
 
 class RawForward:
-    """The forward pass alone, in a process that does nothing else; see ``service.bench.raw``."""
+    """The forward pass alone, in a process that does nothing else; see ``service.bench.forward_only``."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -117,7 +117,7 @@ class RawForward:
 @contextmanager
 def raw_forward(backbone: str) -> Iterator[RawForward]:
     """The process that measures the forward pass, loaded and warm."""
-    command = [sys.executable, "-m", "service.bench.raw", backbone]
+    command = [sys.executable, "-m", "service.bench.forward_only", backbone]
     with subprocess.Popen(  # noqa: S603  # our own command line, no shell
         command, env=environment({}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

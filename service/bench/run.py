@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from service.bench import gates, many, report, scenarios
+from service.bench import multi_tenant, report, scenarios, targets
 from service.bench.measure import Row, middle, turn
-from service.bench.plan import Order, Profile
-from service.bench.plant import keys_in
+from service.bench.profile import Order, Profile
+from service.bench.seed_tenants import keys_in
 from service.bench.servers import CannotMeasure, Server, environment
 
 Say = Callable[[str], object]
@@ -35,10 +35,10 @@ def run(order: Order, say: Say) -> dict[str, Any]:
     if "tenants" in order.scenarios:
         folder = order.data / f"tenants-{order.profile.tenants}"
         plant(folder, order.profile.tenants, say)
-        result["tenants"] = many.many_tenants(order, folder, say)
+        result["tenants"] = multi_tenant.many_tenants(order, folder, say)
     if "start" in order.scenarios:
-        result["starts"] = many.starts(order, planted, say)
-    result["gates"] = gates.judge(result)
+        result["starts"] = multi_tenant.starts(order, planted, say)
+    result["gates"] = targets.judge(result)
     return result
 
 
@@ -95,7 +95,7 @@ def plant(folder: Path, tenants: int, say: Say) -> None:
     if len(keys_in(folder)) >= tenants:
         return
     say(f"making {tenants} tenants in {folder}")
-    command = [sys.executable, "-m", "service.bench.plant", str(folder), str(tenants)]
+    command = [sys.executable, "-m", "service.bench.seed_tenants", str(folder), str(tenants)]
     # A process of its own, because this one sends the load and should hold nothing that it need not.
     with subprocess.Popen(command, env=environment({}), stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         for line in process.stdout or ():

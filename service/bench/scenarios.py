@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from service.bench import load, processes
+from service.bench import load_generator, process_stats
 from service.bench.measure import RawForward, Row, middle, raw_forward, turn
-from service.bench.plan import Order, Profile
+from service.bench.profile import Order, Profile
 from service.bench.servers import Server, peer, service
 
 MIXED = 64
@@ -22,8 +22,8 @@ Say = Callable[[str], object]
 def closed(profile: Profile, seconds: float, clients: int | None = None) -> Callable[..., Any]:
     """A drive for ``turn``: clients that ask as fast as they are answered."""
 
-    async def drive(session: Any, requests: Sequence[load.Request]) -> load.Run:
-        return await load.closed_loop(session, requests, clients=clients or profile.clients, seconds=seconds)
+    async def drive(session: Any, requests: Sequence[load_generator.Request]) -> load_generator.Run:
+        return await load_generator.closed_loop(session, requests, clients=clients or profile.clients, seconds=seconds)
 
     return drive
 
@@ -31,9 +31,9 @@ def closed(profile: Profile, seconds: float, clients: int | None = None) -> Call
 def arriving(rate: float, seconds: float, *, evenly: bool = False) -> Callable[..., Any]:
     """A drive for ``turn``: so many requests a second, at random moments or at equal distances."""
 
-    async def drive(session: Any, requests: Sequence[load.Request]) -> load.Run:
-        arrivals = (load.even_arrivals if evenly else load.random_arrivals)(rate, seconds)
-        return await load.open_loop(session, requests, arrivals)
+    async def drive(session: Any, requests: Sequence[load_generator.Request]) -> load_generator.Run:
+        arrivals = (load_generator.even_arrivals if evenly else load_generator.random_arrivals)(rate, seconds)
+        return await load_generator.open_loop(session, requests, arrivals)
 
     return drive
 
@@ -106,7 +106,7 @@ def figures(row: Row, turns: Sequence[dict[str, Any]], raw: RawForward, profile:
 
 def about(server: Server) -> dict[str, Any]:
     """What is to be known of a server after it was loaded."""
-    memory = asdict(processes.spent(server.pid)) if server.pid else {}
+    memory = asdict(process_stats.spent(server.pid)) if server.pid else {}
     return {"server": server.name, "start_s": server.start_s, "about": dict(server.about)} | memory
 
 
@@ -117,13 +117,13 @@ def latency(servers: Sequence[Server], order: Order, capacity: dict[str, float],
         row = Row(server, "json")
         rate = capacity[row.name] / 2
         say(f"half capacity: {row.name}, {rate:.0f} a second")
-        before = processes.spent(server.pid) if server.pid else None
+        before = process_stats.spent(server.pid) if server.pid else None
         one = asyncio.run(turn(row, arriving(rate, order.profile.latency_s)))
         # Random arrivals queue up by themselves; even ones show what the server adds.
         even = asyncio.run(turn(row, arriving(rate, order.profile.latency_s / 2, evenly=True)))
         grown: dict[str, Any] = {}
         if before is not None:
-            after = processes.spent(server.pid)
+            after = process_stats.spent(server.pid)
             grown = {"memory_grown": after.memory / before.memory - 1, "files_grown": after.files - before.files}
         ratios = {"p99_over_p50": _spread(one), "even_p99_over_p50": _spread(even)}
         found.append({"row": row.name, "rate": rate} | ratios | one | grown)
@@ -147,12 +147,12 @@ def overload(server: Server, order: Order, capacity: float, usual: float | None,
     say(f"three times capacity: {server.name}")
     requests = server.requests("json", MIXED)
 
-    async def flood() -> tuple[load.Run, float | None]:
-        async with load.connect() as session:
-            arrivals = load.even_arrivals(3 * capacity, order.profile.overload_s)
-            flooded = await load.open_loop(session, requests, arrivals)
+    async def flood() -> tuple[load_generator.Run, float | None]:
+        async with load_generator.connect() as session:
+            arrivals = load_generator.even_arrivals(3 * capacity, order.profile.overload_s)
+            flooded = await load_generator.open_loop(session, requests, arrivals)
             last = max(outcome.due for outcome in flooded.outcomes)
-            calm = await load.closed_loop(session, requests, clients=1, seconds=10)
+            calm = await load_generator.closed_loop(session, requests, clients=1, seconds=10)
         limit = 2 * (usual or 100.0)
         good = [outcome.due for outcome in calm.outcomes if outcome.ok and outcome.ms <= limit]
         # Counted from the last request of the flood; what it left in the queue is answered meanwhile.
@@ -160,7 +160,7 @@ def overload(server: Server, order: Order, capacity: float, usual: float | None,
 
     flooded, recovered = asyncio.run(flood())
     refused = [outcome for outcome in flooded.outcomes if outcome.status in (429, 503)]
-    times = load.percentiles([outcome.ms for outcome in refused])
+    times = load_generator.percentiles([outcome.ms for outcome in refused])
     return {
         "server": server.name,
         "rate": 3 * capacity,

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from service.bench.clips import CONTENT_TYPES, body, documents
-from service.bench.load import Request
-from service.bench.plant import keys_in
-from service.embedded.child import spawn
+from service.bench.load_generator import Request
+from service.bench.seed_tenants import keys_in
+from service.process.child import spawn
 
 START_S = 180.0
 STOP_S = 40.0

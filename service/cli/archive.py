@@ -29,7 +29,7 @@ def archive(
 ) -> None:
     """Build the model archive (.mar) for TorchServe, and beside it the configuration to start it with."""
     try:
-        from service.inference.archive import CannotArchive, build_archive, store_file
+        from service.inference.torchserve.archive import CannotArchive, build_archive, store_file
     except ImportError as error:
         raise UsageError(
             f"The model library is not installed ({error}): pip install 'skeleton-prompt[model]'"

@@ -13,7 +13,7 @@ import typer
 from service.cli.output import AsJson, UsageError, console, print_json
 
 if TYPE_CHECKING:
-    from service.bench.plan import Order, Profile
+    from service.bench.profile import Order, Profile
     from service.bench.servers import Server
 
 SCENARIOS = "throughput,latency,overload,tenants,start"
@@ -46,7 +46,7 @@ def bench(
     """Measure throughput, cost, waiting times and overload; writes JSON, tables and a picture."""
     try:
         from service.bench import report, run
-        from service.bench.plan import FULL, QUICK
+        from service.bench.profile import FULL, QUICK
     except ImportError as error:
         raise UsageError(f"The server is not installed ({error}): pip install 'skeleton-prompt[server]'") from error
     profile = QUICK if quick else FULL
@@ -91,7 +91,7 @@ def order_of(profile: Profile, only: str, engines: str, peers: tuple[Path, ...],
     Raises:
         UsageError: There is no such scenario or engine.
     """
-    from service.bench.plan import ENGINES, SCENARIOS, Order
+    from service.bench.profile import ENGINES, SCENARIOS, Order
 
     def some(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
         wanted = tuple(word.strip() for word in text.split(",") if word.strip())

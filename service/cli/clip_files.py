@@ -114,7 +114,7 @@ def _npz(data: bytes) -> Iterator[Document]:
     """A stored clip of ours, or a set of clips: keypoints of all frames, offsets, labels, label_names, joint_names."""
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         if "offsets" not in archive:
-            from skeleton_prompt.clip import clip_document, decode_clip
+            from skeleton_prompt.clips.clip import clip_document, decode_clip
 
             yield clip_document(decode_clip(data))
             return

@@ -36,8 +36,8 @@ def convert(
 
 def _checked(path: Path, document: dict[str, Any]) -> dict[str, Any]:
     """The document as the parser understood it."""
-    from skeleton_prompt.clip import InvalidClip, clip_document, parse_clip
-    from skeleton_prompt.endpoints import clip_body
+    from skeleton_prompt.client.requests import clip_body
+    from skeleton_prompt.clips.clip import InvalidClip, clip_document, parse_clip
 
     try:
         return clip_document(parse_clip(clip_body(document), teaching="label" in document))

@@ -137,7 +137,7 @@ def _print(summary: dict[str, Any], out: Path) -> None:
 @contextlib.contextmanager
 def _service(data: Path) -> Iterator[Client]:
     """The real `serve` as a child, on a free port, stopped at the end whatever happens."""
-    from service.embedded.child import spawn
+    from service.process.child import spawn
     from skeleton_prompt.client import Client
 
     log = data / "serve.log"

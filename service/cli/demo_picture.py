@@ -46,7 +46,7 @@ def draw(outcomes: list[Outcome], summary: dict[str, Any], out: Path) -> None:
 
 
 def _strip(axes: Axes, outcome: Outcome) -> None:
-    from skeleton_prompt.layouts import get_layout
+    from skeleton_prompt.clips.layouts import get_layout
 
     layout = get_layout(outcome.clip["layout"])
     keypoints = outcome.clip["keypoints"]

@@ -82,7 +82,7 @@ def _torch() -> Finding:
 def _device() -> Finding:
     """Where an engine would compute by the settings."""
     from service.settings import Settings
-    from skeleton_prompt.devices import DeviceUnavailable, describe, resolve
+    from skeleton_prompt.model.devices import DeviceUnavailable, describe, resolve
 
     settings = Settings()
     try:
@@ -96,7 +96,7 @@ def _device() -> Finding:
 
 def _backbone() -> Finding:
     from service.settings import Settings
-    from skeleton_prompt.engine import Engine
+    from skeleton_prompt.model.engine import Engine
 
     name = Settings().backbone
     engine = Engine.load(name)
@@ -106,10 +106,10 @@ def _backbone() -> Finding:
 def _old_backbones() -> Finding:
     """Whether tenants are served on older backbones, and whether these can be loaded."""
     from service.settings import Settings
-    from service.storage.files import BACKBONES
+    from service.storage.blobs.paths import BACKBONES
     from service.storage.store import Storage
-    from skeleton_prompt.bundle import digest
-    from skeleton_prompt.shipped import backbone_path, shipped_backbones
+    from skeleton_prompt.model.backbone_files import backbone_path, shipped_backbones
+    from skeleton_prompt.model.prompt_file import digest
 
     what = "old backbones"
     settings = Settings().resolved()
@@ -138,7 +138,7 @@ def _old_backbones() -> Finding:
 def _database() -> Finding:
     """Which database it is, whether it answers, and whether its tables are those of this release."""
     from service.settings import Settings
-    from service.storage.postgres import DatabaseTrouble
+    from service.storage.sql.postgres import DatabaseTrouble
     from service.storage.store import Storage
 
     settings = Settings().resolved()
@@ -172,7 +172,7 @@ def _no_file_yet(settings: Settings) -> bool:
 
 
 def _redis() -> Finding:
-    from service.embedded.redis import NoRedisBinary, find_redis_binary
+    from service.embedded.private_redis import NoRedisBinary, find_redis_binary
 
     url = os.environ.get("SKELETON_PROMPT_REDIS_URL")
     if url:

@@ -35,7 +35,7 @@ def engine_findings() -> Iterator[Finding]:
 
 def _local() -> Finding:
     """Whether `serve --engine torchserve` has what it starts."""
-    from service.embedded.torchserve import NoTorchServe, find_java, find_torchserve
+    from service.embedded.local_torchserve import NoTorchServe, find_java, find_torchserve
 
     try:
         java, _ = find_java(), find_torchserve()
@@ -49,9 +49,9 @@ def _local() -> Finding:
 
 def archive_finding(archive: Path, settings: Settings) -> Finding:
     """Whether an archive was built with the backbone that the service has now."""
-    from service.inference.archive import archived_backbone
-    from skeleton_prompt.bundle import digest
-    from skeleton_prompt.shipped import backbone_path
+    from service.inference.torchserve.archive import archived_backbone
+    from skeleton_prompt.model.backbone_files import backbone_path
+    from skeleton_prompt.model.prompt_file import digest
 
     theirs, ours = archived_backbone(archive), digest(backbone_path(settings.backbone).read_bytes())
     if theirs == ours:
@@ -62,8 +62,8 @@ def archive_finding(archive: Path, settings: Settings) -> Finding:
 
 def _remote(settings: Settings, urls: Sequence[str]) -> Iterator[Finding]:
     """Whether each instance completes a forward pass, and on which backbone."""
-    from skeleton_prompt.bundle import digest
-    from skeleton_prompt.shipped import backbone_path
+    from skeleton_prompt.model.backbone_files import backbone_path
+    from skeleton_prompt.model.prompt_file import digest
 
     ours = digest(backbone_path(settings.backbone).read_bytes())
     for url in urls:
@@ -72,9 +72,9 @@ def _remote(settings: Settings, urls: Sequence[str]) -> Iterator[Finding]:
 
 async def _instance(url: str, ours: str) -> Finding:
     from service.errors import EngineUnavailable
-    from service.inference.collectors import name_of
-    from service.inference.servers import Server
-    from service.inference.torchserve import TorchServeEngine
+    from service.inference.metrics import name_of
+    from service.inference.torchserve.engine import TorchServeEngine
+    from service.inference.torchserve.instances import Server
 
     engine = TorchServeEngine([url], start_s=START_S)
     name = name_of(Server(url))

@@ -69,10 +69,10 @@ def export(
 
 
 def _offline(prompt: Path, backbone: str, layout: str, coords: str) -> bytes:
-    from skeleton_prompt.bundle import BadPrompt
-    from skeleton_prompt.layouts import BadLayout, UnknownLayout
-    from skeleton_prompt.onnx_export import ExportUnavailable, export_onnx, layout_of
-    from skeleton_prompt.shipped import backbone_path
+    from skeleton_prompt.clips.layouts import BadLayout, UnknownLayout
+    from skeleton_prompt.model.backbone_files import backbone_path
+    from skeleton_prompt.model.prompt_file import BadPrompt
+    from skeleton_prompt.onnx.export import ExportUnavailable, export_onnx, layout_of
 
     try:
         return export_onnx(prompt.read_bytes(), backbone_path(backbone), layout_of(layout), coords)

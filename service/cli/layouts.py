@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_(as_json: AsJson = False) -> None:
     """All layouts that have a name."""
-    from skeleton_prompt.layouts import get_layout, layout_names
+    from skeleton_prompt.clips.layouts import get_layout, layout_names
 
     rows = [{"name": name, "joints": len(get_layout(name).joints)} for name in layout_names()]
     if as_json:
@@ -36,7 +36,7 @@ def show_(
     as_json: AsJson = False,
 ) -> None:
     """One layout: its joints in order and its edges."""
-    from skeleton_prompt.layouts import draw_layout, get_layout
+    from skeleton_prompt.clips.layouts import draw_layout, get_layout
 
     layout = get_layout(name)
     if svg is not None:

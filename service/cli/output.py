@@ -96,7 +96,7 @@ def progress(items: Iterable[T], *, total: int, what: str, quiet: bool) -> Itera
 
 def fail(error: Exception, *, as_json: bool) -> int:
     """Say on stderr what went wrong; gives the exit code."""
-    from skeleton_prompt.problems import ApiError
+    from skeleton_prompt.client.errors import ApiError
 
     # A wrong index or key is a mistake of ours, although both are lookups.
     expected = isinstance(error, EXPECTED) and not isinstance(error, (IndexError, KeyError))

@@ -24,8 +24,8 @@ def render(
     from itertools import islice
 
     from service.cli.clip_files import read_clips
-    from skeleton_prompt.clip import parse_clip
-    from skeleton_prompt.endpoints import clip_body
+    from skeleton_prompt.client.requests import clip_body
+    from skeleton_prompt.clips.clip import parse_clip
 
     found = next(islice(read_clips([clip]), number - 1, number), None)
     if found is None:

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.embedded.child import Child
-from service.embedded.lock import DataDirLock
-from service.embedded.redis import PrivateDir, RedisDir, redis_child, wait_for_redis
-from service.embedded.supervisor import Supervisor
+from service.embedded.data_dir_lock import DataDirLock
+from service.embedded.private_redis import PrivateDir, RedisDir, redis_child, wait_for_redis
 from service.logs import configure_logging
+from service.process.child import Child
+from service.process.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import uvicorn
 
     from service.inference import InferenceEngine
-    from service.inference.processes import EngineProcesses
+    from service.inference.local.process_pool import EngineProcesses
     from service.settings import Secrets, Settings
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
 def worker_children(settings: Settings) -> list[Child]:
     """The training workers, not yet started."""
     env = child_environment(settings)
-    command = [sys.executable, "-m", "training.worker"]
+    command = [sys.executable, "-m", "training.jobs.worker"]
     return [Child(f"worker-{number}", command, env=env) for number in range(1, settings.workers + 1)]
 
 
@@ -157,8 +157,8 @@ def _start_redis(supervisor: Supervisor, folder: RedisDir) -> None:
 
 def _start_engine_processes(settings: Settings) -> EngineProcesses | None:
     """The embedded engine's processes, which load torch and the model while this one loads everything else."""
-    from service.inference.processes import EngineProcesses
-    from skeleton_prompt.shipped import backbone_path
+    from service.inference.local.process_pool import EngineProcesses
+    from skeleton_prompt.model.backbone_files import backbone_path
 
     if settings.engine != "embedded" or not settings.engine_processes:
         return None
@@ -177,9 +177,9 @@ def _is_local_torchserve(settings: Settings) -> bool:
 
 def _start_torchserve(supervisor: Supervisor, settings: Settings, folder: PrivateDir) -> InferenceEngine:
     """An engine on a local TorchServe, which is stopped after the gateway has drained."""
-    from service.embedded.torchserve import NoTorchServe, local_torchserve
-    from service.inference.archive import CannotArchive
-    from service.inference.torchserve import TorchServeEngine
+    from service.embedded.local_torchserve import NoTorchServe, local_torchserve
+    from service.inference.torchserve.archive import CannotArchive
+    from service.inference.torchserve.engine import TorchServeEngine
 
     try:
         local = local_torchserve(

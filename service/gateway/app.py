@@ -9,43 +9,42 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from service.backbones import BackboneCheck, EngineOptions, old_bytes, old_engine
-from service.gateway import (
+from service.backbone_loader import BackboneCheck, EngineOptions, old_bytes, old_engine
+from service.gateway.http import openapi, problem_details
+from service.gateway.http.middleware import RequestMiddleware
+from service.gateway.routes import (
     clips,
-    console_page,
-    documented,
+    console,
     feedback,
     health,
     jobs,
     keys,
     layouts,
     predict,
-    problems,
     prompts,
     segments,
     tenants,
     tune,
     usage,
 )
-from service.gateway.exports import Exports
-from service.gateway.limits import RateLimits
-from service.gateway.middleware import RequestMiddleware
-from service.gateway.state import Gateway, run
-from service.gateway.usage_meter import UsageMeter
+from service.gateway.state.context import Gateway, run
+from service.gateway.state.onnx_exporter import Exports
+from service.gateway.state.rate_limit import RateLimits
+from service.gateway.state.usage_counter import UsageMeter
 from service.inference import InferenceEngine
-from service.inference.collectors import FiguresCollector
-from service.inference.processes import EngineProcesses
-from service.inference.protocol import Verbs
-from service.inference.rows import spare_rounds
+from service.inference.execution.batch import spare_rounds
+from service.inference.interface import Verbs
+from service.inference.local.process_pool import EngineProcesses
+from service.inference.metrics import FiguresCollector
 from service.inference.tally import CountedPrompts
+from service.jobs.backbone_upgrade import Retuner
+from service.jobs.queue import JobQueue
+from service.jobs.requeue import Sweeper
 from service.metrics import Metrics
-from service.queue import JobQueue
-from service.retune import Retuner
 from service.settings import Settings
-from service.storage.prompt_cache import PromptCache
-from service.storage.prompt_news import PromptNews
+from service.storage.prompt_cache.cache import PromptCache
+from service.storage.prompt_cache.subscriber import PromptNews
 from service.storage.store import Storage
-from service.sweeper import Sweeper
 from skeleton_prompt import __version__
 
 DESCRIPTION = "Teach the service your own human actions from a handful of labelled skeleton clips."
@@ -80,11 +79,11 @@ def create_app(
         redirect_slashes=False,
     )
     for module in (
-        predict, segments, tune, jobs, prompts, clips, feedback, tenants, keys, usage, layouts, health, console_page,
+        predict, segments, tune, jobs, prompts, clips, feedback, tenants, keys, usage, layouts, health, console,
     ):  # fmt: skip
         app.include_router(module.router)
-    problems.install(app)
-    documented.install(app)
+    problem_details.install(app)
+    openapi.install(app)
     app.add_middleware(RequestMiddleware, metrics=metrics)
     return app
 
@@ -145,7 +144,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 def _remote(settings: Settings) -> InferenceEngine:
     """The engine in TorchServe at the addresses of the settings."""
-    from service.inference.torchserve import TorchServeEngine
+    from service.inference.torchserve.engine import TorchServeEngine
 
     if settings.engine_url is None:
         raise ValueError("engine=torchserve needs engine_url, or `skeleton-prompt serve`, which starts a local one")
@@ -161,7 +160,7 @@ def _embedded(
     processes: EngineProcesses | None,
 ) -> InferenceEngine:
     """The engine of this gateway, which computes in processes beside it or, if there shall be none, in this one."""
-    from service.inference.embedded import EmbeddedEngine
+    from service.inference.local.engine import EmbeddedEngine
 
     where: EngineOptions = {"device": settings.device, "cuda_graphs": settings.cuda_graphs}
     current: Callable[[], Verbs]
@@ -172,7 +171,7 @@ def _embedded(
         current, on_stop = processes.current, processes.close
         old = partial(_old_model, processes, storage)
     else:
-        from skeleton_prompt.engine import Engine  # and with it torch, which a gateway needs for nothing else
+        from skeleton_prompt.model.engine import Engine  # and with it torch, which a gateway needs for nothing else
 
         current, on_stop = partial(Engine.load, settings.backbone, threads=1, **where), lambda: None
         old = partial(old_engine, storage, where=where)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.settings import Settings
-from service.storage.blobs import BlobStore
-from service.storage.prompt_cache import Layer, PromptCache
-from skeleton_prompt.bundle import Prompt, PromptRef
+from service.storage.blobs.filesystem import BlobStore
+from service.storage.prompt_cache.cache import Layer, PromptCache
+from skeleton_prompt.model.prompt_file import Prompt, PromptRef
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from service.storage.base import moment
 from service.storage.records import JobKind, JobRecord, JobState
+from service.storage.repositories.scope import moment
 
 
 def job_record(row: Any, position: int | None = None) -> JobRecord:

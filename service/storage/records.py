@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from skeleton_prompt.bundle import PromptRef
+from skeleton_prompt.model.prompt_file import PromptRef
 
 T = TypeVar("T")
 SCOPES = ("predict", "tune", "manage")

@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable
 
 from service.settings import Settings, ensure_secrets
-from service.storage.admin import AdminRepository
-from service.storage.backbones import BackboneRepository
-from service.storage.base import Scope
-from service.storage.blobs import BlobStore
-from service.storage.clips import ClipRepository
-from service.storage.database import Database, Schema
-from service.storage.jobs import JobRepository
-from service.storage.keys import KeyHasher, KeyRepository
-from service.storage.postgres import Limits
-from service.storage.prompts import PromptRepository
-from service.storage.retunes import RetuneRepository
-from service.storage.s3 import blobs_of
-from service.storage.usage import UsageRepository
+from service.storage.blobs.filesystem import BlobStore
+from service.storage.blobs.s3 import blobs_of
+from service.storage.repositories.backbone_upgrades import RetuneRepository
+from service.storage.repositories.backbones import BackboneRepository
+from service.storage.repositories.clips import ClipRepository
+from service.storage.repositories.jobs import JobRepository
+from service.storage.repositories.keys import KeyHasher, KeyRepository
+from service.storage.repositories.prompts import PromptRepository
+from service.storage.repositories.scope import Scope
+from service.storage.repositories.tenants import AdminRepository
+from service.storage.repositories.usage import UsageRepository
+from service.storage.sql.database import Database, Schema
+from service.storage.sql.postgres import Limits
 
 
 class TenantRepository(

@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from tests.contract.bad_payloads import BODIES, GZIP
 from tests.contract.test_error_shape import check
-from tests.gateway import lessons, person
+from tests.support.bad_payloads import BODIES, GZIP
+from tests.support.gateway_app import lessons, person
 
 
 @pytest.fixture(scope="module")

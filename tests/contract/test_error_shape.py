@@ -3,8 +3,8 @@
 import pytest
 
 from service import errors
-from tests.contract.routes import routes
-from tests.gateway import ADMIN, person
+from tests.support.gateway_app import ADMIN, person
+from tests.support.openapi_routes import routes
 
 FIELDS = {"type", "title", "status", "detail", "code", "errors", "request_id"}
 NEVER = ("Traceback", 'File "', "site-packages", "sqlalchemy", "sqlite")

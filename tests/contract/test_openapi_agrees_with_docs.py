@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from service.gateway.documented import all_errors
+from service.gateway.http.openapi import all_errors
 from service.settings import Settings
-from tests.contract.routes import routes
+from tests.support.openapi_routes import routes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 ROUTE = re.compile(r"^\| (GET|POST|PUT|PATCH|DELETE) \| `([^`]+)` \| ([^|]+) \| ([0-9, ]+) \|$", re.MULTILINE)

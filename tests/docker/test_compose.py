@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.inference import wire
+from service.inference.torchserve import codec
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -167,5 +167,5 @@ def test_every_file_that_is_mounted_exists():
 
 def test_the_engines_probe_names_the_header_that_the_handler_reads_letter_by_letter():
     source = (DOCKER / "probe_engine.py").read_text()
-    assert f'"{wire.PROBE}"' in source
+    assert f'"{codec.PROBE}"' in source
     assert "urllib" not in source.replace("Not urllib", ""), "it would write the name with a capital"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
-from training.counters import JobCounters
+from training.jobs.metrics import JobCounters
 
 DOCKER = Path(__file__).parents[2] / "docker"
 DASHBOARD: dict[str, Any] = json.loads((DOCKER / "grafana" / "dashboards" / "skeleton-prompt.json").read_text())

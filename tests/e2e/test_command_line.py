@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from service.cli.clip_files import write_clips
-from skeleton_prompt.endpoints import clip_body
+from skeleton_prompt.client.requests import clip_body
 from skeleton_prompt.synthetic import make_clip
-from tests.serving import environment
+from tests.support.service_process import environment
 
 pytestmark = pytest.mark.services
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from skeleton_prompt.client import Client, Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
-from skeleton_prompt.endpoints import clip_body
+from skeleton_prompt.client.requests import clip_body
 from skeleton_prompt.synthetic import make_clip
 
 pytestmark = pytest.mark.services

@@ -10,15 +10,15 @@ import torch
 
 from service.settings import Settings
 from service.storage.store import Storage
-from skeleton_prompt.backbone import Backbone, BackboneConfig, backbone_bytes, parse_backbone
-from skeleton_prompt.bundle import digest
 from skeleton_prompt.client import Client
-from skeleton_prompt.engine import Engine
-from tests.serving import Server, serving
-from tests.training.recordings import clips, document
-from tests.waiting import eventually
-from training.attempt import Workplace
-from training.jobs import run_job
+from skeleton_prompt.model.backbone import Backbone, BackboneConfig, backbone_bytes, parse_backbone
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.prompt_file import digest
+from tests.support.polling import eventually
+from tests.support.recordings import clips, document
+from tests.support.service_process import Server, serving
+from training.jobs.pipeline import Workplace
+from training.jobs.run import run_job
 
 pytestmark = pytest.mark.services
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from skeleton_prompt.synthetic import make_clip
-from tests.serving import environment, serving
+from tests.support.service_process import environment, serving
 
 pytestmark = pytest.mark.services
 

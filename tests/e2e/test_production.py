@@ -9,12 +9,12 @@ import uuid
 import numpy as np
 import pytest
 
-from service.storage.s3 import S3BlobStore, S3Options
+from service.storage.blobs.s3 import S3BlobStore, S3Options
 from skeleton_prompt.client import ApiError
 from skeleton_prompt.synthetic import make_clip
-from tests.redis_server import redis_server
-from tests.s3_server import aws_environment
-from tests.serving import serving
+from tests.support.redis_server import redis_server
+from tests.support.s3_server import aws_environment
+from tests.support.service_process import serving
 
 pytestmark = pytest.mark.services
 

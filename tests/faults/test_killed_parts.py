@@ -10,8 +10,8 @@ import pytest
 
 from skeleton_prompt.client import Unavailable
 from skeleton_prompt.synthetic import make_clip
-from tests.serving import launch, serving
-from tests.waiting import alive, children, eventually
+from tests.support.polling import alive, children, eventually
+from tests.support.service_process import launch, serving
 
 pytestmark = pytest.mark.services
 
@@ -38,7 +38,7 @@ def breakable(tmp_path_factory):
 def test_a_job_whose_worker_was_killed_is_finished_by_the_next_one_and_gives_one_version(breakable):
     tenant, client = breakable.tenant()
     with client:
-        worker = breakable.child("training.worker")
+        worker = breakable.child("training.jobs.worker")
         job = client.tune(tenant, lessons(6))
         eventually(lambda: job.refresh().state == "running", "the job runs")
         os.kill(worker, signal.SIGKILL)
@@ -46,7 +46,7 @@ def test_a_job_whose_worker_was_killed_is_finished_by_the_next_one_and_gives_one
         assert done.attempt == 2
         assert [prompt.version for prompt in client.prompts(tenant)] == [done.version]
         assert client.predict(question()).version == done.version
-        assert breakable.child("training.worker") != worker
+        assert breakable.child("training.jobs.worker") != worker
 
 
 def test_predictions_go_on_without_redis_and_a_job_sent_meanwhile_is_not_lost(breakable):
@@ -67,7 +67,7 @@ def test_an_engine_process_killed_under_load_costs_at_most_503_with_retry_after_
     with client:
         client.tune(tenant, lessons(2)).wait(timeout=120)
         expected = client.predict(question())
-        first = breakable.child("engine_process")
+        first = breakable.child("local.worker_main")
         key = client.create_key(tenant, ["predict"]).secret
         impatient = breakable.client(key, attempts=1)
         answers, stop = [], threading.Event()
@@ -88,7 +88,7 @@ def test_an_engine_process_killed_under_load_costs_at_most_503_with_retry_after_
         eventually(lambda: len(answers) > 5, "predictions are under way")
         os.kill(first, signal.SIGKILL)
         eventually(lambda: not alive(first), "the process is dead")
-        second = breakable.child("engine_process")
+        second = breakable.child("local.worker_main")
         count = len(answers)
         eventually(lambda: len(answers) > count + 20, "predictions go on")
         stop.set()
@@ -110,12 +110,12 @@ def test_the_gateway_itself_never_loads_torch(breakable):
         client.tune(tenant, lessons(2)).wait(timeout=120)
         client.predict(question())
     assert "libtorch" not in Path(f"/proc/{breakable.process.pid}/maps").read_text()
-    assert "libtorch" in Path(f"/proc/{breakable.child('engine_process')}/maps").read_text()
+    assert "libtorch" in Path(f"/proc/{breakable.child('local.worker_main')}/maps").read_text()
 
 
 def test_a_killed_parent_leaves_no_child_behind(tmp_path):
     with serving(tmp_path / "data") as server:
-        left = [server.child(program) for program in ("training.worker", "redis-server", "engine_process")]
+        left = [server.child(program) for program in ("training.jobs.worker", "redis-server", "local.worker_main")]
         server.process.kill()
         server.process.wait()
         eventually(lambda: not any(alive(pid) for pid in left), "the children end with their parent")

@@ -13,18 +13,18 @@ import pytest
 from sqlalchemy import event
 
 from service.errors import EngineUnavailable, LostLease, StorageFull, StorageUnavailable
-from service.queue import JobQueue
+from service.jobs.queue import JobQueue
 from service.settings import Settings
-from service.storage import database
-from service.storage.files import prompt_blob
-from service.storage.hot_prompts import REDIS_PAUSE_S, redis_key, wrapped
-from service.storage.prompt_cache import PromptCache
+from service.storage.blobs.paths import prompt_blob
+from service.storage.prompt_cache.cache import PromptCache
+from service.storage.prompt_cache.redis_tier import REDIS_PAUSE_S, redis_key, wrapped
 from service.storage.records import JobState
+from service.storage.sql import database
 from service.storage.store import Storage
-from skeleton_prompt.bundle import PromptRef, digest
-from tests.gateway import gateway, lessons
-from tests.redis_server import redis_server
-from tests.storing import claimed, clip, prompt_file, publish, storing, teach, tenant_of
+from skeleton_prompt.model.prompt_file import PromptRef, digest
+from tests.support.gateway_app import gateway, lessons
+from tests.support.redis_server import redis_server
+from tests.support.storage_fixtures import claimed, clip, prompt_file, publish, storing, teach, tenant_of
 
 pytestmark = pytest.mark.services
 

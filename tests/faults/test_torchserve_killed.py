@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from service import errors
-from service.inference.protocol import Question
-from service.inference.torchserve import TorchServeEngine
-from tests.skeleton_prompt.rows import person, random_prompt
-from tests.torchserving import Room, worker_of
-from tests.waiting import alive, eventually
+from service.inference.interface import Question
+from service.inference.torchserve.engine import TorchServeEngine
+from tests.support.engine_rows import person, random_prompt
+from tests.support.polling import alive, eventually
+from tests.support.torchserve_process import Room, worker_of
 
 pytestmark = pytest.mark.services
 

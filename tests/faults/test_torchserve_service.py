@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from skeleton_prompt.synthetic import make_clip
-from tests.serving import serving
-from tests.waiting import alive, children, eventually
+from tests.support.polling import alive, children, eventually
+from tests.support.service_process import serving
 
 pytestmark = pytest.mark.services
 

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.skeleton_prompt.rows import person, random_prompt, small_engine
+from tests.support.engine_rows import person, random_prompt, small_engine
 
 BATCHES = int(os.environ.get("MIXED_BATCHES", "5"))
 TENANTS = 32

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from tests.contract.routes import in_all_forms, routes
-from tests.gateway import ADMIN, lessons, person
+from tests.support.gateway_app import ADMIN, lessons, person
+from tests.support.openapi_routes import in_all_forms, routes
 
 SAME = {"X-Request-Id": "the-same-request"}
 BODY = {"clips": lessons(), "clip": person(), "label": "wave", "scopes": ["predict"], "id": "made"} | person()

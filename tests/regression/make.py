@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from skeleton_prompt.bundle import Prompt, load_prompt, save_prompt
-from skeleton_prompt.clip import parse_clip
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.normalise import Prepared, prepare
+from skeleton_prompt.clips.clip import parse_clip
+from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.prompt_file import Prompt, load_prompt, save_prompt
 from skeleton_prompt.synthetic import make_clip
-from training.heads import Candidate, fit_head
-from training.linear_head import half
-from training.module import ModuleConfig, fit_module, observe_all
-from training.plda import prior_of
-from training.temporal import TemporalConfig, TemporalTuner
-from training.tune import Lesson, TuneConfig, tune
+from training.tuning.heads import Candidate, fit_head
+from training.tuning.linear_head import half
+from training.tuning.plda import prior_of
+from training.tuning.prompt_module_tuner import ModuleConfig, fit_module, observe_all
+from training.tuning.temporal_tuner import TemporalConfig, TemporalTuner
+from training.tuning.tune import Lesson, TuneConfig, tune
 
 FOLDER = Path(__file__).parent
 BACKBONE = "edge"

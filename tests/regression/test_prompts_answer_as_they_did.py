@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from skeleton_prompt.bundle import load_prompt
-from skeleton_prompt.engine import Engine
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.prompt_file import load_prompt
 from tests.regression.make import ACTIONS, BACKBONE, FOLDER, HEADS, person_of
 
 TOLERANCE = 2e-3  # other processors and thread counts round differently; logits are of unit size

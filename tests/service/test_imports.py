@@ -14,8 +14,8 @@ DATABASES = ("sqlalchemy", "alembic", "psycopg")
     ("part", "unwanted"),
     [
         ("service.gateway.app", ("torch", "sklearn", "matplotlib", "training")),
-        ("service.inference.engine_process", (*DATABASES, "fastapi", "redis", "matplotlib")),
-        ("service.inference.handler", (*DATABASES, "fastapi", "matplotlib")),
+        ("service.inference.local.worker_main", (*DATABASES, "fastapi", "redis", "matplotlib")),
+        ("service.inference.torchserve.handler", (*DATABASES, "fastapi", "matplotlib")),
     ],
 )
 def test_a_part_of_the_service_loads_nothing_that_it_does_not_use(part, unwanted):

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import redis
 
-from service.queue import JobQueue, make_broker
+from service.jobs.queue import JobQueue, make_broker
 from service.redis_client import connect, in_words
 from service.settings import Settings
-from service.storage.hot_prompts import HotPrompts, News, redis_key
-from service.storage.prompt_news import PromptNews
-from skeleton_prompt.bundle import PromptRef, digest
-from tests.redis_server import RedisServer, redis_server
-from tests.tls_relay import Authority, tls_relay
-from tests.waiting import eventually
+from service.storage.prompt_cache.redis_tier import HotPrompts, News, redis_key
+from service.storage.prompt_cache.subscriber import PromptNews
+from skeleton_prompt.model.prompt_file import PromptRef, digest
+from tests.support.polling import eventually
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.tls_relay import Authority, tls_relay
 
 pytestmark = pytest.mark.services
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skeleton_prompt.clip import Clip, parse_clip
+from skeleton_prompt.clips.clip import Clip, parse_clip
 from skeleton_prompt.render import HEIGHT, STRIP_FRAMES, SVG_FRAMES, WIDTH, draw_clip, lay_out, render_clip
-from tests.skeleton_prompt.people import coco, document, standing
+from tests.support.sample_people import coco, document, standing
 
 
 def waving(frames: int = 30, **fields: object) -> Clip:

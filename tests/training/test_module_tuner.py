@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from skeleton_prompt.shapes import shapes
-from tests.skeleton_prompt.rows import WIDTH, person
-from tests.training.recordings import ENGINE
+from skeleton_prompt.model.tensor_shapes import shapes
+from tests.support.engine_rows import WIDTH, person
+from tests.support.recordings import ENGINE
 from training.module_tuner import EngineModule
 
 

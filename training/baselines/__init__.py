@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.normalise import Prepared
+from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.model.engine import Engine
 from training.baselines import ddnet, stgcn
 from training.baselines.finetune import fine_tuning
 from training.baselines.interface import Baseline, Fitted

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeleton_prompt.features import Windows
-from skeleton_prompt.temporal import SLOPE, signals, windows_at
+from skeleton_prompt.model.features import Windows
+from skeleton_prompt.model.temporal_net import SLOPE, signals, windows_at
 from training.baselines.neural import Net, Schedule
 
 FILTERS = 64

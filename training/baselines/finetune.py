@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skeleton_prompt.backbone import Backbone
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.features import Windows, frozen_features
+from skeleton_prompt.model.backbone import Backbone
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.features import Windows, frozen_features
 from training.baselines.kernels import probe_head
 from training.baselines.neural import Net, Schedule
-from training.folds import plan_folds
+from training.tuning.cross_validation import plan_folds
 
 SLOWER = 0.8  # from one layer to the one below
 HEAD = 5.0  # the head's learning rate, relative to the last layer's

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from skeleton_prompt.normalise import Prepared
+from skeleton_prompt.clips.normalise import Prepared
 
 Logits = npt.NDArray[np.float32]
 Tick = Callable[[float, str], None]  # told the share done and a message; may raise to stop the work

@@ -16,9 +16,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
 from training.baselines.interface import Logits, Tick
-from training.folds import FoldPlan
-from training.heads import Blocks, Standard
-from training.linear_head import LinearHead
+from training.tuning.cross_validation import FoldPlan
+from training.tuning.heads import Blocks, Standard
+from training.tuning.linear_head import LinearHead
 
 Floats = npt.NDArray[np.float64]
 SVM_STRENGTHS = (1.0, 10.0, 100.0)  # C, for kernels whose diagonal is 1 on average

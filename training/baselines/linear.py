@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from skeleton_prompt.normalise import Prepared
+from skeleton_prompt.clips.normalise import Prepared
 from training.baselines.interface import Logits, Tick, checked
 from training.baselines.sources import Source, with_copies
-from training.choice import cross_validate
-from training.folds import FoldPlan, plan_folds
-from training.heads import STRENGTHS, Blocks, Candidate, fit_head
-from training.linear_head import linear_logits
+from training.tuning.cross_validation import FoldPlan, plan_folds
+from training.tuning.heads import STRENGTHS, Blocks, Candidate, fit_head
+from training.tuning.linear_head import linear_logits
+from training.tuning.model_selection import cross_validate
 
 Floats = npt.NDArray[np.float64]
 Head = Callable[[Blocks, np.ndarray, int, "FoldPlan | None", Tick], "tuple[Callable[[np.ndarray], Logits], int]"]

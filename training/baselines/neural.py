@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeleton_prompt.features import Windows
-from skeleton_prompt.normalise import Prepared
+from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.model.features import Windows
 from training.baselines.interface import Logits, Tick, checked
-from training.baselines.occlusion import drop_joints as without_some
+from training.tuning.joint_dropout import drop_joints as without_some
 
 WARM_UP = 0.1  # of the steps
 ASKED_AT_ONCE = 64

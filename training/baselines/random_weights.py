@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from skeleton_prompt.backbone import Backbone
-from skeleton_prompt.engine import Engine
+from skeleton_prompt.model.backbone import Backbone
+from skeleton_prompt.model.engine import Engine
 
 
 def random_engine(engine: Engine, seed: int = 0) -> Engine:

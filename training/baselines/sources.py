@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.features import Windows, descriptor_features, streams
-from skeleton_prompt.normalise import Prepared
+from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.features import Windows, descriptor_features, streams
 from training.baselines.interface import Tick
-from training.baselines.occlusion import drop_joints
+from training.tuning.joint_dropout import drop_joints
 
 Floats = npt.NDArray[np.float32]
 BATCH = 16

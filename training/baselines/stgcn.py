@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeleton_prompt.features import Windows
-from skeleton_prompt.layouts import CANONICAL_EDGES
+from skeleton_prompt.clips.layouts import CANONICAL_EDGES
+from skeleton_prompt.model.features import Windows
 from training.baselines.neural import Net, Schedule
 
 BLOCKS = 10

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.corpora.files import MAX_FRAMES, MAX_JOINTS, Array, MotionFileError, number, read_lines
-from training.corpora.tree import Motion, Skeleton, product
+from training.corpora.kinematics import Motion, Skeleton, product
+from training.corpora.reading import MAX_FRAMES, MAX_JOINTS, Array, MotionFileError, number, read_lines
 
 INCH = 0.0254
 ROOT = "root"

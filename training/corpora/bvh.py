@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.corpora.files import MAX_FRAMES, MAX_JOINTS, Array, MotionFileError, number, read_lines
-from training.corpora.tree import Motion, Skeleton, product
+from training.corpora.kinematics import Motion, Skeleton, product
+from training.corpora.reading import MAX_FRAMES, MAX_JOINTS, Array, MotionFileError, number, read_lines
 
 _CHANNELS = {f"{axis}{kind}".lower() for axis in "XYZ" for kind in ("rotation", "position")}
 MIN_FPS, MAX_FPS = 5.0, 1000.0

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.corpora.files import MAX_METRES, Array, MotionFileError
-from training.corpora.parts import LIMB_ROLES, Parts, find_parts
-from training.corpora.tree import Motion, solve
-from training.motion import JOINTS
+from training.corpora.joint_mapping import LIMB_ROLES, Parts, find_parts
+from training.corpora.kinematics import Motion, solve
+from training.corpora.reading import MAX_METRES, Array, MotionFileError
+from training.pretraining.motion_sampler import JOINTS
 
 UNITS = {"mm": 0.001, "cm": 0.01, "inch": 0.0254, "CMU unit (1/0.45 inch)": 0.0254 / 0.45, "foot": 0.3048, "m": 1.0}
 SPINE = 0.45  # of the way from root to thorax: 0.39 in CMU and HDM05 as shipped, 0.48 in Human3.6M, 0.61 in UI-PRMD

@@ -12,7 +12,7 @@ from training.corpora.acclaim import Acclaim, find_asf, read_amc, read_asf
 from training.corpora.amass import BodyModel, read_amass, read_body_model
 from training.corpora.bvh import read_bvh
 from training.corpora.canonical import canonical
-from training.corpora.files import MotionFileError, NoMotion
+from training.corpora.kinematics import Motion
 from training.corpora.motion_file import (
     Clip,
     clips_of,
@@ -22,7 +22,7 @@ from training.corpora.motion_file import (
     resample,
     write_motion_file,
 )
-from training.corpora.tree import Motion
+from training.corpora.reading import MotionFileError, NoMotion
 
 SUFFIXES = {".bvh": "bvh", ".amc": "amc", ".npz": "amass"}
 

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skeleton_prompt.layouts import CANONICAL
-from training.corpora.files import Array, MotionFileError, finite, read_arrays
-from training.motion import HELD_OUT, JOINTS, PARENTS
+from skeleton_prompt.clips.layouts import CANONICAL
+from training.corpora.reading import Array, MotionFileError, finite, read_arrays
+from training.pretraining.motion_sampler import HELD_OUT, JOINTS, PARENTS
 
 MIN_FRAMES = 15  # half a second: shorter clips hold no motion
 MAX_CLIP_S = 20.0  # longer recordings are cut, so that they are drawn as often as their length deserves

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from skeleton_prompt.clip import Clip, parse_clip
+from skeleton_prompt.clips.clip import Clip, parse_clip
 
 VARIABLE = "SKELETON_PROMPT_DATASETS"
 MIN_FRAMES = 2

@@ -1,4 +1,5 @@
 """How good it is: every protocol of the method by one command, its figures from cells that are never measured twice.
 
-Start with ``cells.py`` (what is measured), then ``lessons.py`` (how), then ``gates.py`` (what it has to reach).
+Start with ``experiments.py`` (what is measured), then ``episodes.py`` (how), then ``targets.py`` (what it must
+reach).
 """

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.normalise import Prepared
-from skeleton_prompt.prompts import WHOLE, Controls
-from skeleton_prompt.shapes import STREAMS
-from training.module import ModuleConfig, fit_module, observe_all, predict_module
+from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.prompt_module import WHOLE, Controls
+from skeleton_prompt.model.tensor_shapes import STREAMS
+from training.tuning.prompt_module_tuner import ModuleConfig, fit_module, observe_all, predict_module
 
 MODULE = "module"
 WITHOUT_TEMPORAL = "without temporal"

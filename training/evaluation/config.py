@@ -8,7 +8,7 @@ from pathlib import Path
 
 from training.baselines import BASELINES
 from training.datasets import SETS
-from training.evaluation.views import DAMAGES
+from training.evaluation.perturbations import DAMAGES
 
 OURS = "Skeleton-Prompt"
 METHODS = (OURS, *BASELINES)

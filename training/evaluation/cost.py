@@ -13,21 +13,21 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from skeleton_prompt.backbone import Backbone, BackboneConfig
-from skeleton_prompt.bundle import save_prompt
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.features import Windows
-from skeleton_prompt.normalise import Prepared
-from training.evaluation.cells import Cell
+from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.model.backbone import Backbone, BackboneConfig
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.features import Windows
+from skeleton_prompt.model.prompt_file import save_prompt
+from training.evaluation.data import Material
+from training.evaluation.episodes import draw_lesson
+from training.evaluation.experiments import Cell
 from training.evaluation.feature_cache import BATCH, main_person
-from training.evaluation.lessons import draw_lesson
-from training.evaluation.material import Material
 from training.evaluation.methods import lesson_of, prompt_of
 from training.module_tuner import EngineModule
-from training.parts import Tuners
-from training.report import Facts, build_report
-from training.temporal import TemporalTuner
-from training.tune import TuneConfig, tune
+from training.tuning.ensembling import Tuners
+from training.tuning.report import Facts, build_report
+from training.tuning.temporal_tuner import TemporalTuner
+from training.tuning.tune import TuneConfig, tune
 
 TUNING_CORES = 2  # what the aim for the tuning time is stated for
 TIMED_SECONDS = 2.0

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from skeleton_prompt.clip import InvalidClip
-from skeleton_prompt.decision import MIN_FRAMES, MIN_VISIBLE
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.normalise import Prepared, prepare
+from skeleton_prompt.clips.clip import InvalidClip
+from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.model.decision import MIN_FRAMES, MIN_VISIBLE
+from skeleton_prompt.model.engine import Engine
 from training.datasets import LabelledSet
-from training.evaluation.cells import FEATURE_CODE, code_version
-from training.evaluation.views import WHOLE, view_clip
-from training.examples import pack, unpack
+from training.evaluation.experiments import FEATURE_CODE, code_version
+from training.evaluation.perturbations import WHOLE, view_clip
+from training.jobs.training_examples import pack, unpack
 
 BATCH = 16
 CODE = ("evaluation/views", "evaluation/feature_cache", "datasets/labelled")

@@ -12,26 +12,26 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from skeleton_prompt.bundle import Prompt, save_prompt
-from skeleton_prompt.decision import softmax
-from skeleton_prompt.engine import with_temporal
-from skeleton_prompt.features import Windows
-from skeleton_prompt.normalise import Prepared
-from skeleton_prompt.temporal import joints_shown
+from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.model.decision import softmax
+from skeleton_prompt.model.engine import with_temporal
+from skeleton_prompt.model.features import Windows
+from skeleton_prompt.model.prompt_file import Prompt, save_prompt
+from skeleton_prompt.model.temporal_net import joints_shown
 from training.baselines import baseline
-from training.calibrate import confidences, distances, probabilities
 from training.datasets import LabelledSet
 from training.evaluation.ablation import CONTROLS, WITHOUT_TEMPORAL, ModuleAlone, blocks_without
-from training.evaluation.cells import LessonKey
 from training.evaluation.config import OURS
-from training.evaluation.material import Material
+from training.evaluation.data import Material
+from training.evaluation.experiments import LessonKey
 from training.evaluation.scores import Answers
-from training.linear_head import linear_logits
 from training.module_tuner import EngineModule
-from training.parts import Tuners
-from training.plda import Prior, prior_of
-from training.temporal import TemporalTuner, logits_of
-from training.tune import Lesson, Outcome, TuneConfig, tune
+from training.tuning.calibration import confidences, distances, probabilities
+from training.tuning.ensembling import Tuners
+from training.tuning.linear_head import linear_logits
+from training.tuning.plda import Prior, prior_of
+from training.tuning.temporal_tuner import TemporalTuner, logits_of
+from training.tuning.tune import Lesson, Outcome, TuneConfig, tune
 
 RANDOM = "linear probe on random frozen weights"
 BATCH = 16

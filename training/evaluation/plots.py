@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.evaluation.config import METHODS, OURS
+from training.evaluation.perturbations import WHOLE
 from training.evaluation.tables import MEAN, grouped, label, of, shots_of
-from training.evaluation.views import WHOLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

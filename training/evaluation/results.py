@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.evaluation.gates import gates, gates_table
 from training.evaluation.plots import draw_plots
 from training.evaluation.tables import TABLES, of
+from training.evaluation.targets import gates, gates_table
 
 
 def write_results(results: Mapping[str, Any], out: Path) -> dict[str, Any]:

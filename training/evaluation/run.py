@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from training.datasets import read_set
-from training.evaluation.cells import Cell, plan
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.ledger import Ledger
-from training.evaluation.material import Material
+from training.evaluation.data import Material
+from training.evaluation.experiments import Cell, plan
+from training.evaluation.results_store import Ledger
 from training.evaluation.schedule import Task, run_tasks, tasks_of
 
 

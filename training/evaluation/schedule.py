@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from training.evaluation.cells import Cell, LessonKey
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.lessons import run_lesson
-from training.evaluation.material import Material
+from training.evaluation.data import Material
+from training.evaluation.episodes import run_lesson
+from training.evaluation.experiments import Cell, LessonKey
 from training.evaluation.methods import RANDOM
 
 FeatureKey = tuple[str, str, str, bool]  # set, split, view, whether of random weights

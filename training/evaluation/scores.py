@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from training.calibrate import reliability
+from training.tuning.calibration import reliability
 
 BINS = 15
 CHANCE_DRAWS = 200

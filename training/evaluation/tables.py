@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.views import WHOLE
+from training.evaluation.perturbations import WHOLE
 
 Line = Mapping[str, Any]
 Value = tuple[float, float]  # mean and standard deviation over the draws

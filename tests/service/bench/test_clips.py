@@ -6,10 +6,10 @@ import pytest
 
 from service.bench.clips import CLIPS, CONTENT_TYPES, FORMS, FRAMES, body, documents
 from service.bench.servers import CannotMeasure, Server
-from service.gateway.bodies import decode
-from skeleton_prompt.clip import parse_clip
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.normalise import prepare
+from service.gateway.http.request_body import decode
+from skeleton_prompt.clips.clip import parse_clip
+from skeleton_prompt.clips.normalise import prepare
+from skeleton_prompt.model.engine import Engine
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -43,8 +43,8 @@ def test_more_tenants_than_there_are_cannot_be_measured():
 
 
 def test_a_made_up_prompt_is_a_sound_one():
-    from service.bench.plant import made_up_prompt
-    from skeleton_prompt.bundle import load_prompt, save_prompt
+    from service.bench.seed_tenants import made_up_prompt
+    from skeleton_prompt.model.prompt_file import load_prompt, save_prompt
 
     engine = Engine.load("edge", threads=1)
     prompt = load_prompt(save_prompt(made_up_prompt(engine, "bench", 1, 0)), backbone_sha256=engine.backbone_sha256)

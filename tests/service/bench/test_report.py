@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from service.bench import gates, many, measure, report
+from service.bench import measure, multi_tenant, report, targets
 
 
 def row(server: str, form: str, per_second: float, cpu_ms: float, tenants: int = 1) -> dict:
@@ -49,7 +49,7 @@ RESULT = {
 
 
 def judged(result: dict) -> dict[str, dict]:
-    return {line["what"]: line for line in gates.judge(result)}
+    return {line["what"]: line for line in targets.judge(result)}
 
 
 def test_aims_are_judged_by_the_figures():
@@ -91,7 +91,7 @@ def test_a_figure_that_is_missing_is_never_an_aim_that_is_met():
 
 
 def test_json_tables_and_picture_are_made_from_recorded_figures(tmp_path):
-    result = RESULT | {"gates": gates.judge(RESULT)}
+    result = RESULT | {"gates": targets.judge(RESULT)}
     paths = report.write(json.loads(json.dumps(result)), tmp_path / "out")
     assert [path.name for path in paths] == [report.RESULT, report.TABLES, report.PICTURE]
     assert json.loads(paths[0].read_text()) == json.loads(json.dumps(result))
@@ -103,7 +103,7 @@ def test_json_tables_and_picture_are_made_from_recorded_figures(tmp_path):
 
 def test_every_line_of_a_table_has_as_many_cells_as_its_head():
     width = 0
-    for line in report.tables(RESULT | {"gates": gates.judge(RESULT)}).splitlines():
+    for line in report.tables(RESULT | {"gates": targets.judge(RESULT)}).splitlines():
         if not line.startswith("|"):
             width = 0
         elif width == 0:
@@ -121,9 +121,9 @@ def test_the_middle_of_turns_is_their_median_and_their_errors_are_added_up():
 
 
 def test_who_asks_follows_zipf():
-    asked = many.zipf(1000, 20_000, seed=1)
+    asked = multi_tenant.zipf(1000, 20_000, seed=1)
     counts = sorted((asked.count(tenant) for tenant in set(asked)), reverse=True)
     harmonic = sum(1 / rank for rank in range(1, 1001))
     assert counts[0] == pytest.approx(20_000 / harmonic, rel=0.1)
     assert counts[0] / counts[9] == pytest.approx(10, rel=0.3)
-    assert asked == many.zipf(1000, 20_000, seed=1)
+    assert asked == multi_tenant.zipf(1000, 20_000, seed=1)

@@ -7,9 +7,9 @@ from service.cli import main
 from service.cli.doctor import _database, _device, _old_backbones
 from service.cli.output import UsageError
 from service.cli.serve import use_database
-from service.storage.files import backbone_blob
-from skeleton_prompt.bundle import digest
-from tests.storing import change, storing, teach, tenant_of
+from service.storage.blobs.paths import backbone_blob
+from skeleton_prompt.model.prompt_file import digest
+from tests.support.storage_fixtures import change, storing, teach, tenant_of
 
 OLD, NEW = b"the old backbone", b"the new backbone"
 

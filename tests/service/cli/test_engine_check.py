@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from service.cli.engine_check import engine_findings
-from skeleton_prompt.bundle import digest
+from skeleton_prompt.model.prompt_file import digest
 
 OURS, OTHER = b"the backbone of the service", b"another backbone"
 

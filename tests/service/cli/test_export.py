@@ -6,11 +6,11 @@ import pytest
 
 from service.cli import export as command
 from service.cli import main
-from skeleton_prompt.backbone import backbone_bytes, load_backbone
-from skeleton_prompt.bundle import save_prompt
-from skeleton_prompt.engine import Engine
-from skeleton_prompt.onnx_model import OnnxModel
-from tests.skeleton_prompt.rows import random_prompt, small_engine
+from skeleton_prompt.model.backbone import backbone_bytes, load_backbone
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.prompt_file import save_prompt
+from skeleton_prompt.onnx.runtime import OnnxModel
+from tests.support.engine_rows import random_prompt, small_engine
 
 
 def run(*arguments: object) -> int:

@@ -7,8 +7,8 @@ import pytest
 
 from service.cli import main
 from service.cli.clip_files import write_clips
-from skeleton_prompt.endpoints import clip_body
-from skeleton_prompt.layouts import layout_names
+from skeleton_prompt.client.requests import clip_body
+from skeleton_prompt.clips.layouts import layout_names
 from skeleton_prompt.synthetic import make_clip
 
 

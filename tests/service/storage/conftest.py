@@ -6,7 +6,7 @@ import pytest
 
 from service.storage.store import Storage, TenantRepository
 from tests.conftest import ENGINES
-from tests.storing import storing, tenant_of
+from tests.support.storage_fixtures import storing, tenant_of
 
 
 @pytest.fixture(scope="session", params=ENGINES)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from skeleton_prompt.normalise import Prepared
-from tests.skeleton_prompt.rows import small_engine
-from tests.training.baselines.people import class_of, person
+from skeleton_prompt.clips.normalise import Prepared
+from tests.support.baseline_people import class_of, person
+from tests.support.engine_rows import small_engine
 from training.baselines import BASELINES, Baseline, baseline, ddnet, stgcn
 from training.baselines.neural import Build, Net
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from skeleton_prompt.features import Windows
-from tests.skeleton_prompt.rows import small_engine
-from tests.training.baselines.people import class_of, person
+from skeleton_prompt.model.features import Windows
+from tests.support.baseline_people import class_of, person
+from tests.support.engine_rows import small_engine
 from training.baselines.ddnet import DDNet, ddnet
 from training.baselines.finetune import builder, groups
 from training.baselines.neural import Schedule, half_without, varied

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from skeleton_prompt.layouts import CANONICAL
-from tests.training.corpora.people import amc_text, asf_text, write
+from skeleton_prompt.clips.layouts import CANONICAL
+from tests.support.mocap_people import amc_text, asf_text, write
 from training.corpora.acclaim import find_asf, read_amc, read_asf
 from training.corpora.canonical import canonical
-from training.corpora.files import MotionFileError
-from training.corpora.tree import solve
+from training.corpora.kinematics import solve
+from training.corpora.reading import MotionFileError
 
 AT = {name: index for index, name in enumerate(CANONICAL)}
 

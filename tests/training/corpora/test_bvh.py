@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from skeleton_prompt.layouts import CANONICAL
-from tests.training.corpora.people import BODY, bvh_text, write
+from skeleton_prompt.clips.layouts import CANONICAL
+from tests.support.mocap_people import BODY, bvh_text, write
 from training.corpora.bvh import read_bvh
 from training.corpora.canonical import canonical
-from training.corpora.files import MotionFileError
+from training.corpora.reading import MotionFileError
 
 AT = {name: index for index, name in enumerate(CANONICAL)}
 

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from tests.training.corpora.people import amc_text, asf_text, bvh_text, write
+from tests.support.mocap_people import amc_text, asf_text, bvh_text, write
 from training.corpora.collect import CorpusOptions, build, collect, naming
 from training.corpora.motion_file import clips_of, decide_held_out, is_known_test, read_motion_file, resample
-from training.motion import load_corpus
+from training.pretraining.motion_sampler import load_corpus
 
 
 @pytest.fixture

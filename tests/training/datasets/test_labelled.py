@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skeleton_prompt.clip import parse_clip
-from skeleton_prompt.normalise import prepare
+from skeleton_prompt.clips.clip import parse_clip
+from skeleton_prompt.clips.normalise import prepare
 from training.datasets import SETS, DatasetMissing, draw_shots, read_set
 
 CLIPS = {

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from skeleton_prompt.engine import Engine
-from tests.training.evaluation.sets import write_set
-from tests.training.recordings import ENGINE
-from training.temporal import TemporalConfig
+from skeleton_prompt.model.engine import Engine
+from tests.support.evaluation_sets import write_set
+from tests.support.recordings import ENGINE
+from training.tuning.temporal_tuner import TemporalConfig
 
 
 @pytest.fixture
@@ -25,5 +25,7 @@ def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Temporal parts that are hardly taught: what they are worth is not the question here."""
-    monkeypatch.setattr("training.temporal.MIN_STEPS", 2)
-    monkeypatch.setattr("training.temporal.TemporalConfig", partial(TemporalConfig, steps=2, batch=4, copies=0))
+    monkeypatch.setattr("training.tuning.temporal_tuner.MIN_STEPS", 2)
+    monkeypatch.setattr(
+        "training.tuning.temporal_tuner.TemporalConfig", partial(TemporalConfig, steps=2, batch=4, copies=0)
+    )

@@ -5,7 +5,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tests.training.evaluation.sets import RIDGE, config
+from tests.support.evaluation_sets import RIDGE, config
 from training.commands import register
 from training.evaluation.config import OURS
 from training.evaluation.results import write_results

@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skeleton_prompt.engine import Engine
-from tests.training.evaluation.sets import RIDGE, config
+from skeleton_prompt.model.engine import Engine
+from tests.support.evaluation_sets import RIDGE, config
 from training.baselines import BASELINES, baseline
-from training.evaluation.cells import plan
 from training.evaluation.config import OURS, configure
+from training.evaluation.data import Material
+from training.evaluation.episodes import run_lesson
+from training.evaluation.experiments import plan
 from training.evaluation.feature_cache import set_features
-from training.evaluation.lessons import run_lesson
-from training.evaluation.material import Material
 from training.evaluation.methods import TaughtOurs
 from training.evaluation.run import evaluate
 
@@ -113,7 +113,7 @@ def test_recalled_features_give_a_baseline_the_figures_that_its_own_would(folder
 
 
 def test_known_is_what_the_service_would_answer(folder: Path) -> None:
-    from skeleton_prompt.decision import decide
+    from skeleton_prompt.model.decision import decide
 
     wanted = config(folder, protocols="few-shot", methods=OURS)
     material = Material(wanted)

@@ -1,0 +1,135 @@
+"""The engine of a backbone that is not the current one: its file comes from the store, or from what ships."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+import structlog
+from anyio import to_thread
+
+from service.errors import ServiceError, StorageFull, StorageUnavailable
+from service.storage.blobs.filesystem import BlobStore
+from service.storage.blobs.paths import BackboneGone, read_backbone
+from skeleton_prompt.model.backbone_files import backbone_path, shipped_backbones
+from skeleton_prompt.model.prompt_file import digest
+
+if TYPE_CHECKING:
+    from service.storage.store import Storage
+    from skeleton_prompt.model.engine import Engine
+
+log = structlog.get_logger(__name__)
+
+
+def current_bytes(backbone: str, sha256: str) -> bytes:
+    """The file of the backbone that the settings name.
+
+    Raises:
+        BackboneGone: The file is another one by now, as after an upgrade under a running service.
+        OSError: It cannot be read.
+    """
+    data = backbone_path(backbone).read_bytes()
+    if digest(data) != sha256:
+        raise BackboneGone(f"the file of backbone {backbone} has changed since it was loaded ({sha256[:12]})")
+    return data
+
+
+def old_bytes(storage: Storage, sha256: str) -> bytes:
+    """The file of any backbone: out of the store, else out of what ships, which is then kept.
+
+    Raises:
+        BackboneGone: It is nowhere, or damaged.
+        StorageUnavailable: The store does not answer.
+    """
+    try:
+        return storage.backbones.read(sha256)
+    except BackboneGone:
+        for path in shipped_backbones():
+            data = path.read_bytes()
+            if digest(data) == sha256:
+                with contextlib.suppress(StorageFull, StorageUnavailable):
+                    storage.backbones.keep(data)
+                return data
+        raise
+
+
+class EngineOptions(TypedDict, total=False):
+    """How engines compute: the settings of the same names."""
+
+    device: str
+    cuda_graphs: bool
+
+
+def archived_engine(folder: Path, blobs: BlobStore, sha256: str, where: EngineOptions | None = None) -> Engine:
+    """An engine on any backbone by its hash: from an archive's folder, else what ships, else the store.
+
+    Raises:
+        BackboneGone: Its file is nowhere, or damaged.
+        BackboneError: This release cannot read it.
+        StorageUnavailable: The store does not answer.
+    """
+    from skeleton_prompt.model.backbone import parse_backbone
+    from skeleton_prompt.model.engine import Engine
+
+    for path in (*sorted(folder.glob("*.safetensors")), *shipped_backbones()):
+        data = path.read_bytes()
+        if digest(data) == sha256:
+            break
+    else:
+        data = read_backbone(blobs, sha256)
+    return Engine(parse_backbone(data, f"backbone {sha256[:12]}"), **(where or {}))
+
+
+class BackboneCheck:
+    """Whether an engine that runs elsewhere may serve here, by the backbone that it says it has.
+
+    Its own must be the service's: else every prompt would be one of a backbone that the engine loads beside its own,
+    and none would ever be up to date. The exception is an older one that tenants are still served on, as while
+    a new release is rolled out; such an engine loads the service's backbone beside its own.
+
+    Args:
+        storage: Knows which backbones tenants are served on.
+        backbone: The service's, as the settings name it.
+
+    Raises:
+        FileNotFoundError: There is no such backbone.
+    """
+
+    def __init__(self, storage: Storage, backbone: str) -> None:
+        self._storage, self._backbone = storage, backbone
+        self.sha256 = digest(backbone_path(backbone).read_bytes())
+        self._accepted = {self.sha256}
+
+    async def why_not(self, sha256: str) -> str | None:
+        """Why an engine on this backbone will not do, or None."""
+        if sha256 in self._accepted:
+            return None
+        try:
+            older = await to_thread.run_sync(self._storage.backbones.waiting, self.sha256)
+        except ServiceError as error:
+            return f"The engine runs on another backbone, and the database cannot be asked about it: {error.detail}"
+        if sha256 in older:
+            # For good: the engine must not be lost when the last tenant has moved on to the new backbone.
+            self._accepted.add(sha256)
+            log.warning("an engine has an older backbone as its own", engine=sha256[:12], service=self.sha256[:12])
+            return None
+        return (
+            f"The engine was built with backbone {sha256[:12]}, the service has {self.sha256[:12]} ({self._backbone}), "
+            "and no tenant is served on the engine's. Build the archive anew with the service's backbone: "
+            "skeleton-prompt archive --backbone."
+        )
+
+
+def old_engine(storage: Storage, sha256: str, where: EngineOptions | None = None) -> Engine:
+    """An engine on any backbone by its hash.
+
+    Raises:
+        BackboneGone: Its file is nowhere, or damaged.
+        BackboneError: This release cannot read it.
+        StorageUnavailable: The store does not answer.
+    """
+    from skeleton_prompt.model.backbone import parse_backbone
+    from skeleton_prompt.model.engine import Engine
+
+    return Engine(parse_backbone(old_bytes(storage, sha256), f"backbone {sha256[:12]}"), **(where or {}))

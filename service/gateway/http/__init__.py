@@ -1,0 +1,1 @@
+"""HTTP plumbing shared by the routes: request bodies, authentication, problem details, pagination, OpenAPI."""

@@ -1,0 +1,1 @@
+"""Operations shared by several routes, between the endpoint and the repository."""

@@ -1,0 +1,133 @@
+"""From the document of one clip to questions for the engine, and from its answers to the answer of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from service import errors
+from service.gateway.http.field_validation import Fields
+from service.gateway.state.context import Gateway
+from service.inference.interface import Answer, Question
+from service.settings import Settings
+from service.storage.records import Resolved
+from skeleton_prompt.clips.clip import Clip, ClipLimits, ClipTooLarge, InvalidClip, parse_clip
+from skeleton_prompt.clips.normalise import Prepared, Quality, prepare
+
+MAX_VERSION = 2**31 - 1
+OPTIONS = ("top_k", "version", "threshold", "tenant")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to predict."""
+
+    top_k: int = 5
+    version: int | None = None
+    threshold: float | None = None
+    tenant: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A clip, ready for the engine."""
+
+    clip: Clip
+    people: list[Prepared]
+    quality: Quality
+
+    @property
+    def main(self) -> int:
+        """The person with the most visible motion."""
+        return max(range(len(self.people)), key=lambda index: self.people[index].motion)
+
+
+def read_options(document: Mapping[str, Any]) -> Options:
+    """The options of a predict request.
+
+    Raises:
+        InvalidRequest: Any of them is wrong.
+    """
+    fields = Fields(document)
+    options = Options(
+        top_k=fields.integer("top_k", 1, 50, 5) or 5,
+        version=fields.integer("version", 1, MAX_VERSION),
+        threshold=fields.number("threshold", 0.0, 1.0),
+        tenant=fields.text("tenant", 63),
+    )
+    fields.check()
+    return options
+
+
+def limits_of(settings: Settings) -> ClipLimits:
+    """How large a clip may be."""
+    return ClipLimits(max_frames=settings.max_frames, max_joints=settings.max_joints, max_people=settings.max_people)
+
+
+def make_work(document: Mapping[str, Any], limits: ClipLimits, prefix: str = "") -> Work:
+    """Check a clip and prepare it.
+
+    Raises:
+        InvalidClip: As the API's error: also ``TooLarge`` and ``UnknownLayout``.
+    """
+    try:
+        clip = parse_clip(document, limits, prefix=prefix)
+        people, quality = prepare(clip)
+    except InvalidClip as error:
+        raise clip_error(error) from None
+    return Work(clip, people, quality)
+
+
+def clip_error(error: InvalidClip) -> errors.ServiceError:
+    """The API's error for what is wrong with a clip."""
+    rows = [{"loc": row.loc, "rule": row.rule, "message": row.message} for row in error.problems]
+    first = rows[0] if rows else {"loc": "", "message": "The clip is not valid."}
+    if isinstance(error, ClipTooLarge):
+        return errors.TooLarge(f"{first['loc']}: {first['message']}", errors=rows)
+    if all(row["rule"] == "unknown_layout" for row in rows) and rows:
+        return errors.UnknownLayout(first["message"], errors=rows)
+    problems = "1 problem" if error.total == 1 else f"{error.total} problems"
+    return errors.InvalidClip(f"The clip has {problems}.", errors=rows, errors_total=error.total)
+
+
+async def ask(gateway: Gateway, resolved: Resolved, options: Options, people: list[Prepared]) -> list[Answer]:
+    """The engine's answers for all people of a clip."""
+    deadline = time.monotonic() + gateway.settings.predict_deadline_s
+    questions = [Question(person, resolved.ref, options.top_k, options.threshold, deadline) for person in people]
+    if len(questions) == 1:
+        answers = [await gateway.engine.predict(questions[0])]
+    else:
+        answers = await _all([gateway.engine.predict(question) for question in questions])
+    metrics = gateway.metrics
+    for answer in answers:
+        metrics.predictions.labels("yes" if answer.prediction.known else "no").inc()
+    metrics.prompt_cache.labels(answers[0].cache).inc()
+    gateway.usage.predicted(resolved.ref.tenant, len(answers))
+    return answers
+
+
+async def _all(calls: list[Any]) -> list[Answer]:
+    """The results of calls, none of which is left running where one fails."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def prediction_document(work: Work, resolved: Resolved, answers: list[Answer], request_id: str) -> dict[str, Any]:
+    """The API's answer for a clip."""
+    people = [answer.prediction.document() for answer in answers]
+    return {
+        "tenant": resolved.ref.tenant,
+        "version": resolved.ref.version,
+        "sha256": resolved.ref.sha256,
+        **people[work.main],
+        "people": people,
+        "quality": work.quality.document(),
+        "request_id": request_id,
+    }

@@ -1,0 +1,136 @@
+"""Stored clips: upload, list, look, preview, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors
+from service.gateway import schemas
+from service.gateway.http import request_body
+from service.gateway.http.auth import Access, Owner, Reader, Teacher
+from service.gateway.http.idempotency import once
+from service.gateway.http.openapi import CREATES, documented
+from service.gateway.http.pagination import After, Limit, page
+from service.gateway.operations.clip_intake import Lessons
+from service.gateway.operations.prediction import limits_of
+from service.gateway.routes.jobs import time_of
+from service.gateway.state.context import answer, run
+from service.storage.records import ClipRecord
+from skeleton_prompt.clips.clip import clip_document
+from skeleton_prompt.render import draw_clip
+
+router = APIRouter(tags=["clips"])
+
+# An image that a browser opens by itself must not be able to run anything either.
+SVG_CSP = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+
+
+def record_document(record: ClipRecord) -> dict[str, Any]:
+    """A stored clip without its keypoints, as the API shows it."""
+    return {
+        "id": record.id,
+        "client_id": record.client_id,
+        "label": record.label,
+        "background": record.background,
+        "group": record.group,
+        "layout": record.layout,
+        "frames": record.frames,
+        "people": record.people,
+        "fps": record.fps,
+        "bytes": record.bytes,
+        "created": time_of(record.created),
+        "source": record.source,
+    }
+
+
+@router.post(
+    "/tenants/{tenant}/clips",
+    summary="Store labelled clips for a later tuning",
+    **documented(
+        schemas.ClipIds,
+        status=201,
+        fails=(*CREATES, errors.Forbidden, errors.NotFound, errors.InvalidClips, errors.RateLimited),
+        body=schemas.NewClips,
+        forms=(request_body.JSON, request_body.MSGPACK),
+        idempotent=True,
+    ),
+)
+async def add_clips(request: Request, access: Access = Teacher) -> Response:
+    """Scope tune. All or nothing; clips in which nothing is visible are skipped and named."""
+    settings = access.gateway.settings
+    await run(access.gateway.rate_limits.check, access.tenant)
+    form = request_body.form_of(request, request_body.JSON, request_body.MSGPACK)
+    body = await request_body.read(request, settings.max_tune_bytes, "max_tune_bytes")
+
+    def store() -> tuple[int, dict[str, Any]]:
+        document = request_body.decode(body, form, settings.max_json_depth)
+        clips = document.get("clips")
+        if not isinstance(clips, list) or not clips:
+            row = {"loc": "clips", "rule": "missing_clips", "message": "clips must be a list of at least one clip"}
+            raise errors.InvalidRequest("There are no clips.", errors=[row])
+        lessons = Lessons(limits_of(settings), settings.max_json_depth)
+        for clip in clips:
+            lessons.add(clip)
+        lessons.check()
+        ids = access.repository.add_clips(lessons.clips, source="upload") if lessons.clips else []
+        return 201, {"ids": ids, "skipped": lessons.skipped}
+
+    async def make() -> tuple[int, dict[str, Any]]:
+        return await run(store)
+
+    return await once(request, access.repository, body, make)
+
+
+@router.get(
+    "/tenants/{tenant}/clips",
+    summary="List stored clips",
+    **documented(schemas.page(schemas.ClipRecord), fails=(errors.NotFound, errors.InvalidRequest)),
+)
+async def list_clips(limit: Limit = 50, after: After = None, access: Access = Reader) -> Response:
+    """Any scope."""
+    return page(await run(access.repository.list_clips, limit, after), record_document)
+
+
+@router.get(
+    "/tenants/{tenant}/clips/{clip}",
+    summary="Look at a stored clip",
+    **documented(schemas.StoredClip, fails=(errors.NotFound,)),
+)
+async def get_clip(clip: str, access: Access = Reader) -> Response:
+    """Any scope. With its keypoints."""
+
+    def read() -> dict[str, Any]:
+        record, stored = access.repository.get_clip(clip)
+        return record_document(record) | {"clip": clip_document(stored)}
+
+    return answer(await run(read))
+
+
+@router.get(
+    "/tenants/{tenant}/clips/{clip}/preview.svg",
+    summary="Watch a stored clip",
+    **documented(fails=(errors.NotFound,), content={"image/svg+xml": {"schema": {"type": "string"}}}),
+)
+async def preview(clip: str, access: Access = Reader) -> Response:
+    """Any scope. An animated skeleton."""
+
+    def draw() -> str:
+        _, stored = access.repository.get_clip(clip)
+        return draw_clip(stored)
+
+    return Response(await run(draw), headers={"Content-Security-Policy": SVG_CSP}, media_type="image/svg+xml")
+
+
+@router.delete(
+    "/tenants/{tenant}/clips/{clip}",
+    summary="Delete a stored clip",
+    **documented(status=204, fails=(errors.Forbidden, errors.NotFound)),
+)
+async def delete_clip(clip: str, access: Access = Owner) -> Response:
+    """Scope manage."""
+    await run(access.repository.delete_clip, clip)
+    return Response(status_code=204)

@@ -1,0 +1,102 @@
+"""``POST /tenants/{tenant}/feedback``: a correction becomes a labelled clip for the next tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors
+from service.gateway import schemas
+from service.gateway.http import request_body
+from service.gateway.http.auth import Access, Teacher
+from service.gateway.http.field_validation import Fields
+from service.gateway.http.idempotency import once
+from service.gateway.http.openapi import CREATES, documented
+from service.gateway.operations.prediction import limits_of, make_work
+from service.gateway.state.context import run
+from skeleton_prompt.clips.clip import Clip, InvalidClip, parse_clip
+
+router = APIRouter(tags=["teach"])
+
+
+@router.post(
+    "/tenants/{tenant}/feedback",
+    summary="Correct a prediction",
+    **documented(
+        schemas.FeedbackAnswer,
+        status=201,
+        fails=(
+            *CREATES,
+            errors.Forbidden,
+            errors.NotFound,
+            errors.InvalidClip,
+            errors.UnknownLayout,
+            errors.RateLimited,
+        ),
+        body=schemas.Feedback,
+        forms=(request_body.JSON, request_body.MSGPACK),
+        idempotent=True,
+    ),
+)
+async def feedback(request: Request, access: Access = Teacher) -> Response:
+    """Scope tune. With the clip, or with the request id of a recent prediction; a null label means background."""
+    settings = access.gateway.settings
+    await run(access.gateway.rate_limits.check, access.tenant)
+    form = request_body.form_of(request, request_body.JSON, request_body.MSGPACK)
+    body = await request_body.read(request, settings.max_predict_bytes, "max_predict_bytes")
+
+    def store() -> tuple[int, dict[str, Any]]:
+        document = request_body.decode(body, form, settings.max_json_depth)
+        clip = _labelled(document, access)
+        [stored] = access.repository.add_clips([clip], source="feedback")
+        return 201, {"id": stored, "label": clip.label}
+
+    async def make() -> tuple[int, dict[str, Any]]:
+        return await run(store)
+
+    return await once(request, access.repository, body, make)
+
+
+def _labelled(document: Mapping[str, Any], access: Access) -> Clip:
+    """The clip that is meant, with its right label.
+
+    Raises:
+        InvalidRequest: There is no label, or not exactly one of clip and request id.
+        NotFound: The request is not remembered.
+        InvalidClip: The clip or the label cannot be used.
+    """
+    fields = Fields(document)
+    request_id = fields.text("request_id", 64)
+    if "label" not in document:
+        fields.problem("label", "missing_label", "label is missing; null means background")
+    if ("clip" in document) == ("request_id" in document):
+        fields.problem("clip", "clip_or_request_id", "send either clip or request_id")
+    fields.check()
+    if request_id is None:
+        return _with_label(document["clip"], document["label"], access)
+    recent = access.gateway.recent.get(access.tenant, request_id)
+    if recent is None:
+        raise errors.NotFound("That request is not remembered any more; send the clip instead.")
+    label = document["label"]
+    if label is not None and (not isinstance(label, str) or not 1 <= len(label) <= 128 or "\0" in label):
+        fields.problem("label", "bad_label", "label must be 1 to 128 characters, or null for background")
+        fields.check()
+    return replace(recent, label=label, background=label is None, segments=())
+
+
+def _with_label(document: Any, label: Any, access: Access) -> Clip:
+    limits = limits_of(access.gateway.settings)
+    if not isinstance(document, dict):
+        row = {"loc": "clip", "rule": "not_an_object", "message": "a clip must be an object"}
+        raise errors.InvalidClip("The clip is not an object.", errors=[row])
+    labelled = {name: value for name, value in document.items() if name != "segments"} | {"label": label}
+    make_work(labelled, limits, "clip")  # with its errors, and to refuse a clip in which nothing is visible
+    try:
+        return parse_clip(labelled, limits, teaching=True)
+    except InvalidClip as error:  # pragma: no cover  # the same checks have just passed
+        raise errors.InvalidClip(str(error)) from None

@@ -1,0 +1,60 @@
+"""Whether the service lives, whether it can predict, and what it has counted."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors
+from service.gateway import schemas
+from service.gateway.http.auth import Observer
+from service.gateway.http.openapi import documented
+from service.gateway.state.context import answer, gateway_of, run
+
+router = APIRouter(tags=["operate"])
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@router.get("/livez", summary="Whether the process answers", **documented(schemas.Status, key=False))
+async def livez() -> Response:
+    """Says nothing about the engine: a restart would not help where this answers."""
+    return answer({"status": "alive"})
+
+
+@router.get(
+    "/readyz",
+    summary="Whether predictions are possible",
+    **documented(schemas.Status, fails=(errors.EngineUnavailable,), key=False),
+)
+async def readyz(request: Request) -> Response:
+    """By a real forward pass, just now, or a moment ago where the engine is busy."""
+    engine = gateway_of(request).engine
+    if not await engine.probe():
+        why = getattr(engine, "trouble", None) or "The engine did not complete a forward pass."
+        raise errors.EngineUnavailable(why, retry_after=2.0)
+    return answer({"status": "ready"})
+
+
+@router.get(
+    "/metrics",
+    summary="Counters for Prometheus",
+    dependencies=[Observer],
+    **documented(fails=(errors.Forbidden,), content={"text/plain": {"schema": {"type": "string"}}}),
+)
+async def metrics(request: Request) -> Response:
+    """Admin key, or the one that can do nothing else. No tenant appears in a label."""
+    gateway = gateway_of(request)
+    refresh = getattr(gateway.engine, "refresh", None)  # of an engine whose figures are elsewhere
+    if refresh is not None:
+        await refresh()
+    waiting = getattr(gateway.engine, "waiting", None)
+    if waiting is not None:
+        gateway.metrics.queue_rows.set(waiting)
+    gateway.metrics.old_backbones_loaded.set(getattr(gateway.engine, "old_models", 0))
+    try:
+        gateway.metrics.unfinished(await run(gateway.storage.admin.unfinished_jobs))
+    except errors.ServiceError:
+        gateway.metrics.unfinished(None)  # the database is away, which is when the other counters are wanted most
+    return Response(gateway.metrics.page(), media_type=PROMETHEUS)

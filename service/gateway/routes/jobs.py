@@ -1,0 +1,146 @@
+"""Tuning jobs: list, look, cancel, follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, Query
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors
+from service.gateway import schemas
+from service.gateway.http.auth import Access, Reader, Teacher
+from service.gateway.http.openapi import documented
+from service.gateway.http.pagination import After, Limit, page
+from service.gateway.state.context import answer, run
+from service.storage.records import JobEvent, JobRecord, JobState
+
+router = APIRouter(tags=["jobs"])
+
+FINISHED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+POLL_S = 0.5
+MAX_EVENT_ID = 2**62
+HIDDEN = {"skipped"}  # options that are facts of the request, shown elsewhere
+
+
+def time_of(moment: datetime | None) -> str | None:
+    """A moment as ISO 8601 in UTC."""
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+def job_document(job: JobRecord) -> dict[str, Any]:
+    """A job as the API shows it."""
+    return {
+        "job": job.id,
+        "tenant": job.tenant,
+        "kind": job.kind.value,
+        "state": job.state.value,
+        "progress": job.progress,
+        "step": job.step,
+        "message": job.message,
+        "attempt": job.attempt,
+        "queue_position": job.queue_position,
+        "eta_seconds": job.eta_seconds,
+        "clips": job.clips,
+        "skipped": job.options.get("skipped", []),
+        "options": {name: value for name, value in job.options.items() if name not in HIDDEN},
+        "cancel_requested": job.cancel_requested,
+        "created": time_of(job.created),
+        "started": time_of(job.started),
+        "finished": time_of(job.finished),
+        "error": job.error,
+        "version": job.version,
+        "activated": job.activated,
+        "reason": job.reason,
+    }
+
+
+def event_document(event: JobEvent) -> dict[str, Any]:
+    """An event as the API shows it."""
+    return {
+        "id": event.id,
+        "time": time_of(event.time),
+        "state": event.state.value,
+        "progress": event.progress,
+        "step": event.step,
+        "message": event.message,
+    }
+
+
+@router.get(
+    "/tenants/{tenant}/jobs",
+    summary="List jobs, newest first",
+    **documented(schemas.page(schemas.Job), fails=(errors.NotFound, errors.InvalidRequest)),
+)
+async def list_jobs(limit: Limit = 50, after: After = None, access: Access = Reader) -> Response:
+    """Any scope."""
+    return page(await run(access.repository.list_jobs, limit, after), job_document)
+
+
+@router.get(
+    "/tenants/{tenant}/jobs/{job}", summary="Look at a job", **documented(schemas.Job, fails=(errors.NotFound,))
+)
+async def get_job(job: str, access: Access = Reader) -> Response:
+    """Any scope."""
+    return answer(job_document(await run(access.repository.get_job, job)))
+
+
+@router.post(
+    "/tenants/{tenant}/jobs/{job}/cancel",
+    summary="Cancel a job",
+    **documented(schemas.Job, fails=(errors.Forbidden, errors.NotFound, errors.JobFinished)),
+)
+async def cancel_job(job: str, access: Access = Teacher) -> Response:
+    """Scope tune. Asking again changes nothing; a job that has ended otherwise answers 409."""
+    return answer(job_document(await run(access.repository.cancel_job, job)))
+
+
+@router.get(
+    "/tenants/{tenant}/jobs/{job}/events",
+    summary="Follow a job",
+    **documented(
+        schemas.page(schemas.JobEvent),
+        fails=(errors.NotFound, errors.InvalidRequest),
+        content={
+            "application/json": {"schema": {"$ref": "#/components/schemas/JobEventPage"}},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    ),
+)
+async def job_events(
+    request: Request,
+    job: str,
+    after: Annotated[int | None, Query(ge=0, le=MAX_EVENT_ID, description="Answer as JSON, from here on.")] = None,
+    access: Access = Reader,
+) -> Response:
+    """Any scope. Server-sent events with ids, which `Last-Event-ID` continues; with `after` JSON for those who poll."""
+    await run(access.repository.get_job, job)
+    if after is not None or request.headers.get("accept", "").startswith("application/json"):
+        events = await run(access.repository.job_events, job, after or 0)
+        return answer({"items": [event_document(event) for event in events], "next": None})
+    last = request.headers.get("last-event-id", "")
+    start = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else 0
+    return EventSourceResponse(_stream(access, job, start), ping=15, headers={"Cache-Control": "no-store"})
+
+
+async def _stream(access: Access, job: str, after: int) -> AsyncIterator[ServerSentEvent]:
+    """Events as they happen, until the job has ended."""
+    while True:
+        # State first: what happens between the two reads is then in the events or comes in the next round.
+        try:
+            record = await run(access.repository.get_job, job)
+            events = await run(access.repository.job_events, job, after)
+        except errors.NotFound:  # erased while somebody watched
+            return
+        for event in events:
+            after = event.id
+            yield ServerSentEvent(json.dumps(event_document(event)), id=str(event.id), event=event.state.value)
+        if record.state in FINISHED:
+            return
+        await anyio.sleep(POLL_S)

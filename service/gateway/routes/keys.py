@@ -1,0 +1,89 @@
+"""The keys of a tenant. Secrets are shown once; what is stored is a keyed hash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors
+from service.gateway import schemas
+from service.gateway.http import request_body
+from service.gateway.http.auth import Access, Owner
+from service.gateway.http.idempotency import Document, once
+from service.gateway.http.openapi import CREATES, documented
+from service.gateway.http.pagination import After, Limit, page
+from service.gateway.routes.tenants import MAX_BODY, key_document
+from service.gateway.state.context import run
+
+router = APIRouter(tags=["keys"])
+
+SCOPES = ("predict", "tune", "manage")
+
+
+def read_scopes(document: dict[str, Any]) -> list[str]:
+    """The scopes asked for; all of them where none are named.
+
+    Raises:
+        InvalidRequest: They are not a list of known scopes.
+    """
+    scopes = document.get("scopes", list(SCOPES))
+    if not isinstance(scopes, list) or not scopes or any(scope not in SCOPES for scope in scopes):
+        message = f"scopes must be a list of one or more of {', '.join(SCOPES)}"
+        raise errors.InvalidRequest(
+            "The scopes are not valid.", errors=[{"loc": "scopes", "rule": "bad_scopes", "message": message}]
+        )
+    return [scope for scope in SCOPES if scope in scopes]
+
+
+@router.post(
+    "/tenants/{tenant}/keys",
+    summary="Make a key",
+    **documented(
+        schemas.KeyWithSecret,
+        status=201,
+        fails=(*CREATES, errors.Forbidden, errors.NotFound),
+        body=schemas.NewKey,
+        idempotent=True,
+    ),
+)
+async def create_key(request: Request, access: Access = Owner) -> Response:
+    """Scope manage. The secret is shown this once."""
+    gateway = access.gateway
+    request_body.form_of(request, request_body.JSON)
+    body = await request_body.read(request, MAX_BODY, "64 KiB for this route")
+    scopes = read_scopes(request_body.decode(body, request_body.JSON, gateway.settings.max_json_depth) if body else {})
+
+    async def make() -> tuple[int, Document]:
+        key, secret = await run(access.repository.create_key, scopes)
+        gateway.secrets.put(key.id, secret)
+        return 201, key_document(key)
+
+    def finish(document: Document) -> tuple[Document, dict[str, str]]:
+        return document | {"secret": gateway.secrets.get(document["id"])}, {}
+
+    return await once(request, access.repository, body, make, finish=finish)
+
+
+@router.get(
+    "/tenants/{tenant}/keys",
+    summary="List keys",
+    **documented(schemas.page(schemas.Key), fails=(errors.Forbidden, errors.NotFound, errors.InvalidRequest)),
+)
+async def list_keys(limit: Limit = 50, after: After = None, access: Access = Owner) -> Response:
+    """Scope manage. Without secrets."""
+    return page(await run(access.repository.list_keys, limit, after), key_document)
+
+
+@router.delete(
+    "/tenants/{tenant}/keys/{key}",
+    summary="Revoke a key",
+    **documented(status=204, fails=(errors.Forbidden, errors.NotFound)),
+)
+async def delete_key(key: str, access: Access = Owner) -> Response:
+    """Scope manage. The next request with it answers 401."""
+    await run(access.repository.delete_key, key)
+    access.gateway.secrets.forget(key)
+    return Response(status_code=204)

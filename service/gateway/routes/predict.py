@@ -1,0 +1,276 @@
+"""``POST /predict`` and ``POST /predict/batch``: the hot path.
+
+One SQL read, decoding, checks and normalisation, where the body is small and SQLite at hand on the event loop itself:
+threads that compute in Python only fight for its lock, at twice the CPU. Then the engine answers. The body never passes
+through pydantic: validating nested lists there cost more than the forward pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+import orjson
+from anyio import CancelScope, Semaphore, create_task_group
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors
+from service.gateway import schemas
+from service.gateway.http import openapi, request_body
+from service.gateway.http.auth import principal_of, require_scope, secret_of
+from service.gateway.http.openapi import BODY
+from service.gateway.http.problem_details import as_service_error, problem_body
+from service.gateway.operations.prediction import (
+    Options,
+    Work,
+    ask,
+    limits_of,
+    make_work,
+    prediction_document,
+    read_options,
+)
+from service.gateway.state.context import Gateway, answer, gateway_of, run, run_at_once, run_sized
+from service.inference.interface import Answer
+from service.storage.records import Resolved
+
+T = TypeVar("T")
+
+
+class PlainRoute(APIRoute):
+    """A route whose function reads the request itself and gives the response: documented as any, solved by nobody."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See ``APIRoute``."""
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler
+
+
+router = APIRouter(tags=["predict"], route_class=PlainRoute)
+
+LARGE_BODY = 256 << 10  # from here on a key is checked before the body is read
+ROWS_IN_FLIGHT = 32  # of one batch request: the rest of the queue is for others
+FULL_S = 0.1  # until a row of a batch tries again to get into a queue that is full
+FAILS = (
+    *BODY,
+    errors.Forbidden,
+    errors.NotFound,
+    errors.VersionNotFound,
+    errors.NoActivePrompt,
+    errors.BackboneMismatch,
+    errors.RateLimited,
+    errors.Overloaded,
+    errors.EngineUnavailable,
+    errors.DeadlineExceeded,
+)
+CLIP_FAILS = (errors.InvalidClip, errors.UnknownLayout)
+FORMS = (request_body.JSON, request_body.MSGPACK)
+
+
+@router.post(
+    "/predict",
+    summary="Recognise the action in a clip",
+    **openapi.documented(schemas.Prediction, fails=(*FAILS, *CLIP_FAILS), body=schemas.PredictRequest, forms=FORMS),
+)
+async def predict(request: Request) -> Response:
+    """Scope predict. The answer says what was seen, how sure it is, and what was done to the clip."""
+    gateway = gateway_of(request)
+    secret, form, body = await read_request(request, gateway)
+    began = time.perf_counter()
+    caller = gateway.callers.tenant_of(secret)
+    if caller is not None:  # most of a flood is turned away here, before it costs anything
+        gateway.engine.admit(caller)
+
+    document, options, resolved = await resolve(gateway, secret, body, form)
+    work = await run_sized(len(body), make_work, document, limits_of(gateway.settings))
+    validated = time.perf_counter()
+    answers = await unless_gone(request, ask(gateway, resolved, options, work.people))
+    request_id = request.state.request_id
+    request.state.timing = timing(answers, 1000 * (validated - began))
+    gateway.recent.add(resolved.ref.tenant, request_id, work.clip)
+    document = prediction_document(work, resolved, answers, request_id)
+    return answer(document, headers=prompt_headers(resolved, answers[0].cache))
+
+
+@router.post(
+    "/predict/batch",
+    summary="Recognise the actions in many clips",
+    **openapi.documented(schemas.BatchAnswer, fails=FAILS, body=schemas.BatchRequest, forms=FORMS),
+)
+async def predict_batch(request: Request) -> Response:
+    """Scope predict. One row per clip, in order; a bad clip gives a problem in its row and never spoils the others."""
+    gateway = gateway_of(request)
+    secret, form, body = await read_request(request, gateway)
+
+    document, options, resolved = await resolve(gateway, secret, body, form)
+    clips = clips_of(document, gateway.settings.max_batch_clips)
+    rows: list[bytes] = [b""] * len(clips)
+    room = Semaphore(ROWS_IN_FLIGHT)
+    caches: set[str] = set()
+
+    async def one(index: int) -> None:
+        async with room:
+            rows[index] = await _row(request, gateway, resolved, options, clips[index], f"clips[{index}]", caches)
+
+    async def everything() -> None:
+        async with create_task_group() as group:
+            for index in range(len(clips)):
+                group.start_soon(one, index)
+
+    await unless_gone(request, everything())
+    content = b'{"results":[%b],"request_id":%b}' % (b",".join(rows), orjson.dumps(request.state.request_id))
+    # The slowest place that any row's prompt came from; a batch of nothing but bad clips looked nowhere.
+    cache = next((layer for layer in ("store", "redis", "memory") if layer in caches), "memory")
+    return Response(content, 200, prompt_headers(resolved, cache), "application/json")
+
+
+async def _row(
+    request: Request,
+    gateway: Gateway,
+    resolved: Resolved,
+    options: Options,
+    document: Mapping[str, Any],
+    prefix: str,
+    caches: set[str],
+) -> bytes:
+    """One row of a batch: a prediction or a problem, as JSON."""
+    request_id = request.state.request_id
+    try:
+        work = await run_at_once(make_work, document, limits_of(gateway.settings), prefix)
+        answers = await _ask_patiently(gateway, resolved, options, work)
+    except Exception as error:
+        return problem_body(as_service_error(error), request_id)
+    caches.add(answers[0].cache)
+    return orjson.dumps(prediction_document(work, resolved, answers, request_id))
+
+
+async def _ask_patiently(gateway: Gateway, resolved: Resolved, options: Options, work: Work) -> list[Answer]:
+    """The answers for a clip of a batch: the request is under way already, so an engine that is full is waited for.
+
+    Raises:
+        Overloaded: It was full until the deadline.
+    """
+    until = time.monotonic() + gateway.settings.predict_deadline_s
+    while True:
+        try:
+            return await ask(gateway, resolved, options, work.people)
+        except errors.Overloaded:
+            if time.monotonic() + FULL_S > until:
+                raise
+        await asyncio.sleep(FULL_S)
+
+
+async def read_request(request: Request, gateway: Gateway) -> tuple[str, str, bytes]:
+    """The key, the form and the body of a request to predict.
+
+    Raises:
+        Unauthenticated: There is no key; or it is not known, where the body is large or cannot be read.
+    """
+    secret = secret_of(request)
+    length = request.headers.get("content-length", "")
+    known = not (length.isdigit() and len(length) < 8 and int(length) < LARGE_BODY)
+    if known:
+        require_scope(await principal_of(request), "predict")
+    try:
+        form = request_body.form_of(request, *FORMS)
+        body = await request_body.read(request, gateway.settings.max_predict_bytes, "max_predict_bytes")
+    except errors.ServiceError:
+        if not known:
+            require_scope(await principal_of(request), "predict")
+        raise
+    return secret, form, body
+
+
+async def resolve(gateway: Gateway, secret: str, body: bytes, form: str) -> tuple[dict[str, Any], Options, Resolved]:
+    """Decode a body, and find out by one SQL read who asks and which prompt is meant.
+
+    Raises:
+        Unauthenticated, Forbidden, NotFound, VersionNotFound, NoActivePrompt: As the API says.
+        RateLimited: The tenant has asked too often.
+    """
+    try:
+        document = await run_sized(len(body), request_body.decode_clip, body, form, gateway.settings.max_json_depth)
+        options = read_options(document)
+    except errors.ServiceError:
+        # What is wrong with a body is told to those only who have a key.
+        principal = await run(gateway.storage.admin.authenticate, secret)
+        if principal is None:
+            raise errors.Unauthenticated("The key is not known.") from None
+        require_scope(principal, "predict")
+        raise
+
+    def look_up() -> Resolved:
+        found = gateway.storage.admin.resolve_prediction(secret, options.tenant, options.version)
+        gateway.rate_limits.check(found.ref.tenant)
+        return found
+
+    resolved = None
+    if not gateway.rate_limits.on:  # which may be counted in a Redis, and that is waited for
+        resolved = gateway.storage.admin.glance_at_prediction(secret, options.tenant, options.version)
+    if resolved is None:
+        resolved = await run_at_once(look_up)
+    if resolved.principal.tenant is not None:
+        gateway.callers.remember(secret, resolved.principal.tenant)
+    return document, options, resolved
+
+
+def clips_of(document: Mapping[str, Any], most: int) -> list[Any]:
+    """The clips of a batch.
+
+    Raises:
+        InvalidRequest: There is no list of clips, or an empty one.
+        TooLarge: There are too many.
+    """
+    clips = document.get("clips")
+    if not isinstance(clips, list) or not clips:
+        row = {"loc": "clips", "rule": "missing_clips", "message": "clips must be a list of at least one clip"}
+        raise errors.InvalidRequest("There are no clips.", errors=[row])
+    if len(clips) > most:
+        row = {"loc": "clips", "rule": "too_many_clips", "message": f"{len(clips)} clips; max_batch_clips is {most}"}
+        raise errors.TooLarge(f"{len(clips)} clips are more than {most} (max_batch_clips).", errors=[row])
+    return clips
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """Await something, but give it up when the client hangs up: nobody would read the answer.
+
+    Raises:
+        DeadlineExceeded: The client is gone; this answer, too, goes nowhere.
+    """
+    with CancelScope() as scope:
+        gone = asyncio.ensure_future(_gone(request))
+        gone.add_done_callback(lambda _: scope.cancel())
+        try:
+            return await work
+        finally:
+            gone.cancel()  # whose callback then finds a scope that has ended
+    raise errors.DeadlineExceeded("The client closed the connection.")
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def prompt_headers(resolved: Resolved, cache: str) -> dict[str, str]:
+    """The headers that say which prompt answered."""
+    return {
+        "X-Prompt-Version": str(resolved.ref.version),
+        "X-Prompt-Sha256": resolved.ref.sha256,
+        "X-Prompt-Cache": cache,
+    }
+
+
+def timing(answers: list[Answer], validate_ms: float) -> str:
+    """``Server-Timing`` without the total: of the slowest person, where there are several."""
+    parts = {
+        "validate": validate_ms,
+        "queue": max(answer.queue_ms for answer in answers),
+        "prompt": max(answer.prompt_ms for answer in answers),
+        "forward": max(answer.forward_ms for answer in answers),
+    }
+    return ", ".join(f"{name};dur={value:.2f}" for name, value in parts.items())

@@ -1,0 +1,167 @@
+"""``POST /predict/segments``: what happens when in a long clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from anyio import Semaphore, create_task_group
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors
+from service.gateway import schemas
+from service.gateway.http.field_validation import Fields
+from service.gateway.http.openapi import documented
+from service.gateway.operations.prediction import Options, Work, ask, limits_of, make_work
+from service.gateway.routes.predict import CLIP_FAILS, FAILS, FORMS, prompt_headers, read_request, resolve, unless_gone
+from service.gateway.state.context import Gateway, answer, gateway_of, run_at_once
+from service.inference.interface import Answer
+from service.storage.records import Resolved
+from skeleton_prompt.clips.clip import Clip, InvalidClip, Segment, cut_segments
+from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.model.decision import Prediction
+
+router = APIRouter(tags=["predict"])
+
+WINDOW_S = (0.5, 10.0, 2.0)  # least, most, default
+MIN_STRIDE_S = 0.1
+MAX_WINDOWS = 1024
+WINDOWS_IN_FLIGHT = 32
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a clip; ``person`` is None where nobody was visible."""
+
+    start: float
+    end: float
+    person: Prepared | None
+
+
+@router.post(
+    "/predict/segments",
+    summary="Say what happens when in a long clip",
+    **documented(schemas.Timeline, fails=(*FAILS, *CLIP_FAILS), body=schemas.SegmentsRequest, forms=FORMS),
+)
+async def predict_segments(request: Request) -> Response:
+    """Scope predict. One person; windows slide over the clip, neighbours that agree become one segment."""
+    gateway = gateway_of(request)
+    secret, form, body = await read_request(request, gateway)
+    document, options, resolved = await resolve(gateway, secret, body, form)
+
+    def prepare() -> tuple[Work, list[Window]]:
+        window, stride = read_pace(document)
+        work = make_work(document, limits_of(gateway.settings))
+        return work, cut(work.clip, window, stride)
+
+    work, windows = await run_at_once(prepare)
+    found = await unless_gone(request, look(gateway, resolved, options, windows))
+    said = {
+        "tenant": resolved.ref.tenant,
+        "version": resolved.ref.version,
+        "sha256": resolved.ref.sha256,
+        "segments": timeline(windows, [row.prediction if row else None for row in found]),
+        "quality": work.quality.document(),
+        "request_id": request.state.request_id,
+    }
+    cache = next((row.cache for row in found if row), "memory")
+    return answer(said, headers=prompt_headers(resolved, cache))
+
+
+async def look(
+    gateway: Gateway, resolved: Resolved, options: Options, windows: Sequence[Window]
+) -> list[Answer | None]:
+    """The answers for all windows; None where nobody was visible.
+
+    Raises:
+        ServiceError: What the first window failed with, once all are through: half a timeline would mislead.
+    """
+    found: list[Answer | None] = [None] * len(windows)
+    failures: list[errors.ServiceError] = []
+    room = Semaphore(WINDOWS_IN_FLIGHT)
+
+    async def one(index: int, person: Prepared) -> None:
+        async with room:
+            try:
+                [found[index]] = await ask(gateway, resolved, options, [person])
+            except errors.ServiceError as error:
+                failures.append(error)
+
+    async with create_task_group() as group:
+        for index, window in enumerate(windows):
+            if window.person is not None:
+                group.start_soon(one, index, window.person)
+    if failures:
+        raise failures[0]
+    return found
+
+
+def read_pace(document: Mapping[str, Any]) -> tuple[float, float]:
+    """Window and stride in seconds.
+
+    Raises:
+        InvalidRequest: They are out of range.
+    """
+    low, high, default = WINDOW_S
+    fields = Fields(document)
+    window = fields.number("window", low, high, default) or default
+    stride = fields.number("stride", MIN_STRIDE_S, high, window / 2) or window / 2
+    fields.check()
+    return window, stride
+
+
+def cut(clip: Clip, window: float, stride: float) -> list[Window]:
+    """Windows of a clip, the last one at its end.
+
+    Raises:
+        InvalidClip: There are several people.
+        InvalidRequest: There would be too many windows.
+    """
+    if clip.people > 1:
+        row = {"loc": "keypoints", "rule": "several_people", "message": "a timeline is of one person at a time"}
+        raise errors.InvalidClip("The clip has several people.", errors=[row])
+    last = max(0.0, clip.seconds - window)
+    count = int(last / stride) + 1
+    if count > MAX_WINDOWS:
+        row = {"loc": "stride", "rule": "too_many_windows", "message": f"{count} windows; at most {MAX_WINDOWS}"}
+        raise errors.InvalidRequest("The stride is too short for this clip.", errors=[row])
+    starts = [n * stride for n in range(count)]
+    if last - starts[-1] > stride / 4:
+        starts.append(last)
+    return [_window(clip, start, min(start + window, clip.seconds)) for start in starts]
+
+
+def _window(clip: Clip, start: float, end: float) -> Window:
+    [part] = cut_segments(replace(clip, segments=(Segment(None, start, end),)))
+    try:
+        return Window(start, end, prepare(part)[0][0])
+    except InvalidClip:
+        return Window(start, end, None)
+
+
+def timeline(windows: Sequence[Window], predictions: Sequence[Prediction | None]) -> list[dict[str, Any]]:
+    """Segments of one label each; where windows overlap, the border is half way.
+
+    A single window between two that agree with each other takes their label: actions do not flicker.
+    """
+    labels = [row.label if row else None for row in predictions]
+    for n in range(1, len(labels) - 1):
+        if labels[n - 1] == labels[n + 1] is not None:
+            labels[n] = labels[n - 1]
+    parts: list[dict[str, Any]] = []
+    first = 0
+    for n in range(1, len(labels) + 1):
+        if n < len(labels) and labels[n] == labels[first]:
+            continue
+        if labels[first] is not None:
+            sure = [row.confidence for row in predictions[first:n] if row and row.label == labels[first]]
+            start = windows[0].start if first == 0 else (windows[first].start + windows[first - 1].end) / 2
+            end = windows[-1].end if n == len(labels) else (windows[n].start + windows[n - 1].end) / 2
+            parts.append(
+                {"label": labels[first], "start": start, "end": end, "confidence": sum(sure) / max(1, len(sure))}
+            )
+        first = n
+    return parts

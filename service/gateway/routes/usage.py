@@ -1,0 +1,38 @@
+"""``GET /tenants/{tenant}/usage``: what was used, day by day."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from service import errors
+from service.gateway import schemas
+from service.gateway.http.auth import Access, Reader
+from service.gateway.http.openapi import documented
+from service.gateway.state.context import answer, run
+from service.storage.records import UsageDay
+
+router = APIRouter(tags=["tenants"])
+
+
+def _document(day: UsageDay) -> dict[str, Any]:
+    return {
+        "day": str(day.day),
+        "predictions": day.predictions,
+        "tuning_seconds": day.tuning_seconds,
+        "stored_bytes": day.stored_bytes,
+    }
+
+
+@router.get(
+    "/tenants/{tenant}/usage",
+    summary="Predictions, tuning seconds and stored bytes per day",
+    **documented(schemas.page(schemas.UsageDay), fails=(errors.NotFound, errors.InvalidRequest)),
+)
+async def usage(days: Annotated[int, Query(ge=1, le=366)] = 30, access: Access = Reader) -> Response:
+    """Any scope. Predictions are people predicted."""
+    await access.gateway.usage.flush(access.tenant)
+    found = await run(access.repository.usage, days)
+    return answer({"items": [_document(day) for day in found], "next": None})

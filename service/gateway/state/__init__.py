@@ -1,0 +1,1 @@
+"""Objects that live as long as the application and are passed to the routes."""

@@ -1,0 +1,89 @@
+"""What the routes share: one object, made by the application's lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+import anyio
+import orjson
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.gateway.state.key_tenant_cache import Callers
+from service.gateway.state.onnx_exporter import Exports
+from service.gateway.state.rate_limit import RateLimits
+from service.gateway.state.recent_clips import RecentClips
+from service.gateway.state.recent_key_secrets import Secrets24h
+from service.gateway.state.usage_counter import UsageMeter
+from service.inference import InferenceEngine
+from service.jobs.queue import JobQueue
+from service.metrics import Metrics
+from service.settings import Settings
+from service.storage.prompt_cache.cache import PromptCache
+from service.storage.store import Storage
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SMALL_BODY = 128 << 10  # what is read of it takes a few milliseconds at the most
+_HOT = ThreadPoolExecutor(4, thread_name_prefix="predict")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts that a request may need."""
+
+    settings: Settings
+    storage: Storage
+    engine: InferenceEngine
+    prompts: PromptCache
+    queue: JobQueue
+    metrics: Metrics
+    rate_limits: RateLimits
+    usage: UsageMeter
+    exports: Exports
+    callers: Callers = field(default_factory=Callers)
+    recent: RecentClips = field(default_factory=RecentClips)
+    large_body: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1))
+    secrets: Secrets24h = field(default_factory=Secrets24h)
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that a request belongs to."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call something that blocks, in a thread."""
+    return await to_thread.run_sync(lambda: function(*args, **kwargs))
+
+
+async def run_at_once(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``run`` for the hot path: in few threads of its own, which fight less for Python's lock, and with less around."""
+    return await asyncio.get_running_loop().run_in_executor(_HOT, partial(function, *args, **kwargs))
+
+
+async def run_sized(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call something that computes on so many bytes of a body: here at once, or in a thread where it may take long."""
+    if size <= SMALL_BODY:
+        return function(*args, **kwargs)
+    return await run_at_once(function, *args, **kwargs)
+
+
+def answer(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(orjson.dumps(document, default=_plain), status, headers, "application/json")
+
+
+def _plain(value: object) -> object:
+    """What orjson does not know by itself."""
+    if isinstance(value, frozenset | set | tuple):
+        return sorted(value) if isinstance(value, frozenset | set) else list(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

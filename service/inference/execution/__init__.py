@@ -1,0 +1,1 @@
+"""Batch execution shared by the local engine and the TorchServe handler."""

@@ -1,0 +1,406 @@
+"""Engine processes of the gateway's own: they compute, so that Python's one lock stays with the gateway.
+
+In one process every operation of a forward pass has to win that lock back from the requests that are being decoded
+meanwhile, and both suffer; two processes use two cores. A process that dies is started again, and what it was asked
+is asked once more of another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from subprocess import Popen
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import structlog
+
+from service.errors import EngineUnavailable
+from service.inference.local import ipc_codec
+from service.process.child import FIRST_PAUSE_S, LONGEST_PAUSE_S, SECRETS, STEADY_AFTER_S, spawn
+from service.settings import Settings
+from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.model.decision import Prediction, decide
+from skeleton_prompt.model.prompt_file import Array, Prompt
+
+log = structlog.get_logger(__name__)
+
+START_S = 120.0  # on a machine that is busy or cold
+CALL_S = 60.0  # a batch takes a fraction of a second: a process that is silent for this long hangs
+WAIT_S = 8.0  # for a process, while one is being started again
+TRIES = 2
+
+Reader = Callable[[], bytes]
+
+
+class Gone(Exception):
+    """The process that was asked has ended, or hangs."""
+
+
+class CannotCompute(RuntimeError):
+    """An engine process does not start; the message is what it said."""
+
+
+class EngineProcess:
+    """One running process. One thread at a time may ask it."""
+
+    def __init__(self, start: Mapping[str, Any]) -> None:
+        ours, its = socket.socketpair()
+        command = [sys.executable, "-m", "service.inference.local.worker_main", str(its.fileno())]
+        # `python -m` would otherwise look for `service` in the current folder first, and users have such folders.
+        env = {name: value for name, value in os.environ.items() if name not in SECRETS} | {"PYTHONSAFEPATH": "1"}
+        try:
+            with its:
+                self.process: Popen[bytes] = spawn(command, env=env, output=None, descriptors=[its.fileno()])
+        except OSError:
+            ours.close()
+            raise
+        self._connection = ours
+        self._start = start
+        self.models: set[str] = set()
+        self.prompts: set[int] = set()
+        self.unused: deque[str | int] = deque()  # models and prompts that nobody holds any more
+
+    def greet(self) -> str:
+        """Tell it what to load and wait until it has; gives the backbone's SHA-256.
+
+        Raises:
+            CannotCompute: It ends or fails instead.
+        """
+        self._connection.settimeout(START_S)
+        try:
+            ipc_codec.send(self._connection, self._start)
+            answer = ipc_codec.receive(self._connection)
+        except (EOFError, OSError) as error:
+            raise CannotCompute(f"The engine process ended or hung while it loaded the model: {error}.") from error
+        if "error" in answer:
+            raise CannotCompute(str(ipc_codec.read_error(answer["error"])))
+        self._connection.settimeout(CALL_S)
+        sha256 = str(answer["backbone_sha256"])
+        self.models.add(sha256)
+        return sha256
+
+    def call(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask it something.
+
+        Raises:
+            Gone: It is, or hangs.
+            Exception: What it failed with.
+        """
+        unused = [self.unused.popleft() for _ in range(len(self.unused))]
+        self.models.difference_update(unused)
+        self.prompts.difference_update(unused)
+        try:
+            ipc_codec.send(self._connection, request | {"unused": unused})
+            answer = ipc_codec.receive(self._connection)
+        except (EOFError, OSError) as error:
+            raise Gone(str(error)) from error
+        if "error" in answer:
+            raise ipc_codec.read_error(answer["error"])
+        return answer
+
+    def end(self) -> None:
+        """Kill it: it holds nothing that another could not load again."""
+        self.process.kill()
+
+    def close(self) -> None:
+        """Let go of its socket; for the thread that has the process, since others may be given the same descriptor."""
+        self._connection.close()
+
+
+class EngineProcesses:
+    """So many processes with the same model, each kept alive by a thread of its own.
+
+    Args:
+        backbone: The model, as ``Engine.load`` names it.
+        options: How it computes; see ``Engine``.
+        count: How many processes.
+        log_level: Of the processes.
+        log_json: Likewise.
+        on_start: Told of each process that became ready.
+
+    Attributes:
+        failure: Why none of them could be started, if so.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        options: Mapping[str, Any],
+        count: int = 1,
+        *,
+        log_level: str = "info",
+        log_json: bool = False,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.count = count
+        self.on_start = on_start
+        self._start = {"backbone": backbone, "options": options, "log_level": log_level, "log_json": log_json}
+        self._alive: list[EngineProcess] = []
+        self._ready = 0  # how many of them have the model
+        self._idle: list[EngineProcess] = []
+        self._backbone_sha256: str | None = None
+        self.failure: CannotCompute | None = None
+        self._closing = False
+        self._changed = threading.Condition()
+        self._numbers: WeakKeyDictionary[Prompt, int] = WeakKeyDictionary()
+        self._counter = itertools.count()
+        self._keepers = [
+            threading.Thread(target=self._keep, name=f"engine-{number + 1}", daemon=True) for number in range(count)
+        ]
+
+    @classmethod
+    def of(cls, settings: Settings) -> EngineProcesses:
+        """Those that the settings ask for."""
+        options = {"device": settings.device, "cuda_graphs": settings.cuda_graphs}
+        return cls(
+            settings.backbone, options, settings.engine_processes,
+            log_level=settings.log_level, log_json=settings.log_json,
+        )  # fmt: skip
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes."""
+        with self._changed:
+            return [process.process.pid for process in self._alive]
+
+    def begin(self) -> None:
+        """Start them, without waiting for them; a second call does nothing."""
+        for keeper in self._keepers:
+            if keeper.ident is None:
+                keeper.start()
+
+    def current(self) -> RemoteModel:
+        """The current model, once all processes have it; blocks.
+
+        Raises:
+            CannotCompute: One of them does not start.
+        """
+        self.begin()
+        with self._changed:
+            self._changed.wait_for(lambda: self.failure or self._closing or self._ready == self.count)
+            if self.failure is not None:
+                raise self.failure
+            if self._backbone_sha256 is None:
+                raise CannotCompute("The service is stopping.")
+            return RemoteModel(self, self._backbone_sha256)
+
+    def old(self, sha256: str, read: Reader) -> RemoteModel:
+        """The model of another backbone, loaded by one process now and by the others when they need it; blocks.
+
+        Args:
+            sha256: Which one.
+            read: Gives its file.
+
+        Raises:
+            EngineUnavailable: No process can be asked.
+            Exception: Of ``read``, or what the process says about the file.
+        """
+        model = RemoteModel(self, sha256, read)
+        model.load()
+        weakref.finalize(model, self._forget, sha256).atexit = False
+        return model
+
+    def close(self) -> None:
+        """End them, and wait until they have ended."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            for process in self._alive:
+                process.end()
+        for keeper in self._keepers:
+            if keeper.ident is not None:
+                keeper.join()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[EngineProcess]:
+        """A process for the length of the block; one that fails the block by its socket is ended.
+
+        Raises:
+            EngineUnavailable: None became free in time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._idle or self._closing, WAIT_S) or self._closing:
+                raise EngineUnavailable("The engine process is being started again.", retry_after=2.0)
+            process = self._idle.pop()
+        try:
+            yield process
+        except Gone:
+            process.end()
+            process.close()
+            raise
+        except BaseException:
+            self._give_back(process)
+            raise
+        self._give_back(process)
+
+    def number_of(self, prompt: Prompt) -> int:
+        """What the processes know a prompt by; it is forgotten when nobody holds the prompt any more."""
+        with self._changed:
+            number = self._numbers.get(prompt)
+            if number is None:
+                number = self._numbers[prompt] = next(self._counter)
+                weakref.finalize(prompt, self._forget, number).atexit = False
+        return number
+
+    def _give_back(self, process: EngineProcess) -> None:
+        with self._changed:
+            if process not in self._alive:  # it has ended meanwhile
+                process.close()
+                return
+            self._idle.append(process)
+            self._changed.notify_all()
+
+    def _forget(self, name: str | int) -> None:
+        # Called wherever the last reference goes, so it may wait for nothing.
+        for process in tuple(self._alive):
+            process.unused.append(name)
+
+    def _keep(self) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            lived = self._one_life()
+            if lived is None:
+                return
+            pause = FIRST_PAUSE_S if lived >= STEADY_AFTER_S else pause
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closing, pause):
+                    return
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _one_life(self) -> float | None:
+        """Start a process and wait for its end; gives the seconds it lived, None where there shall be no other."""
+        began = time.monotonic()
+        try:
+            process = self._begin_process()
+        except OSError as error:  # no memory, no file descriptors
+            return self._not_started(CannotCompute(f"An engine process cannot be started: {error}."))
+        try:
+            sha256 = process.greet()
+        except CannotCompute as error:
+            process.end()
+            self._wait_for_end(process)
+            process.close()
+            return self._not_started(error)
+        with self._changed:
+            self._backbone_sha256 = sha256
+            self._ready += 1
+            self._idle.append(process)
+            self._changed.notify_all()
+        self.on_start()
+        code = self._wait_for_end(process)
+        with self._changed:
+            self._ready -= 1
+            if self._closing:
+                return None
+        log.error("an engine process ended; it is started again", pid=process.process.pid, returncode=code)
+        return time.monotonic() - began
+
+    def _begin_process(self) -> EngineProcess:
+        process = EngineProcess(self._start)
+        with self._changed:
+            self._alive.append(process)
+            if self._closing:
+                process.end()
+        return process
+
+    def _wait_for_end(self, process: EngineProcess) -> int:
+        code = process.process.wait()
+        with self._changed:
+            self._alive.remove(process)
+            if process in self._idle:
+                self._idle.remove(process)
+                process.close()
+        return code
+
+    def _not_started(self, error: CannotCompute) -> float | None:
+        with self._changed:
+            if self._closing:
+                return None
+            if self._backbone_sha256 is None:  # none has ever worked: this is the failure of the service's own start
+                self.failure = error
+                self._changed.notify_all()
+                return None
+        log.error("an engine process did not start", error=str(error))
+        return 0.0
+
+
+class RemoteModel:
+    """A model in engine processes, with the verbs of ``Engine`` that predicting needs.
+
+    Args:
+        processes: Where it is.
+        sha256: Of its backbone.
+        read: Gives the backbone's file to a process that does not have it; None for the current one, which all have.
+    """
+
+    def __init__(self, processes: EngineProcesses, sha256: str, read: Reader | None = None) -> None:
+        self._processes = processes
+        self.backbone_sha256 = sha256
+        self._read = read
+
+    def load(self) -> None:
+        """Have one process load it.
+
+        Raises:
+            EngineUnavailable: The processes are gone or hang.
+            Exception: What the process says about the file, or ``read``.
+        """
+        self.call({"verb": "features", "people": [], "batch_size": 1})
+
+    def features(self, people: Sequence[Prepared], batch_size: int = 16) -> Array:
+        """See ``Engine.features``."""
+        request = {"verb": "features", "people": [ipc_codec.write_person(p) for p in people], "batch_size": batch_size}
+        return ipc_codec.read_array(self.call(request)["features"])
+
+    def forward(self, rows: Sequence[tuple[Prepared, Prompt]]) -> list[Array | Exception]:
+        """See ``Engine.forward``.
+
+        Raises:
+            EngineUnavailable: The processes are gone or hang.
+        """
+        numbers = {prompt: self._processes.number_of(prompt) for _, prompt in rows}
+        request = {
+            "verb": "forward",
+            "rows": [(ipc_codec.write_person(person), numbers[prompt]) for person, prompt in rows],
+        }
+        return [ipc_codec.read_outcome(part) for part in self.call(request, numbers)["outcomes"]]
+
+    def finish(
+        self, person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+    ) -> Prediction:
+        """See ``Engine.finish``; done here, because it costs less than asking."""
+        return decide(person, prompt, logits, top_k=top_k, threshold=threshold)
+
+    def call(self, request: dict[str, Any], prompts: Mapping[Prompt, int] | None = None) -> dict[str, Any]:
+        """Ask a process that is free, and once more another one where it dies of that or of anything else.
+
+        Args:
+            request: What to ask.
+            prompts: Those that it is about, with the numbers that processes know them by.
+
+        Raises:
+            EngineUnavailable: No process answers.
+        """
+        for _ in range(TRIES):
+            with contextlib.suppress(Gone), self._processes.taken() as process:
+                return self._ask(process, request, prompts or {})
+        raise EngineUnavailable("The engine process ended while it computed.", retry_after=2.0)
+
+    def _ask(self, process: EngineProcess, request: dict[str, Any], prompts: Mapping[Prompt, int]) -> dict[str, Any]:
+        if self.backbone_sha256 not in process.models and self._read is not None:
+            process.call({"verb": "load", "model": self.backbone_sha256, "data": self._read()})
+            process.models.add(self.backbone_sha256)
+        fresh = {number: prompt for prompt, number in prompts.items() if number not in process.prompts}
+        sent = [(number, ipc_codec.write_prompt(prompt)) for number, prompt in fresh.items()]
+        answer = process.call(request | {"model": self.backbone_sha256, "prompts": sent})
+        process.prompts.update(fresh)
+        return answer

@@ -1,0 +1,91 @@
+"""A process that computes for the gateway: ``python -m service.inference.local.worker_main DESCRIPTOR``.
+
+One thread, one request at a time, over the socket that it was born with. It knows no tenant, no database and no store:
+models and prompts come through the socket, and go when the gateway says so. When the socket closes it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from service.inference.execution.batch import warm_up
+from service.inference.local import ipc_codec
+from service.logs import configure_logging
+from skeleton_prompt.model.backbone import parse_backbone
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.prompt_file import Prompt
+
+
+class Computer:
+    """The models and prompts in this process, by the names that the gateway has for them.
+
+    Args:
+        engine: The current model.
+        options: How other models compute; see ``Engine``.
+    """
+
+    def __init__(self, engine: Engine, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._engines = {engine.backbone_sha256: engine}
+        self._prompts: dict[int, Prompt] = {}
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a request: what its verb gives, or the error that it ended with."""
+        verbs: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]
+        verbs = {"forward": self._forward, "features": self._features, "load": self._load}
+        try:
+            self._tidy(request["unused"])
+            for number, document in request.get("prompts", ()):
+                self._prompts[number] = ipc_codec.read_prompt(document)
+            return verbs[request["verb"]](request)
+        except Exception as error:
+            return {"error": ipc_codec.write_error(error)}
+
+    def _tidy(self, unused: Sequence[str | int]) -> None:
+        for name in unused:
+            self._engines.pop(str(name), None)
+            self._prompts.pop(name, None)  # type: ignore[arg-type]
+
+    def _forward(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        rows = [(ipc_codec.read_person(person), self._prompts[number]) for person, number in request["rows"]]
+        outcomes = self._engines[request["model"]].forward(rows)
+        return {"outcomes": [ipc_codec.write_outcome(outcome) for outcome in outcomes]}
+
+    def _features(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        people = [ipc_codec.read_person(person) for person in request["people"]]
+        features = self._engines[request["model"]].features(people, request["batch_size"])
+        return {"features": ipc_codec.write_array(features)}
+
+    def _load(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        sha256 = request["model"]
+        backbone = parse_backbone(bytes(request["data"]), f"backbone {sha256[:12]}")
+        self._engines[sha256] = Engine(backbone, **self._options)
+        gc.freeze()
+        return {}
+
+
+def main() -> None:
+    """Load the model that the first message names, say so, then answer until the socket closes."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    start = ipc_codec.receive(connection)
+    configure_logging(start["log_level"], as_json=start["log_json"])
+    try:
+        engine = Engine.load(start["backbone"], threads=1, **start["options"])
+        warm_up(engine)
+    except Exception as error:
+        ipc_codec.send(connection, {"error": [ipc_codec.OTHER, str(error) or repr(error)]})
+        sys.exit(1)
+    computer = Computer(engine, start["options"])
+    ipc_codec.send(connection, {"backbone_sha256": engine.backbone_sha256})
+    with contextlib.suppress(EOFError, OSError):  # the gateway has closed the socket, or is gone
+        while True:
+            ipc_codec.send(connection, computer.answer(ipc_codec.receive(connection)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The TorchServe engine: client, instance pool, wire codec, handler and model archive."""

@@ -1,0 +1,225 @@
+"""One row on its way from the gateway to TorchServe and back: a binary body, an address in the headers.
+
+The body of a request, all little-endian::
+
+    offset  type     what
+    0       4 bytes  "SPR1"
+    4       uint32   W, how many windows
+    8       uint8    1 if the clip had depth
+    9       uint8    1 if `threshold` counts
+    10      uint16   top_k
+    12      uint32   frames
+    16      float64  threshold
+    24      float64  visible
+    32      float64  motion
+    40      float32  pose (W, 64, 17, 3), then depth (W, 64, 17) if there is any, then log_seconds (W)
+
+Headers: ``x-prompt-tenant``, ``x-prompt-version``, ``x-prompt-sha256``, and ``x-deadline``, the Unix time in seconds
+after which nobody waits (clocks of the machines must agree to a fraction of predict_deadline_s). ``x-probe: forward``
+asks for a forward pass that belongs to no tenant, ``x-probe: figures`` for none at all; such a row has no body, and is
+answered with the engine's backbone and figures.
+
+An answer is msgpack of content type ``application/vnd.skeleton-prompt``; any other content type is TorchServe's own.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from service import errors
+from service.inference.interface import Answer, Question
+from service.inference.tally import EngineFigures
+from skeleton_prompt.clips.normalise import FRAMES, Prepared
+from skeleton_prompt.model.decision import Prediction
+from skeleton_prompt.model.prompt_file import Array, PromptRef
+
+CONTENT_TYPE = "application/vnd.skeleton-prompt"
+TENANT, VERSION, SHA256 = "x-prompt-tenant", "x-prompt-version", "x-prompt-sha256"
+DEADLINE, PROBE = "x-deadline", "x-probe"
+FORWARD, FIGURES = "forward", "figures"  # what a probe may ask for
+JOINTS = 17
+
+_HEAD = struct.Struct("<4sIBBHIddd")
+_MAGIC = b"SPR1"
+
+
+def write_row(question: Question) -> bytes:
+    """The body of a question."""
+    person = question.person
+    threshold = question.threshold
+    head = _HEAD.pack(
+        _MAGIC,
+        len(person.pose),
+        person.has_depth,
+        threshold is not None,
+        question.top_k,
+        person.frames,
+        threshold or 0.0,
+        person.visible,
+        person.motion,
+    )
+    arrays = [person.pose, *([person.depth] if person.has_depth else []), person.log_seconds]
+    return b"".join([head, *(np.ascontiguousarray(array, "<f4").tobytes() for array in arrays)])
+
+
+def write_headers(question: Question) -> dict[str, str]:
+    """The headers of a question."""
+    return {
+        TENANT: question.ref.tenant,
+        VERSION: str(question.ref.version),
+        SHA256: question.ref.sha256,
+        DEADLINE: f"{time.time() + question.deadline - time.monotonic():.4f}",
+    }
+
+
+def read_question(body: bytes | bytearray, header: Callable[[str], str | None]) -> Question:
+    """The question of a body and its headers; `header` gives one by its name.
+
+    Raises:
+        MalformedBody: One of them is not what the format says.
+    """
+    ref = PromptRef(_text(header, TENANT), _number(header, VERSION), _text(header, SHA256))
+    deadline = time.monotonic() + _seconds(header, DEADLINE) - time.time()
+    if len(body) < _HEAD.size or body[:4] != _MAGIC:
+        raise errors.MalformedBody(f"A row begins with {_MAGIC!r} and has at least {_HEAD.size} bytes.")
+    _, W, deep, limited, top_k, frames, threshold, visible, motion = _HEAD.unpack_from(body)
+    sizes = (W * FRAMES * JOINTS * 3, W * FRAMES * JOINTS if deep else 0, W)
+    expected = _HEAD.size + 4 * sum(sizes)
+    if W < 1 or len(body) != expected:
+        raise errors.MalformedBody(f"A row of {W} windows has {expected} bytes, at least one window; got {len(body)}.")
+    if top_k < 1 or deep > 1 or limited > 1:
+        raise errors.MalformedBody("top_k is at least 1, and a flag is 0 or 1.")
+    # A copy, because the buffer is TorchServe's.
+    values = np.frombuffer(body, "<f4", offset=_HEAD.size).astype(np.float32)
+    if not (np.isfinite(values).all() and np.isfinite((threshold, visible, motion)).all()):
+        raise errors.MalformedBody("A row holds finite numbers only.")
+    pose, depth, log_seconds = np.split(values, np.cumsum(sizes)[:-1])
+    person = Prepared(
+        pose=pose.reshape(W, FRAMES, JOINTS, 3),
+        depth=depth.reshape(W, FRAMES, JOINTS) if deep else np.zeros((W, FRAMES, JOINTS), np.float32),
+        has_depth=bool(deep),
+        log_seconds=log_seconds,
+        visible=visible,
+        frames=frames,
+        motion=motion,
+    )
+    return Question(person, ref, top_k, threshold if limited else None, deadline)
+
+
+def write_answer(answer: Answer, logits: Array) -> bytes:
+    """An answer, with the logits that it was made of."""
+    said = answer.prediction
+    document = {
+        "label": said.label,
+        "known": said.known,
+        "confidence": said.confidence,
+        "predictions": said.predictions,
+        "reason": said.reason,
+        "cache": answer.cache,
+        "prompt_ms": answer.prompt_ms,
+        "forward_ms": answer.forward_ms,
+        "batch_rows": answer.batch_rows,
+        "logits": np.ascontiguousarray(logits, "<f4").tobytes(),
+    }
+    return _pack(document)
+
+
+def read_answer(data: bytes, total_ms: float) -> tuple[Answer, Array]:
+    """An answer and its logits; what of `total_ms` the engine did not use was waiting.
+
+    Raises:
+        EngineUnavailable: It cannot be read: gateway and engine are of different releases.
+    """
+    try:
+        document = msgpack.unpackb(data)
+        ranked = tuple((str(label), float(value)) for label, value in document["predictions"])
+        said = Prediction(document["label"], document["known"], document["confidence"], ranked, document["reason"])
+        prompt_ms, forward_ms = float(document["prompt_ms"]), float(document["forward_ms"])
+        waited = max(0.0, total_ms - prompt_ms - forward_ms)
+        logits = np.frombuffer(document["logits"], "<f4").astype(np.float32)
+        rows = int(document["batch_rows"])
+        return Answer(said, document["cache"], waited, prompt_ms, forward_ms, rows), logits
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.EngineUnavailable("The engine's answer cannot be read.", retry_after=5.0) from error
+
+
+def write_probe(backbone_sha256: str, figures: EngineFigures) -> bytes:
+    """The answer to a probe."""
+    return _pack({"backbone_sha256": backbone_sha256, "figures": asdict(figures)})
+
+
+def read_probe(data: bytes) -> tuple[str, EngineFigures]:
+    """The engine's backbone, and its figures.
+
+    Raises:
+        EngineUnavailable: It cannot be read: gateway and engine are of different releases.
+    """
+    try:
+        document = msgpack.unpackb(data)
+        return str(document["backbone_sha256"]), EngineFigures(**document["figures"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.EngineUnavailable("The engine's answer to a probe cannot be read.", retry_after=5.0) from error
+
+
+def write_error(error: errors.ServiceError) -> bytes:
+    """An error as the body of an answer."""
+    return _pack({"code": error.code, "detail": error.detail, "retry_after": error.retry_after})
+
+
+def read_error(data: bytes) -> errors.ServiceError:
+    """The error that an answer stands for; one that is not known here means that the engine cannot be used."""
+    try:
+        document = msgpack.unpackb(data)
+        kind = ERRORS.get(document["code"], errors.EngineUnavailable)
+        return kind(str(document["detail"]), retry_after=document["retry_after"])
+    except (ValueError, KeyError, TypeError):
+        return errors.EngineUnavailable("The engine's error cannot be read.", retry_after=5.0)
+
+
+ERRORS: Mapping[str, type[errors.ServiceError]] = {
+    kind.code: kind
+    for kind in (
+        errors.VersionNotFound,
+        errors.BackboneMismatch,
+        errors.DeadlineExceeded,
+        errors.StorageUnavailable,
+        errors.EngineUnavailable,
+        errors.Overloaded,
+    )
+}
+
+
+def _pack(document: dict[str, Any]) -> bytes:
+    data: bytes = msgpack.packb(document)
+    return data
+
+
+def _text(header: Callable[[str], str | None], name: str) -> str:
+    value = header(name)
+    if not value:
+        raise errors.MalformedBody(f"The header {name} is missing.")
+    return value
+
+
+def _number(header: Callable[[str], str | None], name: str) -> int:
+    text = _text(header, name)
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise errors.MalformedBody(f"The header {name} is no whole number.")
+    return int(text)
+
+
+def _seconds(header: Callable[[str], str | None], name: str) -> float:
+    try:
+        value = float(_text(header, name))
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise errors.MalformedBody(f"The header {name} is no time.")
+    return value

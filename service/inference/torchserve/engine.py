@@ -1,0 +1,328 @@
+"""The engine in TorchServe, here or on other machines: rows go out one by one, its batcher puts them together.
+
+A row that meets a dead worker, a lost connection or a full server is sent once more, to another one if there is one: a
+prediction changes nothing, so asking twice does no harm. Health is a real prediction; ``/ping`` says Healthy while
+workers crash in a loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import aiohttp
+import anyio
+import structlog
+
+from service.backbone_loader import BackboneCheck
+from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
+from service.inference.interface import Answer, Question
+from service.inference.metrics import ServersCollector, name_of
+from service.inference.torchserve import codec
+from service.inference.torchserve.instances import Server, Servers
+from service.metrics import Metrics
+from skeleton_prompt.model.prompt_file import Array
+
+log = structlog.get_logger(__name__)
+
+PATH = "/predictions/skeleton_prompt"
+WORKERS = "/models/skeleton_prompt"
+CONNECT_S = 2.0
+PROBE_S = 5.0
+FIGURES_S = 1.0  # a busy engine answers after the rows that it has: figures may be a little old, not late
+FRESH_S = 10.0  # a row answered this recently proves that a busy engine works
+START_S = 120.0
+KEEP_ALIVE_S = 30.0
+
+
+class _Elsewhere(Exception):
+    """Another server may do better; carries what to answer if there is none."""
+
+    def __init__(self, error: ServiceError, reason: str, *, same: bool = False) -> None:
+        super().__init__(error.detail)
+        self.error = error
+        self.reason = reason  # a word for the metrics
+        self.same = same  # whether even the same server may do better, as after an idle connection was closed
+
+
+class TorchServeEngine:
+    """One or several TorchServe instances behind the engine's protocol.
+
+    Args:
+        urls: Addresses of inference APIs.
+        queue_size: Most rows in flight; a tenant that has more than its share of them is refused first.
+        management_url: Management API of the one instance that was started with this service, if it was.
+        start_s: Seconds that the first instance has to become ready.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        queue_size: int = 256,
+        queue_seconds: float = math.inf,
+        management_url: str | None = None,
+        start_s: float = START_S,
+    ) -> None:
+        self._servers = Servers(urls, self._probe)
+        self._queue_size, self._management_url, self._start_s = queue_size, management_url, start_s
+        self._queue_seconds = queue_seconds
+        self._row_s = 0.01  # moving average of seconds per row
+        self._batch_rows = 1  # the largest batch that any instance has answered
+        self._rows: Counter[str] = Counter()
+        self._session: aiohttp.ClientSession | None = None
+        self._last_success = float("-inf")
+        self._counted = ServersCollector(self._servers.all)
+        self._on_batch: Callable[[int, float], None] = lambda _rows, _seconds: None
+        self._check: BackboneCheck | None = None
+
+    def attach(self, metrics: Metrics, check: BackboneCheck) -> None:
+        """Take part in a gateway: count into its metrics, and serve on no backbone that it does not know."""
+        metrics.registry.register(self._counted)
+        self._on_batch, self._check = metrics.batch, check
+
+    @property
+    def backbone_sha256(self) -> str | None:
+        """The gateway's backbone, or where there is no gateway the one of an instance, once it has said so."""
+        said = (server.backbone_sha256 for server in self._servers.all if server.backbone_sha256 is not None)
+        return self._check.sha256 if self._check is not None else next(said, None)
+
+    @property
+    def old_models(self) -> int:
+        """How many models of older backbones the instances have in memory."""
+        return sum(server.figures.old_backbones for server in self._servers.all if server.figures is not None)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why instances that answer are not used; names no address."""
+        return next((server.refused for server in self._servers.all if server.refused is not None), None)
+
+    @property
+    def waiting(self) -> int:
+        """Rows in flight."""
+        return self._rows.total()
+
+    async def start(self) -> None:
+        """Wait for the first instance that predicts.
+
+        Raises:
+            EngineUnavailable: There is none in time, or each runs on a backbone that will not do.
+        """
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
+        self._servers.start()
+        with anyio.move_on_after(self._start_s):
+            while self._servers.choose() is None and not all(server.refused for server in self._servers.all):
+                await asyncio.sleep(0.05)
+        if self._servers.choose() is None:
+            await self.stop()
+            names = ", ".join(map(name_of, self._servers.all))
+            why = self.trouble or f"No forward pass succeeded within {self._start_s:g} seconds."
+            raise EngineUnavailable(f"TorchServe at {names} cannot be used. {why}")
+
+    async def stop(self) -> None:
+        """Let go of everything; the gateway has drained by now."""
+        await self._servers.stop()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def predict(self, question: Question) -> Answer:
+        """See ``InferenceEngine.predict``."""
+        return (await self.ask(question))[0]
+
+    async def ask(self, question: Question) -> tuple[Answer, Array]:
+        """The answer and the logits that it was made of; raises what ``predict`` does."""
+        if self._session is None:
+            raise EngineUnavailable("The engine has not started yet.", retry_after=2.0)
+        tenant = question.ref.tenant
+        self.admit(tenant)
+        self._rows[tenant] += 1
+        try:
+            return await self._ask(question)
+        finally:
+            self._rows[tenant] -= 1
+            if not self._rows[tenant]:
+                del self._rows[tenant]
+
+    async def probe(self) -> bool:
+        """Whether a server predicts: recent answers prove it while rows are in flight, else each one is asked."""
+        if self._session is None:
+            return False
+        fresh = time.monotonic() - self._last_success < FRESH_S
+        if fresh and self.waiting and self._servers.choose() is not None:
+            return True
+        return any(await asyncio.gather(*map(self._probe_and_note, self._servers.all)))
+
+    async def refresh(self) -> None:
+        """Bring the figures of the instances up to date, as far as they answer soon."""
+
+        async def ask(server: Server) -> None:
+            with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError, EngineUnavailable):
+                await self._look(server, codec.FIGURES, FIGURES_S)
+
+        await asyncio.gather(*map(ask, self._servers.all))
+
+    def admit(self, tenant: str) -> None:
+        """See ``InferenceEngine.admit``.
+
+        No tenant gets more than three quarters of the places, and from half of them on none more than an equal share:
+        rows that TorchServe has cannot be taken back to make room, as the embedded engine's queue does.
+        """
+        waiting, mine, places = self._rows.total(), self._rows[tenant], self._places()
+        tenants = len(self._rows) + (not mine)
+        greedy = 4 * mine >= 3 * places or (2 * waiting >= places and mine * tenants > places)
+        if greedy or waiting >= places:
+            setting = "queue_size" if places == self._queue_size else "queue_seconds"
+            raise Overloaded(f"More predictions wait than the {setting} setting allows.", retry_after=1.0)
+
+    def _places(self) -> int:
+        """How many rows there may be: as many as wait for less than ``queue_seconds``, beside those being computed."""
+        in_time = self._queue_seconds / self._row_s + 2 * self._batch_rows
+        servers = sum(server.healthy for server in self._servers.all)
+        return int(min(self._queue_size, max(1, servers) * in_time))
+
+    async def _ask(self, question: Question) -> tuple[Answer, Array]:
+        body, headers = codec.write_row(question), codec.write_headers(question)
+        server = self._servers.choose()
+        if server is None:
+            raise EngineUnavailable("No TorchServe is ready.", retry_after=2.0)
+        try:
+            return await self._send(server, question, body, headers)
+        except _Elsewhere as first:
+            other = self._servers.choose(but=server) or (server if first.same else None)
+            if other is None:
+                raise first.error from None
+            log.info("row_sent_again", why=str(first), first=name_of(server), then=name_of(other))
+            self._counted.resent.labels(name_of(other)).inc()
+        try:
+            return await self._send(other, question, body, headers)
+        except _Elsewhere as second:
+            raise second.error from None
+
+    async def _send(
+        self, server: Server, question: Question, body: bytes, headers: dict[str, str]
+    ) -> tuple[Answer, Array]:
+        """Send a row to one instance, and count what came of it."""
+        name, began = name_of(server), time.monotonic()
+        outcome = "cancelled"
+        try:
+            answer, logits = await self._exchange(server, question, body, headers)
+            outcome = "answered"
+        except _Elsewhere as error:
+            outcome = error.reason
+            raise
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._counted.rows.labels(name, outcome).inc()
+        self._counted.seconds.labels(name).observe(time.monotonic() - began)
+        self._counted.queue_seconds.labels(name).observe(answer.queue_ms / 1000)
+        if answer.batch_rows:
+            self._row_s += 0.1 * (answer.forward_ms / 1000 / answer.batch_rows - self._row_s)
+            self._batch_rows = max(self._batch_rows, answer.batch_rows)
+            self._on_batch(answer.batch_rows, answer.forward_ms / 1000)
+        return answer, logits
+
+    async def _exchange(
+        self, server: Server, question: Question, body: bytes, headers: dict[str, str]
+    ) -> tuple[Answer, Array]:
+        began = time.monotonic()
+        if began >= question.deadline:
+            raise DeadlineExceeded("The prediction was not ready before its deadline.")
+        server.in_flight += 1
+        try:
+            status, kind, data = await self._post(server, body, headers, question.deadline - began)
+        except aiohttp.ClientConnectorError as error:
+            server.failed(str(error), surely=True)
+            raise _Elsewhere(
+                EngineUnavailable("TorchServe cannot be reached.", retry_after=2.0), "unreachable"
+            ) from error
+        except asyncio.TimeoutError as error:
+            server.failed("no answer before the deadline")
+            if not server.healthy:  # the row was patient enough for one that works
+                raise EngineUnavailable("TorchServe failed while the row waited in it.", retry_after=2.0) from error
+            raise DeadlineExceeded("The prediction was not ready before its deadline.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            if self._session is None:
+                raise EngineUnavailable("The engine is shutting down.", retry_after=5.0) from error
+            server.failed(repr(error))
+            hung_up = EngineUnavailable("TorchServe hung up.", retry_after=2.0)
+            raise _Elsewhere(hung_up, "hung_up", same=True) from error
+        finally:
+            server.in_flight -= 1
+        if kind != codec.CONTENT_TYPE:
+            raise _its_own(server, status, data)
+        server.succeeded()
+        if status != 200:
+            said = codec.read_error(data)
+            raise _Elsewhere(said, said.code) if status == 503 else said
+        self._last_success = time.monotonic()
+        return codec.read_answer(data, 1000 * (self._last_success - began))
+
+    async def _post(
+        self, server: Server, body: bytes, headers: dict[str, str], seconds: float
+    ) -> tuple[int, str, bytes]:
+        if self._session is None or self._session.closed:
+            raise EngineUnavailable("The engine is shutting down.", retry_after=5.0)
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_S))
+        headers = {**headers, "Content-Type": "application/octet-stream"}
+        async with self._session.post(server.url + PATH, data=body, headers=headers, timeout=timeout) as response:
+            return response.status, response.content_type, await response.read()
+
+    async def _probe_and_note(self, server: Server) -> bool:
+        good = await self._probe(server)
+        if good:
+            server.succeeded()
+        else:
+            server.failed("the probe failed", surely=True)
+        return good
+
+    async def _probe(self, server: Server) -> bool:
+        """Whether a server completes a forward pass, and the local one's worker is ready."""
+        try:
+            if self._management_url is not None and not await self._worker_ready(self._management_url):
+                return False
+            if not await self._look(server, codec.FORWARD, PROBE_S):
+                return False
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, EngineUnavailable):
+            return False
+        if server.refused is not None:
+            return False
+        self._last_success = time.monotonic()
+        return True
+
+    async def _look(self, server: Server, kind: str, seconds: float) -> bool:
+        """Ask an instance for its figures, after a forward pass or without one; whether it gave them."""
+        status, content, data = await self._post(server, b"", {codec.PROBE: kind}, seconds)
+        if status != 200 or content != codec.CONTENT_TYPE:
+            return False
+        sha256, server.figures = codec.read_probe(data)
+        before, server.backbone_sha256 = server.refused, sha256
+        server.refused = None if self._check is None else await self._check.why_not(sha256)
+        if server.refused is not None and server.refused != before:
+            log.error("torchserve_refused", url=name_of(server), why=server.refused)
+        return True
+
+    async def _worker_ready(self, url: str) -> bool:
+        assert self._session is not None  # noqa: S101  # checked by whoever calls
+        async with self._session.get(url + WORKERS, timeout=aiohttp.ClientTimeout(total=PROBE_S)) as response:
+            models = await response.json(content_type=None)
+        if response.status != 200 or not isinstance(models, list):
+            return False
+        return any(worker.get("status") == "READY" for model in models for worker in model.get("workers", ()))
+
+
+def _its_own(server: Server, status: int, data: bytes) -> _Elsewhere:
+    """What an answer means that TorchServe made itself, the handler having had no say."""
+    # 500 and 507: the worker died with its batch. 503: a full queue, or no worker. Else: not the server we mean.
+    server.failed(f"status {status}: {data[:200]!r}", surely=status != 503)
+    if status == 503:
+        return _Elsewhere(EngineUnavailable("TorchServe refuses the row.", retry_after=2.0), "refused")
+    error = EngineUnavailable(f"TorchServe's worker failed with status {status}.", retry_after=5.0)
+    return _Elsewhere(error, "worker_died")

@@ -1,0 +1,153 @@
+"""The engine inside TorchServe: a batch of rows of any tenants in, one answer per row out.
+
+Thin over ``skeleton_prompt.model.engine.Engine`` and ``service.inference.execution.batch``; the wire format is in
+``codec.py``.
+Nothing that happens to one row may leave ``handle``: TorchServe answers an exception with 503 for the whole batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import structlog
+
+from service.backbone_loader import EngineOptions, archived_engine
+from service.errors import DeadlineExceeded, EngineUnavailable, MalformedBody, ServiceError
+from service.inference.execution.backbone_pool import Models
+from service.inference.execution.batch import PROBE, finish_row, forward_rows, get_prompt, warm_up
+from service.inference.interface import Answer, CacheLayer, Question, Verbs
+from service.inference.tally import CountedPrompts
+from service.inference.torchserve import codec
+from service.logs import configure_logging
+from service.settings import Settings
+from service.storage.blobs.s3 import blobs_of
+from skeleton_prompt.model.devices import given_to
+from skeleton_prompt.model.engine import Engine
+from skeleton_prompt.model.prompt_file import Array, Prompt
+
+log = structlog.get_logger(__name__)
+
+LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
+WAIT_S = 1.0  # the neighbours in the batch wait too: what takes longer goes on loading, and its row is told to retry
+
+Row = tuple[int, Question, Prompt, CacheLayer, float]  # its place in the batch, and the milliseconds its prompt took
+
+
+class SkeletonPromptHandler:
+    """What TorchServe calls: ``initialize`` once, ``handle`` for each batch, always from one thread."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the backbone of the archive and run it once."""
+        settings = Settings().resolved()
+        # Warnings at the least: TorchServe's worker has lines at `info` for each batch.
+        configure_logging("error" if settings.log_level == "error" else "warning", as_json=settings.log_json)
+        folder = Path(context.system_properties["model_dir"])
+        device = given_to(settings.device, context.system_properties.get("gpu_id"))
+        where: EngineOptions = {"device": device, "cuda_graphs": settings.cuda_graphs}
+        self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1, **where)
+        blobs = blobs_of(settings)
+        self._prompts = CountedPrompts.over(settings, blobs)
+        self._late = 0
+        self._models = Models(
+            self._engine, partial(archived_engine, folder, blobs, where=where), settings.old_backbones
+        )
+        self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
+        self._loop = asyncio.new_event_loop()
+        warm_up(self._engine)
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
+        """Answer each row in its place, with a status of its own."""
+        answers = self._loop.run_until_complete(self._batch(data, context))
+        for index, (status, _) in enumerate(answers):
+            context.set_response_status(status, HTTPStatus(status).phrase, index)
+            context.set_response_content_type(index, codec.CONTENT_TYPE)
+        return [body for _, body in answers]
+
+    async def _batch(self, data: list[dict[str, Any]], context: Any) -> list[tuple[int, bytes]]:
+        answers: dict[int, tuple[int, bytes]] = {}
+        found: dict[str, list[Row]] = {}
+
+        async def read(index: int) -> None:
+            try:
+                if probe := context.get_request_header(index, codec.PROBE):
+                    answers[index] = (200, self._probe(probe))
+                    return
+                body = data[index].get("body")
+                if not isinstance(body, bytes | bytearray):
+                    raise MalformedBody("A row is application/octet-stream.")
+                question = codec.read_question(body, lambda name: context.get_request_header(index, name))
+                began = time.monotonic()
+                prompt, layer = await self._prompt(question)
+                row = (index, question, prompt, layer, 1000 * (time.monotonic() - began))
+                found.setdefault(prompt.backbone_sha256, []).append(row)
+            except Exception as error:
+                answers[index] = _refusal(error)
+
+        async def run(sha256: str) -> None:
+            rows = found[sha256]
+            try:
+                with anyio.fail_after(WAIT_S):
+                    async with self._models.using(sha256) as model:
+                        began = time.monotonic()
+                        rows = [row for row in rows if row[1].deadline > began]  # the rest is late by now
+                        outcomes = forward_rows(model, [(row[1].person, row[2]) for row in rows]) if rows else []
+                        forward_ms = 1000 * (time.monotonic() - began)
+            except Exception as error:
+                answers.update({row[0]: _refusal(error) for row in rows})
+                return
+            for number, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):
+                answers[row[0]] = _answer(model, row, outcome, forward_ms, 0 if number else len(rows))
+
+        await asyncio.gather(*map(read, range(len(data))))
+        await asyncio.gather(*map(run, found))
+        late = _refusal(DeadlineExceeded("The engine came to the row after its deadline."))
+        self._late += sum(status == late[0] for status, _ in answers.values()) + len(data) - len(answers)
+        return [answers.get(index, late) for index in range(len(data))]
+
+    async def _prompt(self, question: Question) -> tuple[Prompt, CacheLayer]:
+        """The prompt: at once from memory, which is nearly always; otherwise by a thread that may wait."""
+        left = question.deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("The row reached the engine after its deadline.")
+        known = self._prompts.peek(question.ref)
+        if known is not None:
+            return known, "memory"
+        with anyio.fail_after(min(left, WAIT_S)):
+            return await self._loop.run_in_executor(self._loaders, get_prompt, self._prompts, question.ref)
+
+    def _probe(self, kind: str) -> bytes:
+        if kind != codec.FIGURES and not np.isfinite(self._engine.features([PROBE])).all():
+            raise EngineUnavailable("The probe's features are not finite.", retry_after=2.0)
+        figures = self._prompts.figures(old_backbones=self._models.loaded, late=self._late)
+        return codec.write_probe(self._engine.backbone_sha256, figures)
+
+
+def _answer(
+    model: Verbs, row: Row, outcome: Array | Exception, forward_ms: float, batch_rows: int
+) -> tuple[int, bytes]:
+    """The status and the body of a row after its forward pass."""
+    _, question, prompt, layer, prompt_ms = row
+    try:
+        prediction = finish_row(model, question, prompt, outcome)
+        answer = Answer(prediction, layer, 0.0, prompt_ms, forward_ms, batch_rows)
+        return 200, codec.write_answer(answer, np.asarray(outcome))
+    except Exception as error:
+        return _refusal(error)
+
+
+def _refusal(error: Exception) -> tuple[int, bytes]:
+    """The status and the body that stand for an error."""
+    if isinstance(error, TimeoutError):
+        error = EngineUnavailable("The prompt or its backbone is still being loaded.", retry_after=1.0)
+    elif not isinstance(error, ServiceError):
+        log.error("a row failed", exc_info=error)
+        error = EngineUnavailable("The engine failed for this clip.", retry_after=1.0)
+    return error.status, codec.write_error(error)

@@ -1,0 +1,1 @@
+"""The job queue, the requeuing of lost job messages and backbone upgrades."""

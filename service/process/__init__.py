@@ -1,0 +1,1 @@
+"""Child processes: start, parent-death signal, supervision."""

@@ -1,0 +1,1 @@
+"""Blob stores: a folder, or S3 and compatible services."""

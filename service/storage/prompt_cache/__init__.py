@@ -1,0 +1,1 @@
+"""The prompt cache: memory, then Redis, then the blob store."""

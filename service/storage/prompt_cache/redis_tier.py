@@ -1,0 +1,165 @@
+"""Prompts in Redis: a shelf that all replicas share, and a bell that rings when a version is published.
+
+Nothing here is the truth. A value carries the hash of what follows, a key is a hash of the whole address, and whatever
+Redis does (away, slow, full, flushed, under an ACL that refuses), the store answers in its place. After a failed
+connection Redis is left alone for a while. Every value ends after a day, so that a server whose policy is
+``volatile-lru`` evicts prompts and never a job's message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import redis
+import structlog
+from redis.exceptions import NoPermissionError
+
+from service.redis_client import connect, in_words
+from skeleton_prompt.model.prompt_file import PromptRef
+
+log = structlog.get_logger(__name__)
+
+REDIS_TIMEOUT_S = 0.2
+REDIS_PAUSE_S = 5.0
+REDIS_TTL_S = 24 * 3600
+READ_ONLY_S = 600.0  # after the ACL refused a write; roles change seldom
+LARGEST_VALUE = 64 * 2**20  # a larger prompt would push hundreds of others out
+MAGIC = b"SPP1"
+HEADER = len(MAGIC) + 32
+CHANNEL = "sp:prompts"
+
+
+def redis_key(ref: PromptRef) -> str:
+    """The key of a prompt: a hash of all of its address, so no tenant id can be made to look like another's."""
+    address = f"{len(ref.tenant)}:{ref.tenant}:{ref.version}:{ref.sha256}"
+    return f"sp:prompt:{hashlib.sha256(address.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def redis_client(url: str) -> redis.Redis:
+    """A client that gives up soon and tries once: the store is quicker than a Redis that has to be waited for."""
+    return connect(url, REDIS_TIMEOUT_S)
+
+
+def wrapped(data: bytes) -> bytes:
+    """A value: what it is, the SHA-256 of what follows, and that."""
+    return MAGIC + hashlib.sha256(data).digest() + data
+
+
+def unwrapped(value: bytes, ref: PromptRef) -> bytes | None:
+    """The file in a value, or None where it is not the one asked for, every bit of it."""
+    header, data = value[:HEADER], value[HEADER:]
+    told = bytes.fromhex(ref.sha256)
+    if header != MAGIC + told or hashlib.sha256(data).digest() != told:
+        return None
+    return data
+
+
+@dataclass(frozen=True)
+class News:
+    """A message on the channel: a version that may soon be asked for, or a tenant that was erased."""
+
+    tenant: str
+    ref: PromptRef | None = None
+
+    def encoded(self) -> str:
+        """As it is sent."""
+        version = [self.ref.version, self.ref.sha256] if self.ref else None
+        return json.dumps({"tenant": self.tenant, "published": version})
+
+    @classmethod
+    def decoded(cls, data: bytes | str) -> News:
+        """What was sent.
+
+        Raises:
+            ValueError: It is no such message.
+        """
+        try:
+            document = json.loads(data)
+            tenant, published = document["tenant"], document["published"]
+            if published is None:
+                return cls(str(tenant))
+            version, sha256 = published
+            if len(bytes.fromhex(sha256)) != 32:
+                raise ValueError(sha256)
+            return cls(str(tenant), PromptRef(str(tenant), int(version), str(sha256)))
+        except (KeyError, TypeError, RecursionError, UnicodeDecodeError, ValueError) as error:
+            raise ValueError(f"not a message about prompts: {type(error).__name__}") from None
+
+
+class HotPrompts:
+    """The shelf; safe to use from many threads. No method raises what Redis does.
+
+    Args:
+        client: Redis, or None for a shelf that is always empty.
+    """
+
+    def __init__(self, client: redis.Redis | None) -> None:
+        self._redis = client
+        self._again = 0.0
+        self._writable_again = 0.0
+
+    def get(self, ref: PromptRef) -> bytes | None:
+        """The file of a prompt if it is there and whole."""
+        if self._redis is None or time.monotonic() < self._again:
+            return None
+        try:
+            value = self._redis.get(redis_key(ref))
+        except redis.RedisError as error:
+            self._failed(error)
+            return None
+        if value is None:
+            return None
+        data = unwrapped(bytes(value), ref)  # type: ignore[arg-type, unused-ignore]
+        if data is None:
+            log.warning("a cached prompt is damaged; the store has it", key=redis_key(ref))
+        return data
+
+    def put(self, ref: PromptRef, data: bytes) -> bool:
+        """Keep the file of a prompt for a day; whether that worked. A role that may only read is not asked again."""
+        now = time.monotonic()
+        if self._redis is None or now < max(self._again, self._writable_again) or len(data) > LARGEST_VALUE:
+            return False
+        try:
+            self._redis.set(redis_key(ref), wrapped(data), ex=REDIS_TTL_S)
+        except NoPermissionError:
+            self._writable_again = now + READ_ONLY_S
+            log.info("this role may read prompts in Redis and not write them")
+            return False
+        except redis.RedisError as error:
+            self._failed(error)
+            return False
+        return True
+
+    def delete(self, refs: Iterable[PromptRef]) -> None:
+        """Drop prompts; where that fails they end by themselves after a day."""
+        keys = [redis_key(ref) for ref in refs]
+        if not keys or self._redis is None:
+            return
+        try:
+            self._redis.delete(*keys)
+        except redis.RedisError as error:
+            self._failed(error)
+
+    def announce(self, news: News) -> None:
+        """Ring the bell. A message that nobody hears costs one load from the store, or one entry that is never used."""
+        if self._redis is None or time.monotonic() < self._again:
+            return
+        try:
+            self._redis.publish(CHANNEL, news.encoded())
+        except redis.RedisError as error:
+            self._failed(error)
+
+    def publish(self, ref: PromptRef, data: bytes) -> None:
+        """What a worker does with a version before it is activated: put it on the shelf, then tell the engines."""
+        self.put(ref, data)
+        self.announce(News(ref.tenant, ref))
+
+    def _failed(self, error: redis.RedisError) -> None:
+        """Leave Redis alone for a while; what it refuses about one key alone is no reason to."""
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            self._again = time.monotonic() + REDIS_PAUSE_S
+        log.warning("Redis does not serve prompts; the store does", error=in_words(error))

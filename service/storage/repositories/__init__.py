@@ -1,0 +1,1 @@
+"""Tenant-scoped repositories; every SQL query on tenant data is in this package."""

@@ -1,0 +1,250 @@
+"""What is above tenants: making and erasing them, recognising keys, and the queue of all jobs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.elements import ColumnElement
+
+from service.errors import (
+    Forbidden,
+    InvalidRequest,
+    NoActivePrompt,
+    NotFound,
+    TenantExists,
+    Unauthenticated,
+    VersionNotFound,
+)
+from service.storage.blobs.filesystem import BlobStore
+from service.storage.records import SCOPES, JobKind, JobState, KeyRecord, Page, Principal, Resolved, TenantRecord
+from service.storage.repositories.keys import KeyHasher, add_key, key_id_of
+from service.storage.repositories.scope import NOTHING, moment, plain_cursor
+from service.storage.sql.database import Database
+from service.storage.sql.tables import OF_TENANT, jobs, keys, prompts, tenants
+from skeleton_prompt.model.prompt_file import PromptRef
+
+ADMIN = Principal("admin", None, frozenset(SCOPES))
+UNKNOWN_KEY = "The key is not known."
+
+
+def _resolving(admin: bool, of_version: bool) -> Select[Any]:
+    """The one read of a prediction: ``key`` is a tenant's id for the admin key, else a key's id."""
+    wanted = bindparam("version") if of_version else tenants.c.active_version
+    of_prompt = (prompts.c.tenant == tenants.c.id) & (prompts.c.version == wanted)
+    columns = (tenants.c.id, tenants.c.active_version, prompts.c.version, prompts.c.sha256, prompts.c.labels)
+    if admin:
+        joined = tenants.outerjoin(prompts, of_prompt)
+        return select(*columns).select_from(joined).where(tenants.c.id == bindparam("key"))
+    owned = keys.join(tenants, tenants.c.id == keys.c.tenant).outerjoin(prompts, of_prompt)
+    return select(*columns, keys.c.digest, keys.c.scopes).select_from(owned).where(keys.c.id == bindparam("key"))
+
+
+# Made once: putting a statement together costs several times what the database takes to answer it.
+_RESOLVE = {(admin, version): _resolving(admin, version) for admin in (False, True) for version in (False, True)}
+
+
+class AdminRepository:
+    """Everything that is not one tenant's.
+
+    Args:
+        database: Where the rows are.
+        blobs: Where the files are.
+        hasher: Recognises keys.
+        admin_key: Digest of the admin key.
+    """
+
+    def __init__(self, database: Database, blobs: BlobStore, hasher: KeyHasher, admin_key: bytes) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._hasher = hasher
+        self._admin_key = admin_key
+
+    def create_tenant(self, tenant_id: str, name: str | None = None) -> tuple[TenantRecord, KeyRecord, str]:
+        """Make a tenant and its first key, which has all scopes.
+
+        Returns:
+            The tenant, the key, and the key's secret, which is given this once.
+
+        Raises:
+            TenantExists: The id is taken.
+        """
+        created = time.time()
+        try:
+            with self._database.write() as connection:
+                row = {"id": tenant_id, "name": name, "created": created, "last_version": 0}
+                connection.execute(insert(tenants).values(row))
+                key, secret = add_key(connection, tenant_id, self._hasher, SCOPES)
+        except IntegrityError:
+            raise TenantExists(f"There is a tenant {tenant_id!r} already.") from None
+        return TenantRecord(tenant_id, name, moment(created)), key, secret
+
+    def list_tenants(self, limit: int = 50, after: str | None = None) -> Page[TenantRecord]:
+        """Tenants, by id."""
+        query = select(tenants).order_by(tenants.c.id).limit(limit + 1)
+        cursor = plain_cursor(after)
+        if cursor is not None:
+            query = query.where(tenants.c.id > cursor)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        found = [TenantRecord(row.id, row.name, moment(row.created)) for row in rows[:limit]]
+        return Page(found, rows[limit - 1].id if len(rows) > limit else None)
+
+    def get_tenant(self, tenant_id: str) -> TenantRecord:
+        """A tenant.
+
+        Raises:
+            NotFound: There is none of this id.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(select(tenants).where(tenants.c.id == tenant_id)).first()
+        if row is None:
+            raise NotFound(NOTHING)
+        return TenantRecord(row.id, row.name, moment(row.created))
+
+    def delete_tenant(self, tenant_id: str) -> dict[str, Any]:
+        """Erase a tenant: rows, files, and what SQLite still has of them in its log.
+
+        Returns:
+            A receipt: what was erased, by kind.
+
+        Raises:
+            NotFound: There is none of this id.
+            StorageUnavailable: Not all files could be erased; the tenant is still there, to be erased again.
+        """
+        erased: dict[str, int] = {}
+        # Unhurried, because there may be very many files.
+        with self._database.write(unhurried=True) as connection:
+            if not connection.execute(delete(tenants).where(tenants.c.id == tenant_id)).rowcount:
+                raise NotFound(NOTHING)
+            for name, table in OF_TENANT.items():
+                erased[name] = connection.execute(delete(table).where(table.c.tenant == tenant_id)).rowcount
+            # Before the commit: were it after, files that could not be erased would have no tenant to name them by.
+            files = self._blobs.delete_below(f"tenants/{tenant_id}")
+        self._database.forget_erased()
+        return {
+            "tenant": tenant_id,
+            "erased": {**erased, "files": files, "cache_entries": erased["prompts"]},
+            "time": moment(time.time()).isoformat().replace("+00:00", "Z"),
+        }
+
+    def authenticate(self, secret: str) -> Principal | None:
+        """Who has this key, or None."""
+        if self._hasher.equal(secret, self._admin_key):
+            return ADMIN
+        key_id = key_id_of(secret)
+        if key_id is None:
+            return None
+        with self._database.read() as connection:
+            row = connection.execute(select(keys).where(keys.c.id == key_id)).first()
+        if row is None or not self._hasher.equal(secret, row.digest):
+            return None
+        return Principal("tenant", row.tenant, frozenset(row.scopes), row.id)
+
+    def resolve_prediction(self, secret: str, tenant: str | None = None, version: int | None = None) -> Resolved:
+        """Who asks and the exact prompt that answers, by one indexed read.
+
+        Args:
+            secret: The key.
+            tenant: For the admin key, whose prompt; a tenant's key may name its own only.
+            version: The version, or None for the active one.
+
+        Raises:
+            Unauthenticated, Forbidden, NotFound, VersionNotFound, NoActivePrompt, InvalidRequest: As the API says.
+        """
+        query, values, key_id = self._resolving(secret, tenant, version)
+        with self._database.read() as connection:
+            found = connection.execute(query, values).first()
+        self._database.allow_glances()
+        return self._resolved(found, secret, tenant, version, key_id)
+
+    def glance_at_prediction(self, secret: str, tenant: str | None, version: int | None) -> Resolved | None:
+        """``resolve_prediction`` for an event loop: waits for nothing, and gives None where it would have to.
+
+        Raises:
+            Unauthenticated, Forbidden, NotFound, VersionNotFound, NoActivePrompt, InvalidRequest: As the API says.
+        """
+        query, values, key_id = self._resolving(secret, tenant, version)
+        rows = self._database.glance(query, values)
+        if rows is None:
+            return None
+        return self._resolved(rows[0] if rows else None, secret, tenant, version, key_id)
+
+    def _resolving(
+        self, secret: str, tenant: str | None, version: int | None
+    ) -> tuple[Select[Any], dict[str, Any], str | None]:
+        """The query, its values, and the id of the key, None for the admin's."""
+        admin = self._hasher.equal(secret, self._admin_key)
+        key_id = None if admin else key_id_of(secret)
+        if not admin and key_id is None:
+            raise Unauthenticated(UNKNOWN_KEY)
+        if admin and tenant is None:
+            message = "the admin key has no tenant of its own: name one"
+            row = {"loc": "tenant", "rule": "missing_tenant", "message": message}
+            raise InvalidRequest("The tenant is missing.", errors=[row])
+        values = {"key": tenant if admin else key_id} | ({} if version is None else {"version": version})
+        return _RESOLVE[admin, version is not None], values, key_id
+
+    def _resolved(self, row: Any, secret: str, tenant: str | None, version: int | None, key_id: str | None) -> Resolved:
+        principal = ADMIN
+        if key_id is not None:
+            if row is None or not self._hasher.equal(secret, row.digest):
+                raise Unauthenticated(UNKNOWN_KEY)
+            principal = Principal("tenant", row.id, frozenset(row.scopes), key_id)
+            if "predict" not in principal.scopes:
+                raise Forbidden("The key lacks the scope predict.")
+        if row is None or (tenant is not None and tenant != row.id):
+            raise NotFound(NOTHING)
+        if row.version is None and version is not None:
+            raise VersionNotFound("There is no such version.")
+        if row.version is None:
+            raise NoActivePrompt("Nothing has been taught yet: POST /tenants/<id>/tune first.")
+        return Resolved(principal, PromptRef(row.id, row.version, row.sha256), tuple(row.labels))
+
+    # For the sweeper
+
+    def unsent_jobs(self, resend_after_s: float, limit: int = 100) -> list[tuple[str, str, JobKind]]:
+        """(tenant, job, kind) of queued jobs whose message was never sent, or so long ago that it may be lost."""
+        # The longer a job waits, the longer its message may take: a long queue must not fill with copies.
+        patience = case((jobs.c.sent - jobs.c.created > 120, 60.0), else_=resend_after_s)
+        with self._database.read() as connection:
+            late = or_(jobs.c.sent.is_(None), jobs.c.sent + patience < self._database.clock(connection))
+            return _to_send(connection, limit, jobs.c.state == JobState.QUEUED.value, late)
+
+    def orphaned_jobs(self, limit: int = 100) -> list[tuple[str, str, JobKind]]:
+        """(tenant, job, kind) of running jobs whose worker has lost its lease, not sent again since."""
+        held = jobs.c.state.in_((JobState.RUNNING.value, JobState.PUBLISHING.value))
+        with self._database.read() as connection:
+            now = self._database.clock(connection)
+            unsent = or_(jobs.c.sent.is_(None), jobs.c.sent < jobs.c.lease_until, jobs.c.sent < now - 5)
+            return _to_send(connection, limit, held, jobs.c.lease_until < now, unsent)
+
+    def mark_sent(self, tenant: str, job_id: str) -> None:
+        """Note that a job's message has just been sent."""
+        with self._database.write() as connection:
+            mine = (jobs.c.tenant == tenant) & (jobs.c.id == job_id)
+            connection.execute(update(jobs).where(mine).values(sent=self._database.clock(connection)))
+
+    def unfinished_jobs(self) -> dict[str, int]:
+        """How many jobs are in each state that is not an end."""
+        states = [state.value for state in JobState if not state.final]
+        query = select(jobs.c.state, func.count()).where(jobs.c.state.in_(states)).group_by(jobs.c.state)
+        with self._database.read() as connection:
+            return dict.fromkeys(states, 0) | {str(state): int(count) for state, count in connection.execute(query)}
+
+    def queue_length(self) -> int:
+        """How many jobs wait."""
+        query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
+        with self._database.read() as connection:
+            return _scalar(connection, query)
+
+
+def _to_send(connection: Connection, limit: int, *conditions: ColumnElement[bool]) -> list[tuple[str, str, JobKind]]:
+    query = select(jobs.c.tenant, jobs.c.id, jobs.c.kind).where(*conditions).order_by(jobs.c.created).limit(limit)
+    return [(row.tenant, row.id, JobKind(row.kind)) for row in connection.execute(query)]
+
+
+def _scalar(connection: Connection, query: Any) -> int:
+    return int(connection.execute(query).scalar_one())

@@ -1,0 +1,1 @@
+"""SQL: tables, connections, migrations and dialects."""

@@ -1,0 +1,137 @@
+"""The handles that `tune` gives: look at a job, cancel it, wait for it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from skeleton_prompt.client import requests
+from skeleton_prompt.client.errors import JobFailed, JobTimeout
+from skeleton_prompt.client.models import JobInfo
+
+if TYPE_CHECKING:
+    from skeleton_prompt.client.client import AsyncClient, Client
+
+POLL_S = (0.2, 2.0)  # the first and the longest pause between two looks at a job
+
+
+class Watch:
+    """One wait for a job: how long until the next look, whether it is over, and the bar that shows it."""
+
+    def __init__(self, timeout: float | None, progress: bool):
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._pause = POLL_S[0]
+        self._bar: Any = None
+        if progress:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+            self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True))
+            self._task = self._bar.add_task("queued", total=1.0)
+
+    def __enter__(self) -> Watch:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def over(self, job: JobInfo) -> bool:
+        """Show the job; whether it ended well.
+
+        Raises:
+            JobFailed: It failed or was cancelled.
+            JobTimeout: It goes on, but the time allowed is over.
+        """
+        if self._bar:
+            self._bar.update(self._task, completed=job.progress, description=job.step or job.state)
+        if job.state == "succeeded":
+            return True
+        if job.finished:
+            raise JobFailed(job)
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise JobTimeout(f"job {job.job} is still {job.state}")
+        return False
+
+    def pause(self) -> float:
+        """Seconds until the next look, a little longer each time."""
+        self._pause = min(self._pause * 1.2, POLL_S[1])
+        return self._pause
+
+
+class Job:
+    """A tuning job of a `Client`; `info` is how it stood at the last look."""
+
+    def __init__(self, client: Client, tenant: str, info: JobInfo):
+        self._client = client
+        self.tenant = tenant
+        self.info = info
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.info.job
+
+    def refresh(self) -> JobInfo:
+        """Look again."""
+        self.info = self._client.send(requests.job(self.tenant, self.id))
+        return self.info
+
+    def cancel(self) -> JobInfo:
+        """Ask it to stop."""
+        self.info = self._client.cancel_job(self.tenant, self.id)
+        return self.info
+
+    def wait(self, *, timeout: float | None = None, progress: bool = False) -> JobInfo:
+        """Wait until the job is done.
+
+        Args:
+            timeout: Seconds to wait at most.
+            progress: Whether to draw a bar on stderr.
+
+        Raises:
+            JobFailed: It failed or was cancelled.
+            JobTimeout: It goes on, but the time allowed is over.
+        """
+        with Watch(timeout, progress) as watch:
+            while not watch.over(self.info):
+                time.sleep(watch.pause())
+                self.refresh()
+        return self.info
+
+
+class AsyncJob:
+    """A tuning job of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncClient, tenant: str, info: JobInfo):
+        self._client = client
+        self.tenant = tenant
+        self.info = info
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.info.job
+
+    async def refresh(self) -> JobInfo:
+        """Look again."""
+        self.info = await self._client.send(requests.job(self.tenant, self.id))
+        return self.info
+
+    async def cancel(self) -> JobInfo:
+        """Ask it to stop."""
+        self.info = await self._client.cancel_job(self.tenant, self.id)
+        return self.info
+
+    async def wait(self, *, timeout: float | None = None, progress: bool = False) -> JobInfo:
+        """Wait until the job is done; see `Job.wait`."""
+        with Watch(timeout, progress) as watch:
+            while not watch.over(self.info):
+                await anyio.sleep(watch.pause())
+                await self.refresh()
+        return self.info

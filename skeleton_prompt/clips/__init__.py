@@ -1,0 +1,1 @@
+"""Clips: layouts, validation, keypoint decoding and normalisation."""

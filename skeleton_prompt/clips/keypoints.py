@@ -1,0 +1,345 @@
+"""The ``keypoints`` of a clip, in any form the API takes, as one array.
+
+Well-formed nested lists go through a handful of C loops and one numpy conversion. Anything else is walked in Python,
+only to say what is wrong and where. numpy itself is never trusted with the raw lists: it takes ``"1.5"`` and ``true``
+for numbers and rags for objects.
+
+Letters: T frames, P people, J joints, C channels.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skeleton_prompt.clips.validation import MAX_PROBLEMS, MAX_VALUE, ClipLimits, Findings, shown
+
+Array = npt.NDArray[np.float32]
+CHANNELS = {"xy": 2, "xyc": 3, "xyz": 3, "xyzc": 4}
+DEFAULT_COORDS = {2: "xy", 3: "xyc", 4: "xyzc"}
+_DEEPEST = 4  # T, P, J, C
+
+
+def read_keypoints(
+    document: Mapping[str, Any], joints: int | None, limits: ClipLimits, found: Findings
+) -> tuple[Array, str] | None:
+    """Read ``keypoints``, noting every problem.
+
+    Args:
+        document: the clip as sent.
+        joints: joints of its layout, None if the layout itself is wrong.
+        limits: sizes allowed.
+        found: takes the problems.
+
+    Returns:
+        (T, P, J, C) float32 with NaN where a joint was not sent, and the coords (a key of ``CHANNELS``); None if a
+        problem was found.
+
+    Raises:
+        ClipTooLarge: too many frames, people or joints.
+    """
+    before = found.total
+    coords = document.get("coords")
+    if coords is not None and not (isinstance(coords, str) and coords in CHANNELS):
+        found.add("coords", "unknown_coords", f"coords is {shown(coords)}; it must be one of {', '.join(CHANNELS)}")
+        coords = None
+    encoding = document.get("encoding")
+    keypoints = document.get("keypoints")
+    if encoding not in (None, "f32", "json"):
+        found.add("encoding", "unknown_encoding", f'encoding is {shown(encoding)}; it must be "f32" or absent')
+        return None
+    if keypoints is None:
+        found.add("keypoints", "missing_keypoints", "a clip needs keypoints: a list of frames")
+        return None
+    values: npt.NDArray[np.floating[Any]] | None
+    if isinstance(keypoints, (bytes, bytearray, memoryview)) or encoding == "f32":
+        values, people = _from_bytes(keypoints, document.get("shape"), limits, found), _is_four(document.get("shape"))
+    elif isinstance(keypoints, np.ndarray):
+        values, people = _from_array(keypoints, found), keypoints.ndim == _DEEPEST
+    elif isinstance(keypoints, list):
+        values, people = _from_lists(keypoints, joints, coords, limits, found)
+    else:
+        hint = '; base64 needs "encoding": "f32" and a shape' if isinstance(keypoints, str) else ""
+        found.add("keypoints", "not_a_list", f"keypoints is {type(keypoints).__name__}, not a list of frames{hint}")
+        return None
+    if values is None:
+        return None
+    channels = values.shape[-1]
+    _check_shape(values.shape, people, joints, coords, limits, found)
+    if found.total > before:
+        return None
+    coords = coords or DEFAULT_COORDS[channels]
+    _check_values(values, people, coords, found)
+    return None if found.total > before else (values.astype(np.float32, copy=False), coords)
+
+
+def _is_four(shape: object) -> bool:
+    return isinstance(shape, (list, tuple)) and len(shape) == 4
+
+
+def _place(index: tuple[int, ...], people: bool) -> str:
+    """``keypoints[12][3][0]`` from an index into (T, P, J, C); without people there is no P to name."""
+    parts = index if people else index[:1] + index[2:]
+    return "keypoints" + "".join(f"[{part}]" for part in parts)
+
+
+def _check_shape(
+    shape: tuple[int, ...], people: bool, joints: int | None, coords: str | None, limits: ClipLimits, found: Findings
+) -> None:
+    """Frames, people, joints and channels against the limits, the layout and the coords."""
+    T, P, J, C = shape
+    if limits.max_frames < T:
+        raise found.too_large("keypoints", "too_many_frames", f"{T} frames; max_frames is {limits.max_frames}")
+    if limits.max_people < P:
+        raise found.too_large("keypoints", "too_many_people", f"{P} people; max_people is {limits.max_people}")
+    if limits.max_joints < J:
+        raise found.too_large("keypoints", "too_many_joints", f"{J} joints; max_joints is {limits.max_joints}")
+    if limits.min_frames > T:
+        found.add("keypoints", "too_few_frames", f"{T} frames; at least {limits.min_frames} (min_frames) are needed")
+    if P < 1:
+        found.add("keypoints", "no_people", "the people axis is empty")
+    if joints is not None and joints != J:
+        where = "keypoints[0][0]" if people else "keypoints[0]"
+        found.add(where, "wrong_joint_count", f"{J} joints, but the layout has {joints}")
+    if coords is not None and CHANNELS[coords] != C:
+        found.add("coords", "wrong_channel_count", f"joints have {C} values, but coords {coords!r} means "
+                  f"{CHANNELS[coords]}")  # fmt: skip
+    elif C not in DEFAULT_COORDS:
+        found.add("keypoints", "wrong_channel_count", f"joints have {C} values; 2 (x, y), 3 or 4 are possible")
+
+
+def _check_values(values: npt.NDArray[np.floating[Any]], people: bool, coords: str, found: Findings) -> None:
+    """Infinite or absurd values and confidences outside 0 to 1; NaN means not seen and passes."""
+    with np.errstate(invalid="ignore"):
+        wild = np.abs(values) > MAX_VALUE
+    if wild.any():
+        for place in np.argwhere(wild)[:MAX_PROBLEMS]:
+            index = tuple(int(i) for i in place)
+            value = float(values[index])
+            rule = "not_finite" if math.isinf(value) else "out_of_range"
+            found.add(_place(index, people), rule, f"{value:g} is beyond what a coordinate can be (±{MAX_VALUE:g})")
+        found.total += max(0, int(wild.sum()) - MAX_PROBLEMS)
+    if not coords.endswith("c"):
+        return
+    confidence = values[..., -1]
+    with np.errstate(invalid="ignore"):
+        bad = (confidence < 0) | (confidence > 1)
+    if bad.any():
+        hint = '; a third coordinate needs "coords": "xyz"' if coords == "xyc" else ""
+        for place in np.argwhere(bad)[:MAX_PROBLEMS]:
+            index = (*(int(i) for i in place), values.shape[-1] - 1)
+            message = f"confidence {float(values[index]):g} is outside 0 to 1{hint}"
+            found.add(_place(index, people), "confidence_out_of_range", message)
+        found.total += max(0, int(bad.sum()) - MAX_PROBLEMS)
+
+
+def _from_bytes(keypoints: object, shape: object, limits: ClipLimits, found: Findings) -> Array | None:
+    """Little-endian float32 of a stated shape, as base64 text or as bytes."""
+    sizes = _read_shape(shape, found)
+    if sizes is None:
+        return None
+    T, P, J, C = sizes
+    if limits.max_frames < T or limits.max_people < P or limits.max_joints < J:
+        _check_shape(sizes, len(sizes) == 4, None, None, limits, found)
+    need = T * P * J * C * 4
+    if isinstance(keypoints, str):
+        if len(keypoints) > (need + 2) // 3 * 4 + 4:  # decoding would only make a useless copy
+            found.add("keypoints", "wrong_byte_count", f"{len(keypoints)} base64 characters; shape needs {need} bytes")
+            return None
+        try:
+            raw: bytes = base64.b64decode(keypoints.encode("ascii"), validate=True)
+        except (ValueError, binascii.Error):
+            found.add("keypoints", "not_base64", "keypoints is not valid base64 (standard alphabet, padded)")
+            return None
+    elif isinstance(keypoints, (bytes, bytearray, memoryview)):
+        raw = bytes(keypoints)
+    else:
+        kind = type(keypoints).__name__
+        found.add("keypoints", "not_base64", f"keypoints is {kind}; encoding f32 needs base64 text or bytes")
+        return None
+    if len(raw) != need:
+        found.add("keypoints", "wrong_byte_count", f"{len(raw)} bytes; the shape needs {need} (4 for each number)")
+        return None
+    return np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(sizes)
+
+
+def _from_array(keypoints: npt.NDArray[Any], found: Findings) -> npt.NDArray[np.floating[Any]] | None:
+    """A numpy array of (T, J, C) or (T, P, J, C) numbers."""
+    if keypoints.ndim not in (_DEEPEST - 1, _DEEPEST) or 0 in keypoints.shape:
+        found.add("keypoints", "bad_shape", f"an array of shape {keypoints.shape} is not (T, J, C) or (T, P, J, C)")
+        return None
+    if keypoints.dtype.kind not in "fiu":
+        found.add("keypoints", "not_a_number", f"an array of {keypoints.dtype} holds no numbers")
+        return None
+    values = keypoints if keypoints.dtype in (np.float32, np.float64) else keypoints.astype(np.float64)
+    return values if values.ndim == _DEEPEST else values[:, None]
+
+
+def _read_shape(shape: object, found: Findings) -> tuple[int, int, int, int] | None:
+    """``shape`` as (T, P, J, C), P being 1 where it has three numbers."""
+    if not isinstance(shape, (list, tuple)) or len(shape) not in (3, 4):
+        found.add("shape", "bad_shape", "encoding f32 needs shape: [T, J, C] or [T, P, J, C]")
+        return None
+    bad = [i for i, size in enumerate(shape) if type(size) is not int or not 1 <= size <= 2**31]
+    for i in bad:
+        found.add(f"shape[{i}]", "bad_shape", f"{shown(shape[i])} is not a positive whole number")
+    if bad:
+        return None
+    sizes = [int(size) for size in shape]
+    if sizes[-1] not in DEFAULT_COORDS:
+        found.add("shape", "wrong_channel_count", f"{sizes[-1]} values for each joint; 2 (x, y), 3 or 4 are possible")
+        return None
+    T, P, J, C = sizes if len(sizes) == 4 else (sizes[0], 1, *sizes[1:])
+    return T, P, J, C
+
+
+def _from_lists(
+    frames: list[Any], joints: int | None, coords: str | None, limits: ClipLimits, found: Findings
+) -> tuple[npt.NDArray[np.float64] | None, bool]:
+    """Nested lists as (T, P, J, C), and whether they had a people axis."""
+    if len(frames) > limits.max_frames:
+        message = f"{len(frames)} frames; max_frames is {limits.max_frames}"
+        raise found.too_large("keypoints", "too_many_frames", message)
+    depth = _leaf_depth(frames)
+    if depth == 0 and all(frame is None or isinstance(frame, list) for frame in frames):
+        channels = CHANNELS[coords] if coords else 2
+        return np.full((len(frames), 1, joints or 1, channels), np.nan), False
+    values = _convert(frames, depth) if depth in (3, 4) else None
+    if values is None:
+        depth = _usual_depth(frames)  # the first value may be the one that is wrong
+        if depth not in (3, 4):
+            found.add("keypoints", "bad_shape", "keypoints must be nested as [frame][joint][value], or with people as "
+                      "[frame][person][joint][value]")  # fmt: skip
+            return None, False
+        before = found.total
+        for loc, rule, message in _walk(frames, depth, joints, coords):
+            found.add(loc, rule, message)
+        if found.total == before:  # the walk is meant to be as strict as the conversion; never let that be silent
+            found.add("keypoints", "bad_shape", "keypoints are not regular nested lists of numbers")
+        return None, depth == 4
+    return (values if depth == 4 else values[:, None]), depth == 4
+
+
+def _leaf_depth(node: list[Any], level: int = 1) -> int:
+    """How deep the first value is that is neither a list nor null; 0 if there is none."""
+    for child in node:
+        if isinstance(child, list):
+            if level > _DEEPEST:
+                return level + 1
+            depth = _leaf_depth(child, level + 1)
+            if depth:
+                return depth
+        elif child is not None:
+            return level
+    return 0
+
+
+def _usual_depth(frames: list[Any]) -> int:
+    """The most frequent depth of the first values of all joints (or people)."""
+    depths = Counter(
+        _leaf_depth([child], 2) if isinstance(frame, list) else 1
+        for frame in frames
+        if frame is not None
+        for child in (frame if isinstance(frame, list) else [frame])
+    )
+    depths.pop(0, None)  # nulls have no depth
+    return max(depths, key=lambda depth: depths[depth], default=0)
+
+
+def _convert(frames: list[Any], depth: int) -> npt.NDArray[np.float64] | None:
+    """The fast path: regular nested lists of finite numbers, nulls allowed above the last level; None if irregular."""
+    nodes: list[Any] = frames
+    masks: list[npt.NDArray[np.bool_] | None] = []
+    widths: list[int] = []
+    for _ in range(depth - 1):
+        kinds = set(map(type, nodes))
+        if not kinds <= {list, type(None)}:
+            return None
+        mask = None
+        if type(None) in kinds:
+            mask = np.array([node is not None for node in nodes])
+            nodes = [node for node in nodes if node is not None]
+        lengths = set(map(len, nodes))
+        if len(lengths) != 1 or 0 in lengths:
+            return None
+        masks.append(mask)
+        widths.append(lengths.pop())
+        nodes = list(chain.from_iterable(nodes))
+    if not set(map(type, nodes)) <= {int, float}:
+        return None
+    try:
+        values = np.fromiter(nodes, np.float64, len(nodes))  # a quarter faster than `np.array`
+    except OverflowError:
+        return None
+    if not np.isfinite(values).all():
+        return None
+    for level in reversed(range(depth - 1)):
+        values = values.reshape(-1, *widths[level:])
+        mask = masks[level]
+        if mask is not None:  # put the nulls back
+            full = np.full((len(mask), *values.shape[1:]), np.nan)
+            full[mask] = values
+            values = full
+    return values
+
+
+def _walk(frames: list[Any], depth: int, joints: int | None, coords: str | None) -> Iterator[tuple[str, str, str]]:
+    """The slow path: (loc, rule, message) of everything that keeps nested lists from being an array."""
+    people = max((len(f) for f in frames if isinstance(f, list)), default=1) if depth == 4 else 1
+    groups: list[tuple[str, Any]] = []
+    for t, frame in enumerate(frames):
+        loc = f"keypoints[{t}]"
+        if depth == 3:
+            groups.append((loc, frame))
+        elif frame is not None and not isinstance(frame, list):
+            yield loc, "not_a_list", f"{shown(frame)} is not a list of people"
+        elif frame is not None:
+            if len(frame) != people:
+                yield loc, "ragged_frame", f"{len(frame)} people, other frames have {people}; null stands for nobody"
+            groups += ((f"{loc}[{p}]", person) for p, person in enumerate(frame))
+    counts = Counter(len(group) for _, group in groups if isinstance(group, list))
+    expected = joints if joints in counts else max(counts, key=lambda count: counts[count], default=0)
+    if joints is not None and counts and joints not in counts:
+        yield "keypoints[0]", "wrong_joint_count", f"{expected} joints, but the layout has {joints}"
+    lengths = Counter(len(joint) for _, group in groups if isinstance(group, list) for joint in group
+                      if isinstance(joint, list))  # fmt: skip
+    channels = max(lengths, key=lambda length: lengths[length], default=0)
+    if coords and CHANNELS[coords] in lengths:
+        channels = CHANNELS[coords]
+    for loc, group in groups:
+        if group is None:
+            continue
+        if not isinstance(group, list):
+            yield loc, "not_a_list", f"{shown(group)} is not a list of joints"
+            continue
+        if len(group) != expected:
+            yield loc, "ragged_frame", f"{len(group)} joints instead of {expected}; a joint not seen is null"
+        for j, joint in enumerate(group):
+            yield from _walk_joint(joint, f"{loc}[{j}]", channels)
+
+
+def _walk_joint(joint: object, loc: str, channels: int) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with the values of one joint."""
+    if joint is None:
+        return
+    if not isinstance(joint, list):
+        yield loc, "not_a_list", f"{shown(joint)} is not a list of {channels or 'two to four'} numbers"
+        return
+    if len(joint) != channels or not joint:
+        yield loc, "ragged_joint", f"{len(joint)} values instead of {channels}"
+    for c, value in enumerate(joint):
+        if type(value) not in (int, float):
+            hint = "; a joint not seen is null as a whole" if value is None else ""
+            yield f"{loc}[{c}]", "not_a_number", f"{shown(value)} is not a number{hint}"
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{loc}[{c}]", "not_finite", f"{value} is not a finite number"
+        elif abs(value) > MAX_VALUE:
+            yield f"{loc}[{c}]", "out_of_range", f"a number beyond ±{MAX_VALUE:g}"

@@ -1,0 +1,1 @@
+"""The model: backbone, features, prompt files and the engine that runs them."""

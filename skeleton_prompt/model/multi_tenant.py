@@ -1,0 +1,233 @@
+"""What tenants own, applied to the rows of a mixed batch together.
+
+The frozen part of the network does not know whose row is whose. What follows it has other weights for every tenant,
+and run tenant by tenant it would cost each of them the overhead of all its operations. Here the weights of tenants
+whose parts have the same shape but for the number of classes are stacked, so that one sequence of operations serves all
+of them; heads of fewer classes are padded with zeros, which are cut off again. What fails for rows together is tried
+for each by itself, so that only the row to blame has an error for an answer.
+
+Letters: P prompts, W windows of each of them, R rows of parameters, F frames, N classes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skeleton_prompt.model.prompt_file import Array, Prompt
+from skeleton_prompt.model.prompt_module import Parameters
+from skeleton_prompt.model.temporal_net import Signals, stacked_temporal_logits
+from skeleton_prompt.model.tensor_shapes import SHOWN, TEMPORAL
+
+MODULE = "module."
+PARTS = ("linear.", "likeness.", TEMPORAL, MODULE)
+PER_CLASS = {"weight", "bias", "head.2.weight", "head.2.bias", "head.centres"}  # their first dimension is N
+HOST_ONLY = {"linear.centres", "linear.spread", TEMPORAL + SHOWN}  # distances and shares are computed on the host
+
+Outcome = Tensor | Exception
+Key = TypeVar("Key")
+
+
+class Shelf:
+    """The tensors of prompts where an engine computes, for as long as somebody holds the prompt.
+
+    On a CPU they are the prompt's own memory, seen as tensors; to a GPU they go once, in one transfer.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._placed: WeakKeyDictionary[Prompt, dict[str, dict[str, Tensor]]] = WeakKeyDictionary()
+
+    def part(self, prompt: Prompt, prefix: str) -> dict[str, Tensor]:
+        """The tensors of one of a prompt's parts (``PARTS``), by their names without the prefix."""
+        placed = self._placed.get(prompt)
+        if placed is None:
+            placed = self._placed[prompt] = self._place(prompt)
+        return placed[prefix]
+
+    @torch.inference_mode(False)  # they outlive the forward pass that asked for them first
+    def _place(self, prompt: Prompt) -> dict[str, dict[str, Tensor]]:
+        arrays = {name: value for name, value in prompt.tensors.items() if name not in HOST_ONLY}
+        if self.device.type == "cpu":
+            placed = {name: torch.from_numpy(value) for name, value in arrays.items()}
+        else:
+            placed = send_packed(arrays, self.device)
+        return {
+            prefix: {name.removeprefix(prefix): value for name, value in placed.items() if name.startswith(prefix)}
+            for prefix in PARTS
+        }
+
+
+def send_packed(arrays: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:
+    """Arrays on a device in one transfer, as views of one tensor there."""
+    packed = torch.from_numpy(np.concatenate([np.ravel(array) for array in arrays.values()]))
+    if device.type == "cuda":  # from page-locked memory, so that nobody waits for it
+        packed = packed.pin_memory()
+    parts = torch.split(packed.to(device, non_blocking=True), [array.size for array in arrays.values()])
+    return {name: part.view(array.shape) for (name, array), part in zip(arrays.items(), parts, strict=True)}
+
+
+def stacked(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The parameters of parts of one kind, each ``(R, ...)``; what has a row per class is padded to the largest N."""
+    result = {}
+    for name in parts[0]:
+        values = [part[name] for part in parts]
+        if name in PER_CLASS:
+            most = max(len(value) for value in values)
+            values = [
+                functional.pad(v, (0, 0) * (v.ndim - 1) + (0, most - len(v))) if len(v) < most else v for v in values
+            ]
+        result[name] = torch.stack(values)
+    return result
+
+
+def kind_of(part: Mapping[str, Tensor]) -> tuple[object, ...]:
+    """What two parts must agree in to be stacked: the shapes, but for the number of classes."""
+    return tuple(sorted((name, tuple(value.shape[name in PER_CLASS :])) for name, value in part.items()))
+
+
+def grouped(rows: Iterable[int], key: Callable[[int], Key]) -> list[list[int]]:
+    """Rows in groups of one key each, in the order of the first of each group."""
+    groups: dict[Key, list[int]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return list(groups.values())
+
+
+def together(rows: Sequence[int], prompts: Sequence[Prompt]) -> tuple[list[int], list[Prompt]]:
+    """Rows with those of one prompt side by side, so that its weights are stacked once; and those prompts in order."""
+    groups = grouped(rows, lambda row: prompts[row])
+    return [row for group in groups for row in group], [prompts[group[0]] for group in groups]
+
+
+def guarded(rows: Sequence[int], run: Callable[[Sequence[int]], Sequence[Tensor]]) -> dict[int, Outcome]:
+    """What ``run`` makes of rows; where it fails, what it makes of each by itself, to find the one to blame."""
+    try:
+        return dict(zip(rows, run(rows), strict=True))
+    except Exception as error:
+        if len(rows) == 1:
+            return {rows[0]: error}
+        return {row: outcome for one in rows for row, outcome in guarded([one], run).items()}
+
+
+def linear_rows(
+    shelf: Shelf, prompts: Sequence[Prompt], features: Tensor, columns: Callable[[tuple[str, ...]], Tensor | slice]
+) -> dict[int, Outcome]:
+    """Logits ``(N,)`` of the linear parts of all rows, on the host.
+
+    Args:
+        shelf: Of the prompts' tensors.
+        prompts: Of the rows.
+        features: ``(B, F)`` of the rows, all blocks.
+        columns: Which of them are those of some blocks.
+    """
+
+    def run(rows: Sequence[int]) -> list[Tensor]:
+        order, mine = together(rows, prompts)
+        first = prompts[order[0]]
+        x = torch.unflatten(features[order][:, columns(first.blocks)], 0, (len(mine), -1))
+        heads = []
+        for prefix in ("linear.", "likeness."):
+            parts = [shelf.part(prompt, prefix) for prompt in mine]
+            if parts[0]:
+                heads.append(stacked_head_logits(stacked(parts), x[..., : parts[0]["mean"].shape[0]]))
+        logits, *likeness = (values.flatten(0, 1).cpu() for values in heads)
+        found = {}
+        for place, row in enumerate(order):
+            N = prompts[row].classes
+            shift = [values[place, :N].amax() - logits[place, :N].amax() for values in likeness]
+            found[row] = logits[place, :N] + sum(shift)
+        return [found[row] for row in rows]
+
+    many = Counter(prompts)
+
+    def key(row: int) -> tuple[object, ...]:
+        prompt = prompts[row]
+        parts = (kind_of(shelf.part(prompt, prefix)) for prefix in ("linear.", "likeness."))
+        return many[prompt], prompt.blocks, *parts
+
+    return {row: outcome for rows in grouped(range(len(prompts)), key) for row, outcome in guarded(rows, run).items()}
+
+
+def stacked_head_logits(p: Parameters, x: Tensor) -> Tensor:
+    """``head_logits`` of P prompts at once: ``(P, W, F)`` features and parameters ``(P, ...)`` to ``(P, W, N)``."""
+    x = (x - p["mean"][:, None]) * p["scale"][:, None]
+    logits = torch.baddbmm(p["bias"][:, None], x, p["weight"].mT)
+    if "square" not in p:
+        return logits
+    curved = (x @ p["curve"].mT).square()
+    common = x.square() @ p["square"][..., None] + curved @ p["bend"][..., None]
+    return logits - common / 2
+
+
+def temporal_rows(
+    shelf: Shelf, prompts: Sequence[Prompt], windows: Mapping[int, Sequence[int]], seen: Signals
+) -> dict[int, Outcome]:
+    """Logits ``(N,)`` of the temporal parts of rows, averaged over each row's windows, on the host.
+
+    Args:
+        shelf: Of the prompts' tensors.
+        prompts: Of all rows of the batch.
+        windows: For each row that has a temporal part, which windows of ``seen`` are its own.
+        seen: What the temporal parts look at.
+    """
+    many = Counter(prompts[row] for row, own in windows.items() for _ in own)
+
+    def run(rows: Sequence[int]) -> list[Tensor]:
+        order, mine = together(rows, prompts)
+        weights = stacked([shelf.part(prompt, TEMPORAL) for prompt in mine])
+        index = [window for row in order for window in windows[row]]
+        distance, slow, fast = (torch.unflatten(part[index], 0, (len(mine), -1)).transpose(1, 2) for part in seen)
+        every = stacked_temporal_logits(weights, (distance, slow, fast)).transpose(1, 2).flatten(0, 1).cpu()
+        means = torch.split(every, [len(windows[row]) for row in order])
+        found = {row: mean[:, : prompts[row].classes].mean(0) for row, mean in zip(order, means, strict=True)}
+        return [found[row] for row in rows]
+
+    # As many windows of each prompt, so that none is padded.
+    groups = grouped(windows, lambda row: (many[prompts[row]], kind_of(shelf.part(prompts[row], TEMPORAL))))
+    return {row: outcome for rows in groups for row, outcome in guarded(rows, run).items()}
+
+
+def module_rows(
+    shelf: Shelf,
+    prompts: Sequence[Prompt],
+    windows: Mapping[int, Sequence[int]],
+    ask: Callable[[Parameters, Sequence[int]], Tensor],
+) -> dict[int, Outcome]:
+    """Logits ``(N,)`` of the modules of rows, averaged over each row's windows, on the host.
+
+    Args:
+        shelf: Of the prompts' tensors.
+        prompts: Of all rows of the batch.
+        windows: For each row that has a module, which windows of the batch are its own.
+        ask: Logits of parameters, stacked for one or for all of some windows; see ``Observed.logits``.
+    """
+
+    def run(rows: Sequence[int]) -> list[Tensor]:
+        owners = [prompts[row] for row in rows for _ in windows[row]]
+        weights = stacked([shelf.part(prompt, MODULE) for prompt in (owners if len(set(owners)) > 1 else owners[:1])])
+        every = ask(weights, [window for row in rows for window in windows[row]]).cpu()
+        means = torch.split(every, [len(windows[row]) for row in rows])
+        return [mean[:, : prompts[row].classes].mean(0) for row, mean in zip(rows, means, strict=True)]
+
+    groups = grouped(windows, lambda row: kind_of(shelf.part(prompts[row], MODULE)))
+    return {row: outcome for rows in groups for row, outcome in guarded(rows, run).items()}
+
+
+def head_logits(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """``(B, F)`` features that a linear part reads to its logits ``(B, N)``; see ``bundle.linear_shapes``."""
+    x = (x - tensors["mean"]) * tensors["scale"]
+    # Row by row: a matrix product may round differently with the number of rows, and with it the answer.
+    logits = torch.stack([torch.mv(tensors["weight"], row) for row in x]) + tensors["bias"]
+    if "square" in tensors:
+        curved = torch.stack([torch.mv(tensors["curve"], row) for row in x])
+        common = (x.square() * tensors["square"]).sum(1) + (curved.square() * tensors["bend"]).sum(1)
+        logits = logits - common[:, None] / 2
+    return logits

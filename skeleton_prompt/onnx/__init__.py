@@ -1,0 +1,1 @@
+"""ONNX: export of a prompt version and a small runtime for exported files."""

@@ -1,0 +1,1 @@
+"""Tuning jobs: the worker, one attempt of a job and what it publishes."""

@@ -1,0 +1,140 @@
+"""Whether a new version takes over: ``if_better`` compares it with the active one on the same held-out clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from skeleton_prompt.model.prompt_file import Prompt
+from training.tuning.heads import Candidate, held_out_logits
+from training.tuning.plda import Prior
+from training.tuning.tune import Lesson, Outcome
+
+Ask = Callable[[Prompt, np.ndarray], np.ndarray]  # a prompt and rows to logits (rows, N of the prompt)
+
+KINDS = ("prototypes", "ridge", "lda", "plda")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to activate, and why in one sentence."""
+
+    activate: bool
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Previous:
+    """The active version.
+
+    Attributes:
+        version: Its number.
+        prompt: Loaded, or None if this worker cannot run it (it was made on another backbone).
+        labels: Its labels.
+        taught: ``(n,)`` bool, which of this lesson's clips it has learnt from.
+        clips: How many clips it has learnt from.
+        features: Gives the lesson's features on the backbone that it was made on, block by block.
+        prior: Of that backbone.
+    """
+
+    version: int
+    prompt: Prompt | None
+    labels: tuple[str, ...]
+    taught: np.ndarray
+    clips: int
+    features: Callable[[], Mapping[str, np.ndarray]]
+    prior: Prior | None = None
+
+
+def decide(
+    option: str, lesson: Lesson, outcome: Outcome, previous: Previous | None, ask: Ask, *, again: bool = False
+) -> Verdict:
+    """Apply the job's ``activate`` option.
+
+    Args:
+        option: ``if_better``, ``always`` or ``never``.
+        lesson: What was taught.
+        outcome: What came of it.
+        previous: The active version, if there is one.
+        ask: Logits of the active version on clips that it has not learnt from.
+        again: The active version is tuned again for a new backbone: without its labels, and without a comparison where
+            it can be asked, nothing takes over.
+    """
+    if option == "always":
+        return Verdict(True, "activate is always")
+    if option == "never":
+        return Verdict(False, "activate is never")
+    if previous is None:
+        return Verdict(True, "there was no active version")
+    if set(previous.labels) != set(lesson.names):
+        return Verdict(not again, f"the labels differ from those of version {previous.version}")
+    if outcome.judged is None:
+        if previous.clips > len(lesson.truth):
+            return Verdict(False, f"version {previous.version} has learnt from more clips, and nothing was held out")
+        return Verdict(True, f"version {previous.version} has not learnt from more clips")
+    ours = outcome.judged.right
+    if previous.prompt is not None and outcome.choice.best is not None and _has_more_than_a_head(previous.prompt):
+        # Of what it has learnt only its head is fitted again: there head is compared with head.
+        ours = np.where(previous.taught, outcome.choice.best.right, ours)
+    theirs = right_before(lesson, outcome, previous, ask)
+    both = np.isfinite(ours) & np.isfinite(theirs) & (lesson.truth < len(lesson.names))
+    if not both.any() and again and previous.prompt is not None:
+        return Verdict(False, f"version {previous.version} cannot be compared on these clips")
+    if not both.any():
+        return Verdict(True, f"version {previous.version} cannot be asked about these clips")
+    new, old = float(ours[both].mean()), float(theirs[both].mean())
+    better = new >= old - 1e-9
+    word = "not lower than" if better else "lower than"
+    return Verdict(better, f"held-out accuracy {new:.1%} is {word} the {old:.1%} of version {previous.version}")
+
+
+def right_before(lesson: Lesson, outcome: Outcome, previous: Previous, ask: Ask) -> np.ndarray:
+    """How often the version before tells each held-out clip right, on the same folds.
+
+    A clip that it has not learnt from is simply asked. One that it has learnt from would be told too well: there its
+    recipe is fitted again on what it knows of the fold's training side.
+
+    Returns:
+        ``(n,)`` share of the repeats, NaN where neither can be done.
+    """
+    right = np.full(len(lesson.truth), np.nan)
+    prompt = previous.prompt
+    if prompt is None or outcome.plan is None:
+        return right
+    unseen = np.flatnonzero(outcome.plan.held_out & ~previous.taught)
+    if len(unseen):
+        names: list[str | None] = [*prompt.labels, *([None] if prompt.background else [])]
+        said = ask(prompt, unseen).argmax(1)
+        right[unseen] = [names[index] == lesson.labels[row] for index, row in zip(said, unseen, strict=True)]
+    known = outcome.plan.held_out & previous.taught
+    blocks = previous.features() if known.any() else {}
+    if not known.any() or not set(prompt.blocks) <= set(blocks):
+        return right
+    recipe = _recipe(prompt, previous.prior)
+    counts, hits = np.zeros(len(right)), np.zeros(len(right))
+    features = {name: values for name, values in blocks.items() if name in prompt.blocks}
+    for splits in outcome.plan.splits:
+        for train, test in splits:
+            rows, others = train[previous.taught[train]], test[known[test]]
+            if len(others) and len(np.unique(lesson.truth[rows])) > 1:
+                logits = held_out_logits([recipe], features, lesson.truth, lesson.classes, rows, others)[recipe]
+                counts[others] += 1
+                hits[others] += logits.argmax(1) == lesson.truth[others]
+    asked = counts > 0
+    right[asked] = hits[asked] / counts[asked]
+    return right
+
+
+def _has_more_than_a_head(prompt: Prompt) -> bool:
+    return prompt.has_temporal or prompt.has_module
+
+
+def _recipe(prompt: Prompt, prior: Prior | None) -> Candidate:
+    head = str(prompt.metrics.get("head") or prompt.kind)
+    kind = head if head in KINDS else "ridge"
+    if "linear.square" in prompt.tensors:  # its linear part, whatever stands beside it
+        kind = "lda" if prior is None else "plda"
+    strength = float(prompt.metrics.get("strength") or 0.1)
+    return Candidate(kind, prompt.blocks, strength, prior if kind == "plda" else None)

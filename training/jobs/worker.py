@@ -1,0 +1,134 @@
+"""The training worker: takes job messages off Redis and runs one job at a time.
+
+Started with ``python -m training.jobs.worker`` or ``skeleton-prompt worker``, any number of times on any number of
+machines.
+The jobs table decides who may run what; a message only says that it is worth a look, so one too many does no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.backbone_loader import old_engine
+from service.jobs.queue import ACTOR, QUEUE, RETUNE, make_broker
+from service.logs import configure_logging
+from service.settings import Settings
+from service.storage.prompt_cache.redis_tier import HotPrompts, redis_client
+from service.storage.sql.postgres import DatabaseTrouble
+from service.storage.store import Storage
+from skeleton_prompt.model.backbone import parse_backbone
+from skeleton_prompt.model.backbone_files import backbone_path
+from skeleton_prompt.model.engine import Engine
+from training.jobs.metrics import JobCounters
+from training.jobs.pipeline import Workplace
+from training.jobs.run import run_job
+
+if TYPE_CHECKING:
+    import dramatiq
+
+log = structlog.get_logger(__name__)
+
+NICENESS = 5  # predictions on the same machine go first
+GRACE_S = 20.0  # for the job in hand to notice that it should stop
+
+
+class NoQueue(RuntimeError):
+    """There is no Redis to take jobs from."""
+
+
+def declare_actor(broker: dramatiq.Broker, workplace: Workplace, counters: JobCounters | None = None) -> None:
+    """Make the actors that messages name; what they raise is logged by ``run_job`` and never retried by the broker."""
+    import dramatiq
+
+    def tune(tenant: str, job_id: str) -> None:
+        work = partial(run_job, workplace, tenant, job_id)
+        counters.count(work) if counters else work()
+
+    # Of the messages that a worker has fetched, those of a lower number go first: tenants before new backbones.
+    for actor, queue, priority in ((ACTOR, QUEUE, 0), (RETUNE, RETUNE, 10)):
+        declare = dramatiq.actor(
+            broker=broker,
+            actor_name=actor,
+            queue_name=queue,
+            priority=priority,
+            max_retries=0,
+            time_limit=int((workplace.max_seconds + 60) * 1000),
+        )
+        declare(tune)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main(settings: Settings | None = None) -> None:
+    """Work until SIGTERM or Ctrl-C; a job in hand is then given back at its next step.
+
+    Raises:
+        NoQueue: If no Redis is set.
+        DatabaseTrouble: If the database cannot be used.
+    """
+    import dramatiq
+
+    settings = (settings or Settings()).resolved()
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    address = settings.redis_address
+    if address is None:
+        raise NoQueue("a worker takes its jobs from Redis: set SKELETON_PROMPT_REDIS_URL, or run skeleton-prompt serve")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    os.nice(NICENESS)
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    storage = Storage.open(settings)
+    try:
+        # It may be the first process here: gateways and workers of several machines start in any order.
+        storage.prepare(settings.database_wait_seconds, stopping.wait)
+        # One core is left to predictions; threads that fight over a core cost far more than they bring.
+        data = backbone_path(settings.backbone).read_bytes()
+        engine = Engine(parse_backbone(data, settings.backbone), threads=max(1, cores() - 1))
+        workplace = Workplace(
+            storage=storage,
+            engine=engine,
+            name=name,
+            lease_s=settings.job_lease_s,
+            max_seconds=settings.tune_max_seconds,
+            temporal_seconds=settings.temporal_seconds,
+            stopping=stopping,
+            old_engine=lru_cache(1)(partial(old_engine, storage)),
+            # By value: an upgrade under a running worker changes the file, not what its prompts are made on.
+            keep_backbone=partial(storage.backbones.keep, data),
+            on_published=HotPrompts(redis_client(address)).publish,
+        )
+        broker = make_broker(address)
+        counters = JobCounters()
+        if settings.worker_metrics_port is not None:
+            counters.serve(settings.host, settings.worker_metrics_port)
+        declare_actor(broker, workplace, counters)
+        worker = dramatiq.Worker(broker, worker_threads=1)
+        worker.queue_prefetch = 1  # else one worker hoards messages while another idles
+        worker.start()
+        log.info("worker ready", worker=name, backbone=engine.backbone_sha256[:12])
+        stopping.wait()
+        log.info("worker stopping")
+        worker.stop(timeout=int(GRACE_S * 1000))
+        broker.close()
+    finally:
+        storage.close()
+    log.info("worker stopped")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DatabaseTrouble as error:
+        sys.exit(f"error  {error}")

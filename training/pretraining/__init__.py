@@ -1,0 +1,1 @@
+"""Pre-training of the backbone and of everything that ships with it."""

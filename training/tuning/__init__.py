@@ -1,0 +1,1 @@
+"""Tuning: heads, calibration, model selection and the report of a tenant's prompt."""

@@ -1,0 +1,353 @@
+"""Tuning one tenant, as pure machine learning: labelled features in, a prompt and what is known about it out.
+
+``choose_head`` compares candidates by cross-validation, ``fit_prompt`` fits the winner on all clips and ``calibrate``
+turns held-out logits into temperature and limits. Nothing here knows of storage or jobs; the same labels, features and
+seed give the same bytes.
+
+Letters: n clips, F features of all blocks, N classes (labels, and one more where background was taught).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skeleton_prompt.model.prompt_file import Array, Calibration
+from training.tuning.calibration import (
+    PLDA_SHARPNESS,
+    PRIOR_SHARPNESS,
+    class_centres,
+    fit_limits,
+    fit_temperature,
+    prior_temperature,
+)
+from training.tuning.cross_validation import FoldPlan, plan_folds
+from training.tuning.ensembling import (
+    BLENDS,
+    TEMPORAL_BLENDS,
+    UNJUDGED,
+    UNJUDGED_LACKING,
+    Part,
+    SequenceTuner,
+    Tuners,
+    blended,
+    held_out_part,
+    scaled,
+    share_lacking,
+)
+from training.tuning.heads import Candidate, fit_head
+from training.tuning.linear_head import half, linear_logits, shifted
+from training.tuning.model_selection import (
+    HOUSE,
+    Choice,
+    Judged,
+    Tick,
+    candidates,
+    choose,
+    cross_validate,
+    pooled,
+    without_held_out,
+)
+from training.tuning.plda import Prior, fit_plda
+from training.tuning.temporal_tuner import temporal_numbers
+
+PART_FOLDS = 3
+LIKENESS = Candidate("plda", HOUSE).name
+MODULE_ERRORS = 2.0  # standard errors by which the best of the blends must gain: it is the pick of several
+
+
+MOST_NUMBERS = 300_000  # of a prompt: of many tenants, many shall be kept at hand
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """How a tenant is tuned.
+
+    Attributes:
+        seed: All randomness follows from it.
+        kinds: Only heads of these kinds, None for all.
+        module_shots: Median clips per label from which the prompt module is tried; fewer cannot feed it.
+        module_seconds: Budget of the module, its cross-validation included.
+        temporal_seconds: Budget of the temporal part, its cross-validation included.
+    """
+
+    seed: int = 0
+    kinds: tuple[str, ...] | None = None
+    module_shots: int = 20
+    module_seconds: float = 120.0
+    temporal_seconds: float = 120.0
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """The clips that a tenant teaches.
+
+    Attributes:
+        features: ``(n, F)`` float32, all blocks side by side.
+        blocks: Columns of every block.
+        labels: Label of every clip, None for background.
+        groups: Group of every clip, or None.
+        ids: Where each clip came from, for the report.
+        prior: What the backbone knows of its house projection beforehand, if it does.
+    """
+
+    features: np.ndarray
+    blocks: Mapping[str, slice]
+    labels: tuple[str | None, ...]
+    groups: tuple[str | None, ...]
+    ids: tuple[str, ...]
+    prior: Prior | None = None
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The labels, sorted: the order of the logits."""
+        return tuple(sorted({label for label in self.labels if label is not None}))
+
+    @property
+    def background(self) -> bool:
+        """Whether clips of none of the labels are among them."""
+        return None in self.labels
+
+    @property
+    def classes(self) -> int:
+        """N."""
+        return len(self.names) + self.background
+
+    @cached_property
+    def truth(self) -> npt.NDArray[np.int64]:
+        """``(n,)`` index into the logits; background is the last."""
+        place = {name: index for index, name in enumerate(self.names)}
+        return np.array([len(self.names) if label is None else place[label] for label in self.labels], dtype=np.int64)
+
+    def block_features(self) -> dict[str, np.ndarray]:
+        """The features block by block."""
+        return {name: self.features[:, columns] for name, columns in self.blocks.items()}
+
+    def columns(self, blocks: Sequence[str]) -> np.ndarray:
+        """The features of some blocks side by side, as a prompt reads them."""
+        return np.concatenate([self.features[:, self.blocks[name]] for name in blocks], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A tuned prompt without its address.
+
+    Attributes:
+        choice: How the head was chosen.
+        plan: The splits, None where nothing could be held out.
+        tensors: Of the prompt, rounded as its file rounds them.
+        calibration: Temperature and limits.
+        temporal: The temporal part, if it was tried and earned its place.
+        temporal_note: What became of it, for the report.
+        module: The prompt module, if it was tried and earned its place.
+        module_note: What became of the module, for the report.
+        held_out: Held-out logits ``(R·held, N)`` of the final answer and their labels, or None.
+    """
+
+    choice: Choice
+    plan: FoldPlan | None
+    tensors: Mapping[str, Array]
+    calibration: Calibration
+    temporal: Part | None = None
+    temporal_note: str = ""
+    module: Part | None = None
+    module_note: str = ""
+    held_out: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Kind of the prompt."""
+        if self.module:
+            return "full"
+        return "temporal" if self.temporal else self.choice.chosen.kind
+
+    @property
+    def blend(self) -> float:
+        """The module's share of the logits."""
+        return self.module.blend if self.module else 0.0
+
+    @property
+    def temporal_blend(self) -> float:
+        """The temporal part's share of the logits that are not the module's."""
+        return self.temporal.blend if self.temporal else 0.0
+
+    @property
+    def judged(self) -> Judged | None:
+        """Held-out figures of the final answer."""
+        last = self.module or self.temporal
+        return last.judged if last else self.choice.best
+
+
+def tune(lesson: Lesson, config: TuneConfig, tick: Tick, tuners: Tuners | None = None) -> Outcome:
+    """Choose, fit and calibrate.
+
+    Args:
+        lesson: At least two labels.
+        config: How.
+        tick: Told the share done and a message; may raise to stop.
+        tuners: Of the parts beside the linear one; None leaves them out.
+
+    Returns:
+        The outcome.
+    """
+    tuners = tuners or Tuners()
+    plan = plan_folds(lesson.truth, lesson.groups, config.seed)
+    wanted = tuners.temporal is not None and config.temporal_seconds > 0
+    spare = temporal_numbers(lesson.classes) if wanted else 0
+    choice = choose_head(lesson, plan, config, lambda share, message: tick(0.3 * share, message), spare)
+    temporal, temporal_note = _temporal(lesson, choice, plan, tuners, config, lambda s, m: tick(0.3 + 0.3 * s, m))
+    before = temporal.judged if temporal else choice.best
+    module, module_note = _module(lesson, before, plan, tuners, config, lambda s, m: tick(0.6 + 0.2 * s, m))
+    tick(0.8, "fitting on all clips")
+    tensors = fit_tensors(lesson, choice)
+    for part in (temporal, module):
+        if part is not None:
+            tensors |= scaled(part)
+    tick(0.95, "calibrating")
+    judged = module.judged if module else before
+    calibration, centres, held_out = calibrate(lesson, choice, judged, tensors, ratios=module is None)
+    return Outcome(choice, plan, tensors | centres, calibration, temporal, temporal_note, module, module_note, held_out)
+
+
+def _temporal(
+    lesson: Lesson, choice: Choice, plan: FoldPlan | None, tuners: Tuners, config: TuneConfig, tick: Tick
+) -> tuple[Part | None, str]:
+    """The temporal part if it earns its place, and what became of it."""
+    if tuners.temporal is None or config.temporal_seconds <= 0:
+        return None, "left out"
+    if plan is None or choice.best is None:
+        return _unjudged(lesson, choice, tuners.temporal, config, tick)
+    splits = plan.splits[0][:PART_FOLDS]
+    lessons = [*(rows for rows, _ in splits), np.arange(len(lesson.truth))]
+    *folds, whole = tuners.temporal.fit(
+        lessons, lesson.truth, lesson.classes, config.temporal_seconds, lambda share: tick(share, "temporal part")
+    )
+    logits = held_out_part(lesson, splits, tuners.temporal, folds)
+    found, gained = blended(choice.best, logits, lesson.truth, TEMPORAL_BLENDS, keep_largest=True)
+    note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over the linear part"
+    if gained <= 0:
+        return None, note
+    lacking = share_lacking(lesson, choice.chosen, splits, tuners.temporal, folds, found.rescale)
+    return replace(found, tensors=whole, lacking=lacking), note
+
+
+def _unjudged(
+    lesson: Lesson, choice: Choice, tuner: SequenceTuner, config: TuneConfig, tick: Tick
+) -> tuple[Part | None, str]:
+    """A temporal part of one clip a label, whose share is a fixed one; where the pose is a lift it gains too little."""
+    if choice.chosen.prior is None or not tuner.deep():
+        return None, "needs two clips of a label to compare with, or clips with depth"
+    everything = [np.arange(len(lesson.truth))]
+    (tensors,) = tuner.fit(
+        everything, lesson.truth, lesson.classes, config.temporal_seconds, lambda share: tick(share, "temporal part")
+    )
+    part = Part(UNJUDGED, None, (0.0, 0.0), 1.0, tensors, UNJUDGED_LACKING)
+    return part, "one clip per label: a fixed share, nothing could be held out to compare with"
+
+
+def _module(
+    lesson: Lesson, before: Judged | None, plan: FoldPlan | None, tuners: Tuners, config: TuneConfig, tick: Tick
+) -> tuple[Part | None, str]:
+    """The prompt module if it earns its place, and what became of it."""
+    if tuners.module is None or plan is None or before is None or not _enough(lesson, config):
+        return None, "needs more clips per label"
+    splits = plan.splits[0][:PART_FOLDS]
+    each = config.module_seconds / (len(splits) + 1)
+    fit = partial(tuners.module.fit, labels=lesson.truth, classes=lesson.classes)
+    lessons = [rows for rows, _ in splits]
+    folds = fit(lessons, seconds=each * len(splits), tick=lambda share: tick(0.75 * share, "prompt module"))
+    found, _ = blended(before, held_out_part(lesson, splits, tuners.module, folds), lesson.truth, BLENDS)
+    note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over what there was without it"
+    if found.gain[0] <= MODULE_ERRORS * found.gain[1]:
+        return None, note
+    tensors = fit(
+        [np.arange(len(lesson.truth))], seconds=each, tick=lambda share: tick(0.75 + share / 4, "prompt module")
+    )
+    return replace(found, tensors=tensors[0]), note
+
+
+def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick: Tick, spare: int = 0) -> Choice:
+    """The linear head that the labels justify; a fixed one where nothing can be held out.
+
+    Args:
+        lesson: What is taught.
+        plan: The splits, None where there are none.
+        config: How.
+        tick: Told the share done and a message; may raise to stop.
+        spare: Numbers that the prompt may hold beside the head: one that leaves no room for them is passed over.
+    """
+    if plan is None:
+        alone = without_held_out(tuple(lesson.blocks), lesson.prior)
+        return Choice(alone, "one clip per label: nothing could be held out to compare with", {})
+    choices = candidates(tuple(lesson.blocks), config.kinds, lesson.prior)
+    judged = cross_validate(choices, lesson.block_features(), lesson.truth, lesson.classes, plan, tick)
+    choice = _choice_that_fits(lesson, judged, spare)
+    likeness = judged.get(LIKENESS)
+    if likeness is not None and _borrows_likeness(choice.chosen, lesson):
+        best = judged[choice.chosen.name]
+        judged[choice.chosen.name] = replace(best, logits=shifted(best.logits, likeness.logits))
+    return choice
+
+
+def _choice_that_fits(lesson: Lesson, judged: Mapping[str, Judged], spare: int) -> Choice:
+    """The choice among heads that leave a prompt room for ``spare`` numbers; among all where none does."""
+    left = dict(judged)
+    while left:
+        choice = replace(choose(left), judged=judged)
+        N = lesson.classes
+        numbers = sum(value.size for value in fit_tensors(lesson, choice).values()) + N * (N + 2)  # centres and limits
+        if numbers + spare <= MOST_NUMBERS:
+            passed = len(judged) - len(left)
+            note = f"; {passed} that were better make a prompt of more than {MOST_NUMBERS:,} numbers" if passed else ""
+            return replace(choice, why=choice.why + note)
+        del left[choice.chosen.name]
+    return choose(judged)
+
+
+def _borrows_likeness(chosen: Candidate, lesson: Lesson) -> bool:
+    """Whether a head takes from PLDA how much of any class a clip shows; it must read the house projection first."""
+    return lesson.prior is not None and chosen.prior is None and chosen.blocks[:1] == HOUSE
+
+
+def _enough(lesson: Lesson, config: TuneConfig) -> bool:
+    return float(np.median(np.bincount(lesson.truth))) >= config.module_shots
+
+
+def fit_tensors(lesson: Lesson, choice: Choice) -> dict[str, Array]:
+    """The tensors of the chosen head on all clips."""
+    blocks = {name: values for name, values in lesson.block_features().items() if name in choice.chosen.blocks}
+    tensors = fit_head(choice.chosen, blocks, lesson.truth, lesson.classes).tensors()
+    if LIKENESS in choice.judged and lesson.prior is not None and _borrows_likeness(choice.chosen, lesson):
+        house = lesson.block_features()[HOUSE[0]]
+        tensors |= fit_plda(house, lesson.truth, lesson.classes, lesson.prior).tensors("likeness")
+    return tensors
+
+
+def calibrate(
+    lesson: Lesson, choice: Choice, judged: Judged | None, tensors: Mapping[str, Array], *, ratios: bool
+) -> tuple[Calibration, dict[str, Array], tuple[np.ndarray, np.ndarray] | None]:
+    """Temperature, limits and class centres from held-out logits.
+
+    Returns:
+        The calibration, the prompt's tensors for the distance, and the held-out logits with their labels. Without any
+        held-out clip the temperature is a prior, nothing is refused by distance, and the centres are the taught clips'.
+    """
+    if judged is None:
+        taught = linear_logits(tensors, lesson.columns(choice.chosen.blocks))
+        centres, spread = class_centres(taught)
+        sharpness = PRIOR_SHARPNESS if choice.chosen.prior is None else PLDA_SHARPNESS
+        calibration = Calibration(prior_temperature(taught, sharpness))
+    else:
+        logits, truth = pooled(judged.logits, lesson.truth)
+        centres, spread = class_centres(logits)
+        temperature = fit_temperature(logits, truth)
+        # A module's own logits are no ratios; the temporal part leaves the largest as it is.
+        ratios = ratios and ("linear.square" in tensors or "likeness.mean" in tensors)
+        calibration = fit_limits(logits, truth, len(lesson.names), temperature, centres, spread, ratios=ratios)
+    tables: dict[str, Any] = {"linear.centres": half(centres), "linear.spread": half(spread)}
+    return calibration, tables, None if judged is None else (logits, truth)
