@@ -27,7 +27,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from skeleton_prompt.clips.clip import parse_clip
-from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.clips.normalise import PreparedPerson, prepare
 from skeleton_prompt.model.backbone import Backbone
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.synthetic import make_clip
@@ -72,7 +72,7 @@ def session_of(path: Path):
 class Readings(CalibrationDataReader):
     """Clips to take the ranges of static quantisation from."""
 
-    def __init__(self, people: list[Prepared]) -> None:
+    def __init__(self, people: list[PreparedPerson]) -> None:
         self.rest = iter([{"pose": binary(person), "log_seconds": person.log_seconds} for person in people])
 
     def get_next(self):
@@ -80,14 +80,14 @@ class Readings(CalibrationDataReader):
         return next(self.rest, None)
 
 
-def binary(person: Prepared) -> np.ndarray:
+def binary(person: PreparedPerson) -> np.ndarray:
     """The pose with confidence as seen or not seen, as the engine passes it on."""
     pose = person.pose.copy()
     pose[..., 2] = pose[..., 2] > 0
     return pose
 
 
-def onnx_variants(backbone: Backbone, people: list[Prepared], folder: Path) -> dict[str, Path]:
+def onnx_variants(backbone: Backbone, people: list[PreparedPerson], folder: Path) -> dict[str, Path]:
     """Export and quantise."""
     plain, ready = folder / "fp32.onnx", folder / "ready.onnx"
     example = torch.from_numpy(binary(people[0])).repeat(3, 1, 1, 1), torch.zeros(3)
@@ -127,7 +127,7 @@ class Traced(nn.Module):
         return self.backbone(pose, log_seconds)
 
 
-def engines(name: str, people: list[Prepared], folder: Path, device: str) -> dict[str, Engine]:
+def engines(name: str, people: list[PreparedPerson], folder: Path, device: str) -> dict[str, Engine]:
     """One engine per variant; the first is plain eager. On a GPU only what PyTorch itself runs there."""
     plain = Engine.load(name, threads=1, device=device)
     found = {"eager": plain}
@@ -143,7 +143,7 @@ def engines(name: str, people: list[Prepared], folder: Path, device: str) -> dic
     return found
 
 
-def timed(found: dict[str, Engine], people: list[Prepared], rounds: int) -> list[dict]:
+def timed(found: dict[str, Engine], people: list[PreparedPerson], rounds: int) -> list[dict]:
     """Milliseconds per clip of every variant and batch."""
     rows = []
     for batch in BATCHES:

@@ -29,8 +29,8 @@ import uvicorn
 from service.bench.clips import CONTENT_TYPES, FORMS, body, documents
 from service.gateway.app import create_app
 from service.gateway.http import request_body
-from service.inference.execution.batch import GARBAGE
-from service.inference.interface import Answer, Question
+from service.inference.execution.batch import GC_THRESHOLD
+from service.inference.interface import PredictionInput, PredictionResult
 from service.logs import configure_logging
 from service.settings import Settings
 from service.storage.store import Storage
@@ -49,7 +49,7 @@ class InstantEngine:
         """Nothing to load; the garbage collector as real engines leave it."""
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GARBAGE)
+        gc.set_threshold(GC_THRESHOLD)
 
     async def stop(self) -> None:
         """Nothing to let go of."""
@@ -57,10 +57,10 @@ class InstantEngine:
     def admit(self, tenant: str) -> None:
         """There is room for everybody."""
 
-    async def predict(self, question: Question) -> Answer:  # noqa: ARG002  # everybody gets the same answer
+    async def predict(self, question: PredictionInput) -> PredictionResult:  # noqa: ARG002  # everybody gets the same answer
         """The first label."""
         ranked = tuple(zip(LABELS, (0.9, 0.1), strict=True))
-        return Answer(Prediction(LABELS[0], True, 0.9, ranked), "memory", 0.1, 0.2, 3.0)
+        return PredictionResult(Prediction(LABELS[0], True, 0.9, ranked), "memory", 0.1, 0.2, 3.0)
 
     async def probe(self) -> bool:
         """It is always there."""

@@ -32,7 +32,7 @@ from skeleton_prompt.model.features import descriptors
 from training.datasets import LabelledSet, draw_shots, read_set
 from training.tuning.linear_head import linear_logits
 from training.tuning.model_selection import BASELINE_BLOCKS
-from training.tuning.tune import Lesson, TuneConfig, tune
+from training.tuning.tune import TrainingSet, TuneConfig, tune
 
 LATENCY_CLIPS = 200
 
@@ -50,7 +50,7 @@ def baseline(labelled: LabelledSet, drawn: np.ndarray) -> float:
         return np.stack(rows), np.array(kept)
 
     taught, drawn = features(drawn)
-    lesson = Lesson(
+    lesson = TrainingSet(
         features=taught,
         blocks={BASELINE_BLOCKS[0]: slice(0, DESCRIPTORS)},
         labels=tuple(labelled.label_names[label] for label in labelled.labels[drawn]),

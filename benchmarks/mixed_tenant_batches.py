@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from skeleton_prompt.clips.clip import parse_clip
-from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.clips.normalise import PreparedPerson, prepare
 from skeleton_prompt.model.engine import Engine, Row
 from skeleton_prompt.model.prompt_file import Calibration, Prompt, load_prompt, save_prompt
 from skeleton_prompt.model.prompt_module import initial
-from skeleton_prompt.model.tensor_shapes import JOINTS, SHOWN, TEMPORAL, layers
+from skeleton_prompt.model.tensor_shapes import JOINTS, TEMPORAL, VISIBLE_JOINT_INPUTS, temporal_layers
 from skeleton_prompt.synthetic import make_clip
 from skeleton_prompt.synthetic_actions import ACTIONS
 
@@ -41,10 +41,10 @@ def tenant(engine: Engine, seed: int, classes: int, *, temporal: bool = True, mo
     shapes |= {"square": (F,), "curve": (CURVE, F), "bend": (CURVE,)}
     tensors = {f"linear.{name}": rng.normal(size=shape) / shape[-1] for name, shape in shapes.items()}
     if temporal:
-        for name, shape in layers(FILTERS, N):
+        for name, shape in temporal_layers(FILTERS, N):
             tensors[f"{TEMPORAL}{name}.weight"] = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
             tensors[f"{TEMPORAL}{name}.bias"] = rng.normal(size=shape[0]) / 10
-        tensors[TEMPORAL + SHOWN] = np.ones(JOINTS)
+        tensors[TEMPORAL + VISIBLE_JOINT_INPUTS] = np.ones(JOINTS)
     if module:
         start = initial(engine.backbone.config.width, N, seed)
         tensors |= {f"module.{name}": value.numpy() for name, value in start.items()}
@@ -59,9 +59,9 @@ def tenant(engine: Engine, seed: int, classes: int, *, temporal: bool = True, mo
         calibration=Calibration(),
         tensors={name: value.astype(np.float32) for name, value in tensors.items()},
         blocks=("house",),
-        blend=0.5 if module else 0.0,
-        temporal=0.5 if temporal else 0.0,
-        lacking=0.3 if temporal else 0.0,
+        module_weight=0.5 if module else 0.0,
+        temporal_weight=0.5 if temporal else 0.0,
+        temporal_weight_missing_joints=0.3 if temporal else 0.0,
     )
     return load_prompt(save_prompt(prompt))
 
@@ -81,7 +81,9 @@ def answered(engine: Engine, rows: Sequence[Row]) -> None:
         raise failed[0]
 
 
-def mixed_rows(engine: Engine, people: list[Prepared], prompts: list[Prompt], batch: int, rounds: int) -> list[dict]:
+def mixed_rows(
+    engine: Engine, people: list[PreparedPerson], prompts: list[Prompt], batch: int, rounds: int
+) -> list[dict]:
     """Milliseconds per row of one batch size: the frozen part alone, one tenant, 16 tenants, all tenants.
 
     Each round is one batch of each; the people and the tenants move on from round to round.
@@ -112,7 +114,7 @@ def mixed_rows(engine: Engine, people: list[Prepared], prompts: list[Prompt], ba
     ]
 
 
-def one_at_a_time(engine: Engine, people: list[Prepared], prompts: list[Prompt], rounds: int) -> dict:
+def one_at_a_time(engine: Engine, people: list[PreparedPerson], prompts: list[Prompt], rounds: int) -> dict:
     """64 rows of 64 tenants, mixed against each tenant's row by itself."""
     rows = [(people[i % len(people)], prompt) for i, prompt in enumerate(prompts)]
     together, apart = [rows], [[row] for row in rows]

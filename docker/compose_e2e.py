@@ -50,7 +50,7 @@ def say(text: str) -> None:
 
 
 def eventually(look: Callable[[], T | None], what: str, seconds: float) -> T:
-    """What ``look`` gives once it is neither None nor false.
+    """What ``run_once`` gives once it is neither None nor false.
 
     Raises:
         TimeoutError: It never was.

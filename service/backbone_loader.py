@@ -35,7 +35,7 @@ def current_bytes(backbone: str, sha256: str) -> bytes:
     return data
 
 
-def old_bytes(storage: Storage, sha256: str) -> bytes:
+def load_old_backbone(storage: Storage, sha256: str) -> bytes:
     """The file of any backbone: out of the store, else out of what ships, which is then kept.
 
     Raises:
@@ -49,7 +49,7 @@ def old_bytes(storage: Storage, sha256: str) -> bytes:
             data = path.read_bytes()
             if digest(data) == sha256:
                 with contextlib.suppress(StorageFull, StorageUnavailable):
-                    storage.backbones.keep(data)
+                    storage.backbones.store(data)
                 return data
         raise
 
@@ -61,7 +61,7 @@ class EngineOptions(TypedDict, total=False):
     cuda_graphs: bool
 
 
-def archived_engine(folder: Path, blobs: BlobStore, sha256: str, where: EngineOptions | None = None) -> Engine:
+def engine_from_archive(folder: Path, blobs: BlobStore, sha256: str, where: EngineOptions | None = None) -> Engine:
     """An engine on any backbone by its hash: from an archive's folder, else what ships, else the store.
 
     Raises:
@@ -81,7 +81,7 @@ def archived_engine(folder: Path, blobs: BlobStore, sha256: str, where: EngineOp
     return Engine(parse_backbone(data, f"backbone {sha256[:12]}"), **(where or {}))
 
 
-class BackboneCheck:
+class BackboneCompatibility:
     """Whether an engine that runs elsewhere may serve here, by the backbone that it says it has.
 
     Its own must be the service's: else every prompt would be one of a backbone that the engine loads beside its own,
@@ -101,7 +101,7 @@ class BackboneCheck:
         self.sha256 = digest(backbone_path(backbone).read_bytes())
         self._accepted = {self.sha256}
 
-    async def why_not(self, sha256: str) -> str | None:
+    async def rejection_reason(self, sha256: str) -> str | None:
         """Why an engine on this backbone will not do, or None."""
         if sha256 in self._accepted:
             return None
@@ -132,4 +132,4 @@ def old_engine(storage: Storage, sha256: str, where: EngineOptions | None = None
     from skeleton_prompt.model.backbone import parse_backbone
     from skeleton_prompt.model.engine import Engine
 
-    return Engine(parse_backbone(old_bytes(storage, sha256), f"backbone {sha256[:12]}"), **(where or {}))
+    return Engine(parse_backbone(load_old_backbone(storage, sha256), f"backbone {sha256[:12]}"), **(where or {}))

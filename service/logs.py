@@ -14,17 +14,19 @@ from structlog.typing import Processor
 QUIET = ("httpx", "httpcore", "uvicorn.error", "uvicorn.access", "alembic", "stamina")
 
 
-class _Unfailing:
-    """A stream that takes what it can: a full disk or a reader who left must cost lines, never requests."""
+class BestEffortStream:
+    """Text stream that drops lines which cannot be written (full disk, closed pipe) instead of raising."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
+        """Write ``text``; errors of the underlying stream are ignored."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
 
     def flush(self) -> None:
+        """Flush; errors of the underlying stream are ignored."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
@@ -58,7 +60,7 @@ def configure_logging(level: str = "info", *, as_json: bool = False) -> None:
     # Our own events go straight out: by way of the standard library a line costs several times as much.
     structlog.configure(
         processors=[*shared, *final],
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, BestEffortStream(sys.stderr))),
         wrapper_class=structlog.make_filtering_bound_logger(root.level),
         cache_logger_on_first_use=True,
     )

@@ -83,7 +83,7 @@ def check_pem(path: Path, *, key: Path | None = None, authorities: bool = False)
         raise ValueError(f"{path}{beside} holds {what} ({getattr(error, 'reason', None) or error})") from None
 
 
-def in_words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Why Redis does not serve, for an operator; never with a password."""
     said = str(error)
     for cause in _causes(error):

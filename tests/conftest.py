@@ -13,7 +13,7 @@ from tests.support.s3_server import S3Server, s3_server
 from tests.support.service_process import Server, serving
 
 if TYPE_CHECKING:
-    from tests.support.gateway_app import Bench
+    from tests.support.gateway_app import GatewayApp
     from tests.support.postgres_server import PostgresServer
 
 pytest_plugins = ["pytester", "tests.support.selection"]
@@ -71,7 +71,7 @@ def blob_settings(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayApp]:
     """One application for the tests of the gateway; each test makes its own tenants."""
     from tests.support.gateway_app import gateway
 
@@ -80,14 +80,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def acme(bench: Bench) -> tuple[str, str]:
+def acme(bench: GatewayApp) -> tuple[str, str]:
     """A tenant and its first key."""
     name = f"acme-{uuid.uuid4().hex[:10]}"
     return name, bench.tenant(name)
 
 
 @pytest.fixture
-def taught(bench: Bench, acme: tuple[str, str]) -> tuple[str, str]:
+def taught(bench: GatewayApp, acme: tuple[str, str]) -> tuple[str, str]:
     """A tenant with an active version, and its first key."""
     bench.teach(acme[0])
     return acme

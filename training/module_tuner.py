@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from skeleton_prompt.clips.normalise import Prepared
-from skeleton_prompt.model.engine import Engine, Observed
+from skeleton_prompt.clips.normalise import PreparedPerson
+from skeleton_prompt.model.engine import Engine, FrozenFeatures
 from skeleton_prompt.model.prompt_file import Array
 from training.tuning.prompt_module_tuner import ModuleConfig, fit_module, observe_all, predict_module
 
 
-class EngineModule:
-    """Tunes prompt modules on an engine; see ``training.tuning.ensembling.PartTuner``.
+class PromptModuleTuner:
+    """Tunes prompt modules on an engine; see ``training.tuning.ensembling.MemberTuner``.
 
     Args:
         engine: Whose backbone stays frozen.
@@ -22,15 +22,15 @@ class EngineModule:
         check: Raises if the work should stop; asked before every optimiser step.
     """
 
-    def __init__(self, engine: Engine, people: Sequence[Prepared], seed: int, check: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, people: Sequence[PreparedPerson], seed: int, check: Callable[[], None]) -> None:
         self._engine = engine
         self._people = people
         self._seed = seed
         self._check = check
-        self._observed: Observed | None = None
+        self._observed: FrozenFeatures | None = None
 
     @property
-    def observed(self) -> Observed:
+    def observed(self) -> FrozenFeatures:
         """The trunk of every clip, computed at the first use: most lessons have too few clips for a module."""
         if self._observed is None:
             self._observed = observe_all(self._engine, self._people)
@@ -44,7 +44,7 @@ class EngineModule:
         seconds: float,
         tick: Callable[[float], None],
     ) -> list[dict[str, Array]]:
-        """Tensors of modules, each taught on some of the people; see ``training.tuning.ensembling.PartTuner``."""
+        """Tensors of modules, each taught on some of the people; see ``training.tuning.ensembling.MemberTuner``."""
         config = ModuleConfig(seed=self._seed, seconds=seconds / len(lessons))
         modules = []
         for number, rows in enumerate(lessons):
@@ -62,8 +62,10 @@ class EngineModule:
         return False
 
 
-def _some(observed: Observed, rows: np.ndarray) -> Observed:
+def _some(observed: FrozenFeatures, rows: np.ndarray) -> FrozenFeatures:
     """Some of the windows; each person has one."""
     index = rows.tolist()
     names = ("embedded", "x", "lifted", "top", "bias", "tokens", "masks", "features")
-    return Observed(windows=observed.windows.select(index), **{name: getattr(observed, name)[index] for name in names})
+    return FrozenFeatures(
+        windows=observed.windows.select(index), **{name: getattr(observed, name)[index] for name in names}
+    )

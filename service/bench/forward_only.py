@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 
 from service.bench.clips import body, documents
-from service.bench.seed_tenants import made_up_prompt
+from service.bench.seed_tenants import random_prompt
 from service.inference.execution.batch import warm_up
 from skeleton_prompt.clips.clip import parse_clip
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import Prompt
 
@@ -25,7 +25,7 @@ MIXED = 64
 
 
 def measure(
-    engine: Engine, people: list[Prepared], prompts: list[Prompt], batch: int, seconds: float
+    engine: Engine, people: list[PreparedPerson], prompts: list[Prompt], batch: int, seconds: float
 ) -> dict[str, Any]:
     """Run batches, their rows taken in turn from people and prompts, for at least so long and at least twice."""
     turn = done = 0
@@ -44,7 +44,7 @@ def main() -> None:
     """Answer until stdin ends."""
     engine = Engine.load(sys.argv[1] if len(sys.argv) > 1 else "edge", threads=1)
     people = [engine.prepare(parse_clip(orjson.loads(body(document, "json"))))[0][0] for document in documents()]
-    prompts = [made_up_prompt(engine, f"bench-{number:05d}", 1, number) for number in range(MIXED)]
+    prompts = [random_prompt(engine, f"bench-{number:05d}", 1, number) for number in range(MIXED)]
     warm_up(engine)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

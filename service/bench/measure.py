@@ -24,7 +24,7 @@ _COUNT = re.compile(r"^skeleton_prompt_batch_rows_(sum|count) (\S+)$", re.MULTIL
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchCase:
     """A line of the table: so many tenants that ask a server in one form."""
 
     server: Server
@@ -37,7 +37,7 @@ class Row:
         return f"{self.server.name} · {self.form}" + (f" · {self.tenants} tenants" if self.tenants > 1 else "")
 
 
-async def turn(row: Row, drive: Callable[[Any, Sequence[load_generator.Request]], Any]) -> dict[str, Any]:
+async def run_trial(row: BenchCase, drive: Callable[[Any, Sequence[load_generator.Request]], Any]) -> dict[str, Any]:
     """Load a server in one way and give the summary, with CPU per answer and rows per batch where they can be known."""
     server = row.server
     batches = _batches(server)
@@ -129,7 +129,7 @@ def raw_forward(backbone: str) -> Iterator[RawForward]:
             process.kill()
 
 
-def middle(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def median_of_trials(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The median of every figure over turns; errors are added up."""
     found: dict[str, Any] = {"turns": len(turns), "errors": {}}
     for one in turns:

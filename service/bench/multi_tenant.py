@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from service.bench import load_generator, process_stats
-from service.bench.measure import Row, turn
-from service.bench.profile import Order
+from service.bench.measure import BenchCase, run_trial
+from service.bench.profile import BenchmarkPlan
 from service.bench.servers import Server, service
 
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 _PROMPT_MS = re.compile(r"prompt;dur=([0-9.]+)")
 FEW = 64
 
@@ -47,7 +47,7 @@ def by_cache(run: load_generator.Run) -> dict[str, dict[str, Any]]:
     return found
 
 
-def many_tenants(order: Order, planted: Path, say: Say) -> dict[str, Any]:
+def many_tenants(order: BenchmarkPlan, planted: Path, say: Log) -> dict[str, Any]:
     """S5: Zipf traffic over very many tenants, twice the same, beside what few tenants cost on the same server."""
     profile = order.profile
     log = order.data / "tenants.log"
@@ -58,7 +58,7 @@ def many_tenants(order: Order, planted: Path, say: Say) -> dict[str, Any]:
         few = replace(server, keys=server.keys[:FEW])
         say("a few of many tenants")
         found["few_of_many"] = asyncio.run(
-            turn(Row(few, "msgpack", FEW), _drive(profile.clients, profile.traffic // 2))
+            run_trial(BenchCase(few, "msgpack", FEW), _drive(profile.clients, profile.traffic // 2))
         )
         # The gateway alone: what Redis holds is bounded by its own limit.
         found["memory_before"] = process_stats.memory(server.pid)
@@ -66,7 +66,7 @@ def many_tenants(order: Order, planted: Path, say: Say) -> dict[str, Any]:
             say(f"{len(server.keys)} tenants, {name} pass")
             found[name] = asyncio.run(_pass(server, asked, profile.clients))
             found[f"memory_{name}"] = process_stats.memory(server.pid)
-        found["peak"] = process_stats.spent(server.pid).peak
+        found["peak"] = process_stats.resource_usage(server.pid).peak
     return found
 
 
@@ -92,7 +92,7 @@ async def _pass(server: Server, asked: Sequence[int], clients: int) -> dict[str,
     return summary | {"cpu_ms": spent, "by_cache": by_cache(run)}
 
 
-def starts(order: Order, planted: Path, say: Say) -> dict[str, list[float]]:
+def starts(order: BenchmarkPlan, planted: Path, say: Log) -> dict[str, list[float]]:
     """S6: seconds from the start of the program to a ready service, several times."""
     found: dict[str, list[float]] = {}
     for number in range(order.profile.starts):

@@ -12,7 +12,7 @@ PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
-class Spent:
+class ResourceUsage:
     """What a process tree has used.
 
     Attributes:
@@ -57,7 +57,7 @@ def memory(pid: int) -> int:
     return _fields(PROC / str(pid) / "smaps_rollup").get("Pss", 0) * 1024
 
 
-def spent(root: int) -> Spent:
+def resource_usage(root: int) -> ResourceUsage:
     """Everything about a process tree.
 
     Raises:
@@ -73,7 +73,7 @@ def spent(root: int) -> Spent:
         peak += status.get("VmHWM", 0) * 1024
         threads += status.get("Threads", 0)
         files += _count(PROC / str(pid) / "fd")
-    return Spent(cpu_seconds(root), used, peak, len(pids), threads, files)
+    return ResourceUsage(cpu_seconds(root), used, peak, len(pids), threads, files)
 
 
 def _stats() -> Iterator[tuple[int, list[str]]]:

@@ -44,7 +44,7 @@ FULL = Profile(5, 5.0, 3.0, 16, 30.0, 10.0, 10_000, 256, 1500, 3)
 
 
 @dataclass(frozen=True)
-class Order:
+class BenchmarkPlan:
     """A whole run.
 
     Attributes:

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from service.bench import multi_tenant, report, scenarios, targets
-from service.bench.measure import Row, middle, turn
-from service.bench.profile import Order, Profile
-from service.bench.seed_tenants import keys_in
-from service.bench.servers import CannotMeasure, Server, environment
+from service.bench.measure import BenchCase, median_of_trials, run_trial
+from service.bench.profile import BenchmarkPlan, Profile
+from service.bench.seed_tenants import read_keys
+from service.bench.servers import BenchmarkError, Server, environment
 
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 
-def run(order: Order, say: Say) -> dict[str, Any]:
+def run(order: BenchmarkPlan, say: Log) -> dict[str, Any]:
     """Everything that was ordered, as one document.
 
     Raises:
-        CannotMeasure: A server does not start.
+        BenchmarkError: A server does not start.
     """
     order.data.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"machine": report.machine(), "scenarios": list(order.scenarios)}
@@ -42,7 +42,7 @@ def run(order: Order, say: Say) -> dict[str, Any]:
     return result
 
 
-def side_by_side(order: Order, planted: Path, say: Say) -> dict[str, Any]:
+def side_by_side(order: BenchmarkPlan, planted: Path, say: Log) -> dict[str, Any]:
     """The scenarios for which all servers run at once."""
     found: dict[str, Any] = {}
     with ExitStack() as stack:
@@ -63,36 +63,36 @@ def side_by_side(order: Order, planted: Path, say: Say) -> dict[str, Any]:
     return found
 
 
-def elsewhere(server: Server, profile: Profile, say: Say) -> dict[str, Any]:
+def elsewhere(server: Server, profile: Profile, say: Log) -> dict[str, Any]:
     """A service that somebody else runs: its throughput in each form, and waiting times at half of it.
 
     Raises:
-        CannotMeasure: It answers nothing as it should.
+        BenchmarkError: It answers nothing as it should.
     """
-    rows = [Row(server, form) for form in server.forms]
+    rows = [BenchCase(server, form) for form in server.forms]
     turns: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
     for number in range(profile.rounds):
         for row in rows:
             say(f"round {number + 1} of {profile.rounds}: {row.name}")
-            turns[row.name].append(asyncio.run(turn(row, scenarios.closed(profile, profile.seconds))))
+            turns[row.name].append(asyncio.run(run_trial(row, scenarios.closed(profile, profile.seconds))))
             if not turns[row.name][-1]["answered"]:
-                raise CannotMeasure(f"{server.url} answers no request: {turns[row.name][-1]['errors']}")
-    found = [{"row": name, "turns": one} | middle(one) for name, one in turns.items()]
+                raise BenchmarkError(f"{server.url} answers no request: {turns[row.name][-1]['errors']}")
+    found = [{"row": name, "turns": one} | median_of_trials(one) for name, one in turns.items()]
     rate = found[0]["per_second"] / 2
     say(f"half capacity: {rate:.0f} a second")
-    calm = asyncio.run(turn(rows[0], scenarios.arriving(rate, profile.latency_s)))
+    calm = asyncio.run(run_trial(rows[0], scenarios.arriving(rate, profile.latency_s)))
     ratio = calm["p99_ms"] / calm["p50_ms"] if calm["p50_ms"] else None
     latency = [{"row": rows[0].name, "rate": rate, "p99_over_p50": ratio} | calm]
     return {"machine": report.machine(), "elsewhere": found, "latency": latency}
 
 
-def plant(folder: Path, tenants: int, say: Say) -> None:
+def plant(folder: Path, tenants: int, say: Log) -> None:
     """Fill a data folder with what an earlier run has not made yet.
 
     Raises:
-        CannotMeasure: It cannot be filled.
+        BenchmarkError: It cannot be filled.
     """
-    if len(keys_in(folder)) >= tenants:
+    if len(read_keys(folder)) >= tenants:
         return
     say(f"making {tenants} tenants in {folder}")
     command = [sys.executable, "-m", "service.bench.seed_tenants", str(folder), str(tenants)]
@@ -101,4 +101,4 @@ def plant(folder: Path, tenants: int, say: Say) -> None:
         for line in process.stdout or ():
             say(f"making {tenants} tenants: {line.strip()}")
     if process.returncode:
-        raise CannotMeasure(f"the tenants could not be made (exit code {process.returncode})")
+        raise BenchmarkError(f"the tenants could not be made (exit code {process.returncode})")

@@ -1,4 +1,4 @@
-"""The scenarios, each of which gives figures; ``gates`` judges them afterwards."""
+"""The scenarios, each of which gives figures; ``targets`` judges them afterwards."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from service.bench import load_generator, process_stats
-from service.bench.measure import RawForward, Row, middle, raw_forward, turn
-from service.bench.profile import Order, Profile
+from service.bench.measure import BenchCase, RawForward, median_of_trials, raw_forward, run_trial
+from service.bench.profile import BenchmarkPlan, Profile
 from service.bench.servers import Server, peer, service
 
 MIXED = 64
 FORMS = ("json", "f32", "msgpack")
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 
 def closed(profile: Profile, seconds: float, clients: int | None = None) -> Callable[..., Any]:
-    """A drive for ``turn``: clients that ask as fast as they are answered."""
+    """A drive for ``run_trial``: clients that ask as fast as they are answered."""
 
     async def drive(session: Any, requests: Sequence[load_generator.Request]) -> load_generator.Run:
         return await load_generator.closed_loop(session, requests, clients=clients or profile.clients, seconds=seconds)
@@ -29,7 +29,7 @@ def closed(profile: Profile, seconds: float, clients: int | None = None) -> Call
 
 
 def arriving(rate: float, seconds: float, *, evenly: bool = False) -> Callable[..., Any]:
-    """A drive for ``turn``: so many requests a second, at random moments or at equal distances."""
+    """A drive for ``run_trial``: so many requests a second, at random moments or at equal distances."""
 
     async def drive(session: Any, requests: Sequence[load_generator.Request]) -> load_generator.Run:
         arrivals = (load_generator.even_arrivals if evenly else load_generator.random_arrivals)(rate, seconds)
@@ -38,7 +38,7 @@ def arriving(rate: float, seconds: float, *, evenly: bool = False) -> Callable[.
     return drive
 
 
-def open_servers(stack: ExitStack, order: Order, planted: Path, say: Say) -> list[Server]:
+def open_servers(stack: ExitStack, order: BenchmarkPlan, planted: Path, say: Log) -> list[Server]:
     """Start everything that is measured side by side."""
     servers = []
     for engine in order.engines:
@@ -51,13 +51,13 @@ def open_servers(stack: ExitStack, order: Order, planted: Path, say: Say) -> lis
     return servers
 
 
-def rows_of(servers: Sequence[Server]) -> list[Row]:
+def rows_of(servers: Sequence[Server]) -> list[BenchCase]:
     """Every form that a server reads, and many tenants where it knows tenants."""
-    rows = [Row(server, form) for server in servers for form in server.forms]
-    return rows + [Row(server, form, MIXED) for server in servers if server.keys for form in ("json", "msgpack")]
+    rows = [BenchCase(server, form) for server in servers for form in server.forms]
+    return rows + [BenchCase(server, form, MIXED) for server in servers if server.keys for form in ("json", "msgpack")]
 
 
-def throughput(servers: Sequence[Server], order: Order, say: Say) -> dict[str, Any]:
+def throughput(servers: Sequence[Server], order: BenchmarkPlan, say: Log) -> dict[str, Any]:
     """S1 to S4: rows take turns, and so does the raw forward pass."""
     profile = order.profile
     rows = rows_of(servers)
@@ -65,7 +65,7 @@ def throughput(servers: Sequence[Server], order: Order, say: Say) -> dict[str, A
     with raw_forward(order.backbone) as raw:
         for row in rows:
             say(f"warming up {row.name}")
-            asyncio.run(turn(row, closed(profile, profile.warm_up)))
+            asyncio.run(run_trial(row, closed(profile, profile.warm_up)))
         for number in range(profile.rounds):
             say(f"round {number + 1} of {profile.rounds}: raw forward pass")
             raw.round((1, MIXED), profile.seconds / 8)
@@ -73,7 +73,7 @@ def throughput(servers: Sequence[Server], order: Order, say: Say) -> dict[str, A
             shift = number * max(1, len(rows) // profile.rounds)
             for row in rows[shift:] + rows[:shift]:
                 say(f"round {number + 1} of {profile.rounds}: {row.name}")
-                turns[row.name].append(asyncio.run(turn(row, closed(profile, profile.seconds))))
+                turns[row.name].append(asyncio.run(run_trial(row, closed(profile, profile.seconds))))
         return {
             "raw": raw_table(raw),
             "rows": [figures(row, turns[row.name], raw, profile) for row in rows],
@@ -90,9 +90,9 @@ def raw_table(raw: RawForward) -> list[dict[str, Any]]:
     return found
 
 
-def figures(row: Row, turns: Sequence[dict[str, Any]], raw: RawForward, profile: Profile) -> dict[str, Any]:
+def figures(row: BenchCase, turns: Sequence[dict[str, Any]], raw: RawForward, profile: Profile) -> dict[str, Any]:
     """A row's medians beside the raw forward pass at its batch."""
-    found = middle(turns)
+    found = median_of_trials(turns)
     # Where a server does not tell its batches, the largest that so many clients can fill: the hardest to compare with.
     batch = found.get("batch", float(min(profile.clients, 16)))
     kept = min(row.tenants, MIXED)
@@ -106,24 +106,26 @@ def figures(row: Row, turns: Sequence[dict[str, Any]], raw: RawForward, profile:
 
 def about(server: Server) -> dict[str, Any]:
     """What is to be known of a server after it was loaded."""
-    memory = asdict(process_stats.spent(server.pid)) if server.pid else {}
+    memory = asdict(process_stats.resource_usage(server.pid)) if server.pid else {}
     return {"server": server.name, "start_s": server.start_s, "about": dict(server.about)} | memory
 
 
-def latency(servers: Sequence[Server], order: Order, capacity: dict[str, float], say: Say) -> list[dict[str, Any]]:
+def latency(
+    servers: Sequence[Server], order: BenchmarkPlan, capacity: dict[str, float], say: Log
+) -> list[dict[str, Any]]:
     """S4 and L1: waiting times at half of what the closed loop found, and what grew meanwhile."""
     found = []
     for server in servers:
-        row = Row(server, "json")
+        row = BenchCase(server, "json")
         rate = capacity[row.name] / 2
         say(f"half capacity: {row.name}, {rate:.0f} a second")
-        before = process_stats.spent(server.pid) if server.pid else None
-        one = asyncio.run(turn(row, arriving(rate, order.profile.latency_s)))
+        before = process_stats.resource_usage(server.pid) if server.pid else None
+        one = asyncio.run(run_trial(row, arriving(rate, order.profile.latency_s)))
         # Random arrivals queue up by themselves; even ones show what the server adds.
-        even = asyncio.run(turn(row, arriving(rate, order.profile.latency_s / 2, evenly=True)))
+        even = asyncio.run(run_trial(row, arriving(rate, order.profile.latency_s / 2, evenly=True)))
         grown: dict[str, Any] = {}
         if before is not None:
-            after = process_stats.spent(server.pid)
+            after = process_stats.resource_usage(server.pid)
             grown = {"memory_grown": after.memory / before.memory - 1, "files_grown": after.files - before.files}
         ratios = {"p99_over_p50": _spread(one), "even_p99_over_p50": _spread(even)}
         found.append({"row": row.name, "rate": rate} | ratios | one | grown)
@@ -134,7 +136,7 @@ def _spread(run: dict[str, Any]) -> float | None:
     return run["p99_ms"] / run["p50_ms"] if run["p50_ms"] else None
 
 
-def overload(server: Server, order: Order, capacity: float, usual: float | None, say: Say) -> dict[str, Any]:
+def overload(server: Server, order: BenchmarkPlan, capacity: float, usual: float | None, say: Log) -> dict[str, Any]:
     """L2: three times as many requests as it can answer, and how soon it is its old self again.
 
     Args:

@@ -30,7 +30,7 @@ TENANTS_FILE = "bench-keys.jsonl"
 POOL = 1 << 20
 
 
-def made_up_prompt(engine: Engine, tenant: str, version: int, seed: int, *, temporal: bool = True) -> Prompt:
+def random_prompt(engine: Engine, tenant: str, version: int, seed: int, *, temporal: bool = True) -> Prompt:
     """A sound prompt of the shapes of a taught one.
 
     Args:
@@ -50,9 +50,9 @@ def made_up_prompt(engine: Engine, tenant: str, version: int, seed: int, *, temp
     tensors["linear.scale"] = np.ones(F, np.float32)
     tensors["linear.spread"] = np.ones(CLASSES, np.float32)
     if temporal:
-        from skeleton_prompt.model.tensor_shapes import TEMPORAL, layers
+        from skeleton_prompt.model.tensor_shapes import TEMPORAL, temporal_layers
 
-        for name, shape in layers(FILTERS, CLASSES):
+        for name, shape in temporal_layers(FILTERS, CLASSES):
             tensors[f"{TEMPORAL}{name}.weight"] = numbers(shape)
             tensors[f"{TEMPORAL}{name}.bias"] = numbers(shape[:1])
     return Prompt(
@@ -66,7 +66,7 @@ def made_up_prompt(engine: Engine, tenant: str, version: int, seed: int, *, temp
         calibration=Calibration(),
         tensors=tensors,
         blocks=BLOCKS,
-        temporal=0.5 if temporal else 0.0,
+        temporal_weight=0.5 if temporal else 0.0,
     )
 
 
@@ -91,7 +91,7 @@ class _Numbers:
         return values * np.float32(2.0 ** -np.ceil(np.log2(inner) / 2))
 
 
-def plant(folder: Path, numbers: Iterable[int], backbone: str = "edge") -> Iterator[tuple[str, str]]:
+def seed(folder: Path, numbers: Iterable[int], backbone: str = "edge") -> Iterator[tuple[str, str]]:
     """Make tenants with an active prompt each in a data folder that no service uses; gives tenant and key.
 
     A tenant that a broken run has left half made is made anew.
@@ -124,7 +124,7 @@ def plant(folder: Path, numbers: Iterable[int], backbone: str = "edge") -> Itera
             if job is None:
                 raise RuntimeError("another process uses this data folder")
             version = repository.next_version(job.id, job.token)
-            prompt = made_up_prompt(engine, tenant, version, number)
+            prompt = random_prompt(engine, tenant, version, number)
             repository.publish(
                 job.id, job.token, version, save_prompt(prompt), labels=prompt.labels, metrics={}, report={},
                 backbone_sha256=prompt.backbone_sha256, parameters=prompt.parameters,
@@ -136,7 +136,7 @@ def plant(folder: Path, numbers: Iterable[int], backbone: str = "edge") -> Itera
         storage.close()
 
 
-def keys_in(folder: Path) -> list[str]:
+def read_keys(folder: Path) -> list[str]:
     """The keys of the tenants that a data folder has, in their order."""
     path = folder / TENANTS_FILE
     if not path.is_file():
@@ -150,11 +150,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("tenants", type=int)
     given = parser.parse_args()
-    numbers = range(len(keys_in(given.folder)), given.tenants)
+    numbers = range(len(read_keys(given.folder)), given.tenants)
     given.folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(given.folder / TENANTS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "w", buffering=1) as file:
-        for made, (tenant, secret) in enumerate(plant(given.folder, numbers), 1):
+        for made, (tenant, secret) in enumerate(seed(given.folder, numbers), 1):
             file.write(json.dumps({"tenant": tenant, "key": secret}) + "\n")
             if made % 100 == 0:
                 print(numbers.start + made, flush=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from service.bench.clips import CONTENT_TYPES, body, documents
 from service.bench.load_generator import Request
-from service.bench.seed_tenants import keys_in
+from service.bench.seed_tenants import read_keys
 from service.process.child import spawn
 
 START_S = 180.0
@@ -28,7 +28,7 @@ STOP_S = 40.0
 PEER_FILE = "peer.json"
 
 
-class CannotMeasure(RuntimeError):
+class BenchmarkError(RuntimeError):
     """A server does not start, or what is needed to measure it is missing."""
 
 
@@ -63,7 +63,7 @@ class Server:
         bodies = [before + body(document, form) + after for document in documents()]
         keys = list(self.keys[:tenants]) or [""]
         if len(keys) < tenants and self.keys:
-            raise CannotMeasure(f"{self.name} has {len(keys)} tenants of the {tenants} that are asked for.")
+            raise BenchmarkError(f"{self.name} has {len(keys)} tenants of the {tenants} that are asked for.")
         heads = [kind | ({"Authorization": f"Bearer {key}"} if key else {}) for key in keys]
         count = len(heads) * len(bodies)
         return [
@@ -83,7 +83,7 @@ def service(name: str, data: Path, log: Path, **settings: str) -> Iterator[Serve
     """A service on a planted data folder, without training workers; stopped at the end.
 
     Raises:
-        CannotMeasure: It does not start.
+        BenchmarkError: It does not start.
     """
     wanted = {"data_dir": str(data), "port": "0", "workers": "0", "retune_jobs": "0", "log_level": "warning"}
     env = environment(wanted | settings)
@@ -97,7 +97,7 @@ def service(name: str, data: Path, log: Path, **settings: str) -> Iterator[Serve
                 return str(document["url"])
         return None
 
-    keys = keys_in(data)
+    keys = read_keys(data)
     admin = {"Authorization": f"Bearer {(data / 'admin_key').read_text().strip()}"}
     with _running(name, command, env, log, answering) as (process, url, seconds):
         metrics = Request(f"{url}/metrics", admin, b"")
@@ -109,14 +109,14 @@ def peer(folder: Path, log: Path) -> Iterator[Server]:
     """A peer by its folder: ``peer.json`` says what it is, ``serve.sh PORT`` runs it.
 
     Raises:
-        CannotMeasure: It does not start; its environment may not have been made yet.
+        BenchmarkError: It does not start; its environment may not have been made yet.
     """
     about = json.loads((folder / PEER_FILE).read_text())
     port = _free_port()
     url = f"http://127.0.0.1:{port}{about['path']}"
     bash = shutil.which("bash")
     if bash is None:
-        raise CannotMeasure("Peers are started by bash, which is not there.")
+        raise BenchmarkError("Peers are started by bash, which is not there.")
     probe = Server(about["name"], url, about=about).requests("json")[0]
 
     def answering(_process: subprocess.Popen[bytes]) -> str | None:
@@ -143,7 +143,7 @@ def _running(
     try:
         while (url := answering(process)) is None:
             if process.poll() is not None or time.monotonic() - began > START_S:
-                raise CannotMeasure(f"{name} did not start:\n{log.read_text(errors='replace')[-3000:]}")
+                raise BenchmarkError(f"{name} did not start:\n{log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.02)
         yield process, url, time.monotonic() - began
     finally:

@@ -29,7 +29,7 @@ def archive(
 ) -> None:
     """Build the model archive (.mar) for TorchServe, and beside it the configuration to start it with."""
     try:
-        from service.inference.torchserve.archive import CannotArchive, build_archive, store_file
+        from service.inference.torchserve.archive import ArchiveError, build_archive, model_store_path
     except ImportError as error:
         raise UsageError(
             f"The model library is not installed ({error}): pip install 'skeleton-prompt[model]'"
@@ -38,7 +38,7 @@ def archive(
         path = build_archive(out, backbone, older or (), batch_size=batch_size, queue_size=queue_size)
         for name in ("config.properties", "log4j2.xml"):  # what TorchServe is started with, unless it is there already
             if not (out / name).exists():
-                (out / name).write_bytes(store_file(name).read_bytes())
-    except (CannotArchive, OSError) as error:
+                (out / name).write_bytes(model_store_path(name).read_bytes())
+    except (ArchiveError, OSError) as error:
         raise UsageError(str(error)) from error
     show({"file": str(path), "bytes": path.stat().st_size, "backbone": backbone}, as_json=as_json)

@@ -13,7 +13,7 @@ import typer
 from service.cli.output import AsJson, UsageError, console, print_json
 
 if TYPE_CHECKING:
-    from service.bench.profile import Order, Profile
+    from service.bench.profile import BenchmarkPlan, Profile
     from service.bench.servers import Server
 
 SCENARIOS = "throughput,latency,overload,tenants,start"
@@ -85,13 +85,13 @@ def folders(peers: Path | None, names: Sequence[str]) -> tuple[Path, ...]:
     return tuple(there[name] for name in (names or there))
 
 
-def order_of(profile: Profile, only: str, engines: str, peers: tuple[Path, ...], out: Path) -> Order:
+def order_of(profile: Profile, only: str, engines: str, peers: tuple[Path, ...], out: Path) -> BenchmarkPlan:
     """The order for a run.
 
     Raises:
         UsageError: There is no such scenario or engine.
     """
-    from service.bench.profile import ENGINES, SCENARIOS, Order
+    from service.bench.profile import ENGINES, SCENARIOS, BenchmarkPlan
 
     def some(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
         wanted = tuple(word.strip() for word in text.split(",") if word.strip())
@@ -101,7 +101,7 @@ def order_of(profile: Profile, only: str, engines: str, peers: tuple[Path, ...],
         return wanted
 
     data = (out / "data").resolve()
-    return Order(profile, some("--only", only, SCENARIOS), some("--engine", engines, ENGINES), peers, data)
+    return BenchmarkPlan(profile, some("--only", only, SCENARIOS), some("--engine", engines, ENGINES), peers, data)
 
 
 def elsewhere(url: str, key: str | None) -> Server:

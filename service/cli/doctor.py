@@ -121,7 +121,7 @@ def _old_backbones() -> Finding:
             return Finding(what, True, "no data yet")
         waiting = storage.backbones.waiting(digest(backbone_path(settings.backbone).read_bytes()))
         shipped = {digest(path.read_bytes()) for path in shipped_backbones()}
-        missing = [sha256 for sha256 in waiting if sha256 not in shipped and not storage.backbones.sound(sha256)]
+        missing = [sha256 for sha256 in waiting if sha256 not in shipped and not storage.backbones.is_intact(sha256)]
     finally:
         storage.close()
     if missing:
@@ -138,7 +138,7 @@ def _old_backbones() -> Finding:
 def _database() -> Finding:
     """Which database it is, whether it answers, and whether its tables are those of this release."""
     from service.settings import Settings
-    from service.storage.sql.postgres import DatabaseTrouble
+    from service.storage.sql.postgres import DatabaseUnusable
     from service.storage.store import Storage
 
     settings = Settings().resolved()
@@ -147,10 +147,10 @@ def _database() -> Finding:
     try:
         storage = Storage.open(settings)
         try:
-            schema, place = storage.schema(), storage.database_place
+            schema, place = storage.schema(), storage.database_name
         finally:
             storage.close()
-    except DatabaseTrouble as error:
+    except DatabaseUnusable as error:
         return Finding("database", False, "cannot be used", str(error))
     found = f"{schema.server} at {place}, "
     if schema.current:

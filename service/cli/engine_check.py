@@ -74,10 +74,10 @@ async def _instance(url: str, ours: str) -> Finding:
     from service.errors import EngineUnavailable
     from service.inference.metrics import name_of
     from service.inference.torchserve.engine import TorchServeEngine
-    from service.inference.torchserve.instances import Server
+    from service.inference.torchserve.instances import Instance
 
     engine = TorchServeEngine([url], start_s=START_S)
-    name = name_of(Server(url))
+    name = name_of(Instance(url))
     try:
         await engine.start()
         theirs = engine.backbone_sha256 or ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.embedded.private_redis import PrivateDir
-from service.inference.torchserve.archive import build_archive, store_file
+from service.inference.torchserve.archive import build_archive, model_store_path
 from service.process.child import SECRETS, Child
 
 
@@ -73,13 +73,13 @@ def local_torchserve(
 
     Raises:
         NoTorchServe: TorchServe or Java is missing.
-        CannotArchive: The archive cannot be built.
+        ArchiveError: The archive cannot be built.
     """
     java, home = find_java(), find_torchserve()
     archive = build_archive(folder.path, backbone, batch_size=batch_size, queue_size=queue_size)
     temporary = folder.path / "tmp"
     temporary.mkdir(exist_ok=True)
-    shipped = store_file("config.properties").read_text()
+    shipped = model_store_path("config.properties").read_text()
     inference, management, metrics, grpc, grpc_management = _free_ports(5)
     config = folder.path / "config.properties"
     own = {
@@ -94,7 +94,7 @@ def local_torchserve(
     config.write_text("\n".join([shipped, *(f"{name}={value}" for name, value in own.items()), ""]))
     memory = next(line.partition("=")[2].split() for line in shipped.splitlines() if line.startswith("vmargs="))
     command = [str(java / "bin" / "java"), f"-Dmodel_server_home={home}", f"-Djava.io.tmpdir={temporary}"]
-    command += [f"-Dlog4j.configurationFile={store_file('log4j2.xml').as_uri()}", *memory]
+    command += [f"-Dlog4j.configurationFile={model_store_path('log4j2.xml').as_uri()}", *memory]
     # TorchServe's own launcher would start this very command and end, and nobody would be left to supervise.
     command += ["-cp", f"{home}/ts/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable]
     command += ["-f", str(config), "-s", str(archive.parent), "-ncs"]

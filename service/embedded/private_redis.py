@@ -110,7 +110,7 @@ class RedisDir(PrivateDir):
         """The URL for clients."""
         return f"unix://{self.socket}"
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of the log, for the supervisor to repeat when Redis died."""
         try:
             return self.log.read_bytes()[-400:].decode("utf-8", "replace").strip()
@@ -158,7 +158,7 @@ def redis_child(folder: RedisDir) -> Child:
     for name, value in arguments.items():
         command += [f"--{name}", value]
     # A clean environment: no secret of ours has a place in another program's environment.
-    return Child("redis", command, env={"PATH": os.defpath}, output=subprocess.DEVNULL, last_words=folder.last_words)
+    return Child("redis", command, env={"PATH": os.defpath}, output=subprocess.DEVNULL, log_tail=folder.log_tail)
 
 
 def wait_for_redis(path: Path, timeout_s: float = 5.0) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from service.inference import InferenceEngine
-    from service.inference.local.process_pool import EngineProcesses
+    from service.inference.local.process_pool import EngineProcessPool
     from service.settings import Secrets, Settings
 
 log = structlog.get_logger(__name__)
@@ -92,7 +92,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         CannotServe: The port is taken or Redis does not start.
-        DatabaseTrouble: PostgreSQL cannot be used.
+        DatabaseUnusable: PostgreSQL cannot be used.
         DataDirBusy: Another process serves this data folder.
     """
     from service.settings import ensure_secrets
@@ -146,18 +146,18 @@ def _prepare_database(settings: Settings) -> None:
         storage.prepare(settings.database_wait_seconds)
     finally:
         storage.close()
-    log.info("database", place=storage.database_place)
+    log.info("database", place=storage.database_name)
 
 
 def _start_redis(supervisor: Supervisor, folder: RedisDir) -> None:
     supervisor.add(redis_child(folder))
     if not wait_for_redis(folder.socket):
-        raise CannotServe(f"The private Redis did not start: {folder.last_words() or 'it said nothing'}")
+        raise CannotServe(f"The private Redis did not start: {folder.log_tail() or 'it said nothing'}")
 
 
-def _start_engine_processes(settings: Settings) -> EngineProcesses | None:
+def _start_engine_processes(settings: Settings) -> EngineProcessPool | None:
     """The embedded engine's processes, which load torch and the model while this one loads everything else."""
-    from service.inference.local.process_pool import EngineProcesses
+    from service.inference.local.process_pool import EngineProcessPool
     from skeleton_prompt.model.backbone_files import backbone_path
 
     if settings.engine != "embedded" or not settings.engine_processes:
@@ -166,8 +166,8 @@ def _start_engine_processes(settings: Settings) -> EngineProcesses | None:
         backbone_path(settings.backbone)
     except FileNotFoundError as error:
         raise CannotServe(f"{error} (SKELETON_PROMPT_BACKBONE)") from error
-    processes = EngineProcesses.of(settings)
-    processes.begin()
+    processes = EngineProcessPool.of(settings)
+    processes.start()
     return processes
 
 
@@ -178,7 +178,7 @@ def _is_local_torchserve(settings: Settings) -> bool:
 def _start_torchserve(supervisor: Supervisor, settings: Settings, folder: PrivateDir) -> InferenceEngine:
     """An engine on a local TorchServe, which is stopped after the gateway has drained."""
     from service.embedded.local_torchserve import NoTorchServe, local_torchserve
-    from service.inference.torchserve.archive import CannotArchive
+    from service.inference.torchserve.archive import ArchiveError
     from service.inference.torchserve.engine import TorchServeEngine
 
     try:
@@ -189,7 +189,7 @@ def _start_torchserve(supervisor: Supervisor, settings: Settings, folder: Privat
             batch_size=settings.batch_size,
             queue_size=settings.queue_size,
         )
-    except (NoTorchServe, CannotArchive, FileNotFoundError) as error:
+    except (NoTorchServe, ArchiveError, FileNotFoundError) as error:
         raise CannotServe(str(error)) from error
     supervisor.add(local.child)
     return TorchServeEngine(
@@ -220,7 +220,7 @@ def _stop_signals() -> Iterator[None]:
 def _run_gateway(
     settings: Settings,
     engine: InferenceEngine | None,
-    processes: EngineProcesses | None,
+    processes: EngineProcessPool | None,
     listener: socket.socket,
     on_ready: Callable[[], None],
     on_drain: Callable[[], None],

@@ -9,7 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from service.backbone_loader import BackboneCheck, EngineOptions, old_bytes, old_engine
+from service.backbone_loader import BackboneCompatibility, EngineOptions, load_old_backbone, old_engine
 from service.gateway.http import openapi, problem_details
 from service.gateway.http.middleware import RequestMiddleware
 from service.gateway.routes import (
@@ -27,23 +27,23 @@ from service.gateway.routes import (
     tune,
     usage,
 )
-from service.gateway.state.context import Gateway, run
-from service.gateway.state.onnx_exporter import Exports
-from service.gateway.state.rate_limit import RateLimits
-from service.gateway.state.usage_counter import UsageMeter
+from service.gateway.state.context import GatewayContext, run_in_thread
+from service.gateway.state.onnx_exporter import OnnxExporter
+from service.gateway.state.rate_limit import RateLimiter
+from service.gateway.state.usage_counter import UsageCounter
 from service.inference import InferenceEngine
-from service.inference.execution.batch import spare_rounds
-from service.inference.interface import Verbs
-from service.inference.local.process_pool import EngineProcesses
-from service.inference.metrics import FiguresCollector
-from service.inference.tally import CountedPrompts
-from service.jobs.backbone_upgrade import Retuner
+from service.inference.execution.batch import tune_gc
+from service.inference.interface import PromptedModel
+from service.inference.local.process_pool import EngineProcessPool
+from service.inference.metrics import EngineStatsCollector
+from service.inference.tally import CountedPromptCache
+from service.jobs.backbone_upgrade import BackboneUpgrader
 from service.jobs.queue import JobQueue
-from service.jobs.requeue import Sweeper
+from service.jobs.requeue import LostJobRequeuer
 from service.metrics import Metrics
 from service.settings import Settings
 from service.storage.prompt_cache.cache import PromptCache
-from service.storage.prompt_cache.subscriber import PromptNews
+from service.storage.prompt_cache.subscriber import PromptEventSubscriber
 from service.storage.store import Storage
 from skeleton_prompt import __version__
 
@@ -51,7 +51,7 @@ DESCRIPTION = "Teach the service your own human actions from a handful of labell
 
 
 def create_app(
-    settings: Settings, *, engine: InferenceEngine | None = None, processes: EngineProcesses | None = None
+    settings: Settings, *, engine: InferenceEngine | None = None, processes: EngineProcessPool | None = None
 ) -> FastAPI:
     """The gateway as an ASGI application.
 
@@ -93,46 +93,48 @@ async def _open(
     settings: Settings,
     metrics: Metrics,
     engine: InferenceEngine | None,
-    processes: EngineProcesses | None,
-) -> Gateway:
+    processes: EngineProcessPool | None,
+) -> GatewayContext:
     """Open every part; the stack closes them in the opposite order."""
-    storage = await run(Storage.open, settings)
+    storage = await run_in_thread(Storage.open, settings)
     stack.callback(storage.close)
-    await run(storage.prepare, settings.database_wait_seconds)
-    prompt_cache = await run(CountedPrompts.of, settings, storage)
-    news = PromptNews(settings.redis_address, prompt_cache.hear)
+    await run_in_thread(storage.prepare, settings.database_wait_seconds)
+    prompt_cache = await run_in_thread(CountedPromptCache.of, settings, storage)
+    news = PromptEventSubscriber(settings.redis_address, prompt_cache.on_event)
     news.start()
-    stack.push_async_callback(run, news.stop)
+    stack.push_async_callback(run_in_thread, news.stop)
     if engine is None:
         remote = settings.engine == "torchserve"
         engine = _remote(settings) if remote else _embedded(settings, storage, prompt_cache, metrics, processes)
     attach = getattr(engine, "attach", None)  # of an engine that runs elsewhere
     if attach is not None:
-        attach(metrics, await run(BackboneCheck, storage, settings.backbone))
+        attach(metrics, await run_in_thread(BackboneCompatibility, storage, settings.backbone))
     await engine.start()
     stack.push_async_callback(engine.stop)
     queue = JobQueue(settings.redis_address)
     stack.callback(queue.close)
-    usage_meter = UsageMeter(storage)
+    usage_meter = UsageCounter(storage)
     stack.push_async_callback(usage_meter.flush)
-    tasks = [Sweeper(storage, queue).run(), usage_meter.run()]
+    tasks = [LostJobRequeuer(storage, queue).run(), usage_meter.run()]
     sha256 = getattr(engine, "backbone_sha256", None)
     if sha256 is not None:
-        retuner = Retuner(storage, settings.backbone, sha256, most=settings.retune_jobs, on_look=metrics.retuned)
+        retuner = BackboneUpgrader(
+            storage, settings.backbone, sha256, most=settings.retune_jobs, on_look=metrics.retuned
+        )
         tasks.append(retuner.run())
     for forever in tasks:
         stack.push_async_callback(_end, asyncio.create_task(forever))
-    await run(spare_rounds)
-    return Gateway(
+    await run_in_thread(tune_gc)
+    return GatewayContext(
         settings=settings,
         storage=storage,
         engine=engine,
         prompts=prompt_cache,
         queue=queue,
         metrics=metrics,
-        rate_limits=RateLimits(settings.rate_limit, settings.redis_address),
+        rate_limits=RateLimiter(settings.rate_limit, settings.redis_address),
         usage=usage_meter,
-        exports=Exports(storage, settings.backbone),
+        exports=OnnxExporter(storage, settings.backbone),
     )
 
 
@@ -157,16 +159,16 @@ def _embedded(
     storage: Storage,
     prompt_cache: PromptCache,
     metrics: Metrics,
-    processes: EngineProcesses | None,
+    processes: EngineProcessPool | None,
 ) -> InferenceEngine:
     """The engine of this gateway, which computes in processes beside it or, if there shall be none, in this one."""
-    from service.inference.local.engine import EmbeddedEngine
+    from service.inference.local.engine import LocalEngine
 
     where: EngineOptions = {"device": settings.device, "cuda_graphs": settings.cuda_graphs}
-    current: Callable[[], Verbs]
-    old: Callable[[str], Verbs]
+    current: Callable[[], PromptedModel]
+    old: Callable[[str], PromptedModel]
     if settings.engine_processes:
-        processes = processes or EngineProcesses.of(settings)
+        processes = processes or EngineProcessPool.of(settings)
         processes.on_start = metrics.engine_starts.inc
         current, on_stop = processes.current, processes.close
         old = partial(_old_model, processes, storage)
@@ -175,7 +177,7 @@ def _embedded(
 
         current, on_stop = partial(Engine.load, settings.backbone, threads=1, **where), lambda: None
         old = partial(old_engine, storage, where=where)
-    engine = EmbeddedEngine(
+    engine = LocalEngine(
         current,
         prompt_cache,
         queue_size=settings.queue_size,
@@ -187,11 +189,11 @@ def _embedded(
         queue_seconds=settings.queue_seconds,
         on_stop=on_stop,
     )
-    if isinstance(prompt_cache, CountedPrompts):
-        look = prompt_cache.figures
-        metrics.registry.register(FiguresCollector(lambda: {"embedded": look(old_backbones=engine.old_models)}))
+    if isinstance(prompt_cache, CountedPromptCache):
+        look = prompt_cache.stats
+        metrics.registry.register(EngineStatsCollector(lambda: {"embedded": look(old_backbones=engine.old_models)}))
     return engine
 
 
-def _old_model(processes: EngineProcesses, storage: Storage, sha256: str) -> Verbs:
-    return processes.old(sha256, partial(old_bytes, storage, sha256))
+def _old_model(processes: EngineProcessPool, storage: Storage, sha256: str) -> PromptedModel:
+    return processes.older(sha256, partial(load_old_backbone, storage, sha256))

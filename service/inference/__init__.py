@@ -1,5 +1,5 @@
 """Engines behind one protocol: the gateway does not know where the forward pass happens."""
 
-from service.inference.interface import Answer, InferenceEngine
+from service.inference.interface import InferenceEngine, PredictionResult
 
-__all__ = ["Answer", "InferenceEngine"]
+__all__ = ["InferenceEngine", "PredictionResult"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import Array, Prompt, PromptRef
 
@@ -14,7 +14,7 @@ CacheLayer = Literal["memory", "redis", "store"]
 
 
 @dataclass(frozen=True)
-class Question:
+class PredictionInput:
     """One person of one clip, and whose prompt is to name what they do.
 
     Attributes:
@@ -25,7 +25,7 @@ class Question:
         deadline: On the clock of ``time.monotonic``; after it nobody waits for the answer.
     """
 
-    person: Prepared
+    person: PreparedPerson
     ref: PromptRef
     top_k: int
     threshold: float | None
@@ -33,7 +33,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictionResult:
     """A prediction and where its time went.
 
     Attributes:
@@ -54,19 +54,19 @@ class Answer:
     batch_rows: int = 0
 
 
-class Verbs(Protocol):
+class PromptedModel(Protocol):
     """The part of ``skeleton_prompt.model.engine.Engine`` that predicting needs."""
 
     backbone_sha256: str
 
-    def features(self, people: Sequence[Prepared], batch_size: int = 16) -> Array:
+    def features(self, people: Sequence[PreparedPerson], batch_size: int = 16) -> Array:
         """Frozen features."""
 
-    def forward(self, rows: Sequence[tuple[Prepared, Prompt]]) -> list[Array | Exception]:
+    def forward(self, rows: Sequence[tuple[PreparedPerson, Prompt]]) -> list[Array | Exception]:
         """Logits per row, or the exception that stands for them."""
 
     def finish(
-        self, person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+        self, person: PreparedPerson, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
     ) -> Prediction:
         """The prediction."""
 
@@ -80,14 +80,14 @@ class InferenceEngine(Protocol):
     async def stop(self) -> None:
         """Refuse what waits and let go of everything."""
 
-    def admit(self, tenant: str) -> None:
+    def check_admission(self, tenant: str) -> None:
         """Nothing, unless a row of this tenant would be refused now: then its clip need not be read.
 
         Raises:
             Overloaded: It would.
         """
 
-    async def predict(self, question: Question) -> Answer:
+    async def predict(self, question: PredictionInput) -> PredictionResult:
         """Answer one row.
 
         Raises:
@@ -97,5 +97,5 @@ class InferenceEngine(Protocol):
             BackboneMismatch: The prompt belongs to another backbone, and this engine runs no other.
         """
 
-    async def probe(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether a real forward pass succeeded just now, or recently while the engine is busy."""

@@ -9,21 +9,21 @@ from prometheus_client import Counter, Histogram, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from service.inference.tally import EngineFigures
-from service.inference.torchserve.instances import Server
+from service.inference.tally import EngineStats
+from service.inference.torchserve.instances import Instance
 from service.metrics import SECONDS
 
 PREFIX = "skeleton_prompt_engine_"
 
 
-class FiguresCollector(Collector):
+class EngineStatsCollector(Collector):
     """The prompt caches of engines.
 
     Args:
         look: Gives the figures of each engine that has said any, by its name.
     """
 
-    def __init__(self, look: Callable[[], Mapping[str, EngineFigures]]) -> None:
+    def __init__(self, look: Callable[[], Mapping[str, EngineStats]]) -> None:
         self._look = look
 
     def collect(self) -> Iterator[Metric]:
@@ -50,10 +50,10 @@ class FiguresCollector(Collector):
         yield from (prompts, nbytes, loads, evictions, old, late)
 
 
-class ServersCollector(Collector):
+class InstancesCollector(Collector):
     """TorchServe instances: what this gateway sees of each, and what each says of itself."""
 
-    def __init__(self, servers: Sequence[Server]) -> None:
+    def __init__(self, servers: Sequence[Instance]) -> None:
         self._servers = servers
         names = ("engine",)
         self.rows = Counter(PREFIX + "rows", "Rows sent, by what came of them", ("engine", "outcome"), registry=None)
@@ -64,7 +64,7 @@ class ServersCollector(Collector):
         self.queue_seconds = Histogram(
             PREFIX + "queue_seconds", "Part of it that was waiting", names, buckets=SECONDS, registry=None
         )
-        self._figures = FiguresCollector(
+        self._figures = EngineStatsCollector(
             lambda: {name_of(server): server.figures for server in servers if server.figures is not None}
         )
 
@@ -88,6 +88,6 @@ class ServersCollector(Collector):
             yield from each.collect()
 
 
-def name_of(server: Server) -> str:
+def name_of(server: Instance) -> str:
     """Host and port of an instance: an address may hold a password."""
     return urlsplit(server.url).netloc.rpartition("@")[2]

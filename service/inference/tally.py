@@ -15,7 +15,7 @@ from skeleton_prompt.model.prompt_file import Prompt, PromptRef
 
 
 @dataclass(frozen=True)
-class EngineFigures:
+class EngineStats:
     """An engine at one moment, and what it did since its process began.
 
     Attributes:
@@ -35,7 +35,7 @@ class EngineFigures:
     late: int | None = None
 
 
-class CountedPrompts(PromptCache):
+class CountedPromptCache(PromptCache):
     """The prompt cache, which also counts what it loads and what it lets go."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -45,18 +45,18 @@ class CountedPrompts(PromptCache):
         self._evictions = 0
 
     @classmethod
-    def over(cls, settings: Settings, blobs: BlobStore) -> CountedPrompts:
+    def over(cls, settings: Settings, blobs: BlobStore) -> CountedPromptCache:
         """The cache that the settings describe, where there is no database."""
         cache = super().over(settings, blobs)
         assert isinstance(cache, cls)  # noqa: S101  # it is made by calling `cls`
         return cache
 
-    def figures(self, *, old_backbones: int = 0, late: int | None = None) -> EngineFigures:
+    def stats(self, *, old_backbones: int = 0, late: int | None = None) -> EngineStats:
         """How it stands, beside what the engine says of itself."""
         with self._counting:
             loads, evictions = dict(self._loads), self._evictions
         with self._lock:
-            return EngineFigures(len(self._entries), self._bytes, loads, evictions, old_backbones, late)
+            return EngineStats(len(self._entries), self._bytes, loads, evictions, old_backbones, late)
 
     def _load(self, ref: PromptRef) -> tuple[Prompt, Layer]:
         found = super()._load(ref)

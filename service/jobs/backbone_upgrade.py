@@ -25,7 +25,7 @@ BUSY_EVERY_S = 2.0  # while such jobs are open: the next ones should not wait fo
 CLEAN_EVERY_S = 3600.0
 
 
-class Retuner:
+class BackboneUpgrader:
     """Looks for tenants whose active version was made on another backbone than this service's.
 
     Args:
@@ -55,11 +55,11 @@ class Retuner:
         self._keep_failed = False
         self._waited: int | None = None
 
-    def look(self) -> int:
+    def run_once(self) -> int:
         """Look once; how many jobs were made. Blocks."""
-        self._storage.backbones.seen(self.sha256)
+        self._storage.backbones.heartbeat(self.sha256)
         self._keep()
-        made = self._retune() if self._storage.backbones.newest(self.sha256) else 0
+        made = self._create_upgrade() if self._storage.backbones.newest(self.sha256) else 0
         self.busy = self._storage.backbones.queued(self.sha256) > 0
         waiting = self._storage.backbones.waiting(self.sha256)
         count = sum(waiting.values())
@@ -71,7 +71,7 @@ class Retuner:
             self._on_look(count, made)
         return made
 
-    def clean(self) -> list[str]:
+    def garbage_collect(self) -> list[str]:
         """Remove files of backbones that nobody needs any more. Blocks."""
         removed = self._storage.backbones.remove_unused()
         if removed:
@@ -83,10 +83,10 @@ class Retuner:
         clean_at = 0.0
         while True:
             try:
-                await to_thread.run_sync(self.look)
+                await to_thread.run_sync(self.run_once)
                 if time.monotonic() >= clean_at:
                     clean_at = time.monotonic() + CLEAN_EVERY_S
-                    await to_thread.run_sync(self.clean)
+                    await to_thread.run_sync(self.garbage_collect)
             except Exception:
                 log.warning("looking for old backbones failed; trying again", exc_info=True)
             await asyncio.sleep(BUSY_EVERY_S if self.busy else EVERY_S)
@@ -96,7 +96,7 @@ class Retuner:
         if self._kept:
             return
         try:
-            written = self._storage.backbones.keep(current_bytes(self._backbone, self.sha256))
+            written = self._storage.backbones.store(current_bytes(self._backbone, self.sha256))
         except (ServiceError, BackboneGone, OSError) as error:
             if not self._keep_failed:
                 log.error("the backbone's file cannot be kept; trying again", backbone=self.sha256, error=str(error))
@@ -106,15 +106,15 @@ class Retuner:
         if written:
             log.info("the backbone's file is kept for its prompts", backbone=self.sha256[:12])
 
-    def _retune(self) -> int:
+    def _create_upgrade(self) -> int:
         backbones = self._storage.backbones
-        for tenant, job in backbones.overtaken(self.sha256):
-            self._storage.tenant(tenant).drop_retune(job)
+        for tenant, job in backbones.superseded(self.sha256):
+            self._storage.tenant(tenant).cancel_backbone_upgrade(job)
         room = self._most - backbones.queued(self.sha256)
         made = 0
-        for waiting in backbones.untried(self.sha256, room) if room > 0 else []:
+        for waiting in backbones.pending(self.sha256, room) if room > 0 else []:
             try:
-                job_made = self._storage.tenant(waiting.tenant).create_retune(waiting.version, self.sha256)
+                job_made = self._storage.tenant(waiting.tenant).create_backbone_upgrade(waiting.version, self.sha256)
             except NotFound:  # erased in this moment
                 continue
             if job_made is not None:

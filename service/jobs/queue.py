@@ -11,14 +11,14 @@ import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AgeLimit, Retries, ShutdownNotifications, TimeLimit
 
-from service.redis_client import connect, in_words
+from service.redis_client import connect, describe_error
 from service.storage.records import JobKind
 
 log = structlog.get_logger(__name__)
 
 QUEUE = "tune"
 ACTOR = "tune"
-RETUNE = "retune"  # queue and actor of jobs that nobody asked for: a worker takes them where no other job waits
+UPGRADE = "retune"  # queue and actor of jobs that nobody asked for: a worker takes them where no other job waits
 SOCKET_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 1.0  # a request waits for this; what is not sent by then the sweeper sends
 DAY_MS = 24 * 3600 * 1000
@@ -46,7 +46,7 @@ def make_broker(redis_url: str, timeout_s: float = SOCKET_TIMEOUT_S, *, sends_on
         middleware=middleware,
     )
     broker.declare_queue(QUEUE)
-    broker.declare_queue(RETUNE)
+    broker.declare_queue(UPGRADE)
     return broker
 
 
@@ -64,14 +64,14 @@ class JobQueue:
         """Send a job's message; whether it went out. If not, the sweeper will try again."""
         if self._broker is None:
             return False
-        queue, actor = (RETUNE, RETUNE) if kind is JobKind.NEW_BACKBONE else (QUEUE, ACTOR)
+        queue, actor = (UPGRADE, UPGRADE) if kind is JobKind.BACKBONE_UPGRADE else (QUEUE, ACTOR)
         message: dramatiq.Message[None] = dramatiq.Message(
             queue_name=queue, actor_name=actor, args=(tenant, job_id), kwargs={}, options={}
         )
         try:
             self._broker.enqueue(message)
         except (redis.RedisError, dramatiq.errors.BrokerError) as error:
-            log.warning("the job's message waits for Redis", job=job_id, error=in_words(error))
+            log.warning("the job's message waits for Redis", job=job_id, error=describe_error(error))
             return False
         return True
 

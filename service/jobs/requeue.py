@@ -15,11 +15,11 @@ from service.storage.store import Storage
 
 log = structlog.get_logger(__name__)
 
-EVERY_S = 1.0
+INTERVAL_S = 1.0
 RESEND_AFTER_S = 15.0
 
 
-class Sweeper:
+class LostJobRequeuer:
     """Looks for jobs that nobody works on.
 
     Args:
@@ -31,7 +31,7 @@ class Sweeper:
         self._storage = storage
         self._queue = queue
 
-    def sweep(self) -> int:
+    def run_once(self) -> int:
         """Look once; how many messages went out. Blocks."""
         admin = self._storage.admin
         sent = 0
@@ -45,8 +45,8 @@ class Sweeper:
     async def run(self) -> None:
         """Look for ever; what goes wrong is tried again."""
         while True:
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(INTERVAL_S)
             try:
-                await to_thread.run_sync(self.sweep)
+                await to_thread.run_sync(self.run_once)
             except Exception:
                 log.warning("sweeping failed; trying again", exc_info=True)

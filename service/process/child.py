@@ -16,7 +16,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-TETHER = Path(__file__).with_name("parent_death.py")
+PARENT_DEATH_SCRIPT = Path(__file__).with_name("parent_death.py")
 # What no engine is given: it authenticates nobody and asks no database.
 SECRETS = tuple(f"SKELETON_PROMPT_{name}" for name in ("ADMIN_KEY", "SECRET", "METRICS_KEY", "DATABASE_URL"))
 FIRST_PAUSE_S = 0.2
@@ -32,7 +32,7 @@ def spawn(
     The parent-death signal fires when the *thread* that spawned the child ends, not only the process: call this from a
     thread that lives as long as the child should.
     """
-    tethered = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *command]
+    tethered = [sys.executable, "-I", "-S", str(PARENT_DEATH_SCRIPT), str(os.getpid()), *command]
     return subprocess.Popen(  # noqa: S603  # our own command line, no shell
         tethered,
         env=dict(env) if env is not None else None,
@@ -63,7 +63,7 @@ class Child:
     command: Sequence[str]
     env: Mapping[str, str] | None = None
     output: int | None = None
-    last_words: Callable[[], str] = lambda: ""
+    log_tail: Callable[[], str] = lambda: ""
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     _pause: float = FIRST_PAUSE_S
@@ -96,7 +96,7 @@ class Child:
                 pid=self.process.pid,
                 returncode=self.process.returncode,
                 restart_in_s=self._pause,
-                last_words=self.last_words(),
+                last_words=self.log_tail(),
             )
             self._pause = min(self._pause * 2, LONGEST_PAUSE_S)
             self.process = None

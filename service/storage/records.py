@@ -34,7 +34,7 @@ class JobKind(str, Enum):
     """Why a job is: because a tenant asked, or because their version was made on a backbone that is not the newest."""
 
     TUNE = "tune"
-    NEW_BACKBONE = "new_backbone"
+    BACKBONE_UPGRADE = "new_backbone"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Principal:
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedPrompt:
     """A predict request's caller and the exact prompt that answers it."""
 
     principal: Principal

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from service.settings import Settings, ensure_secrets
 from service.storage.blobs.filesystem import BlobStore
 from service.storage.blobs.s3 import blobs_of
-from service.storage.repositories.backbone_upgrades import RetuneRepository
+from service.storage.repositories.backbone_upgrades import BackboneUpgradeRepository
 from service.storage.repositories.backbones import BackboneRepository
 from service.storage.repositories.clips import ClipRepository
 from service.storage.repositories.jobs import JobRepository
 from service.storage.repositories.keys import KeyHasher, KeyRepository
 from service.storage.repositories.prompts import PromptRepository
-from service.storage.repositories.scope import Scope
+from service.storage.repositories.scope import TenantScope
 from service.storage.repositories.tenants import AdminRepository
 from service.storage.repositories.usage import UsageRepository
 from service.storage.sql.database import Database, Schema
@@ -22,11 +22,11 @@ from service.storage.sql.postgres import Limits
 
 
 class TenantRepository(
-    KeyRepository, ClipRepository, JobRepository, RetuneRepository, PromptRepository, UsageRepository
+    KeyRepository, ClipRepository, JobRepository, BackboneUpgradeRepository, PromptRepository, UsageRepository
 ):
     """Everything of one tenant, and nothing of any other. Making one asks the database nothing."""
 
-    def __init__(self, scope: Scope, hasher: KeyHasher, lease_s: float) -> None:
+    def __init__(self, scope: TenantScope, hasher: KeyHasher, lease_s: float) -> None:
         self._scope = scope
         self._hasher = hasher
         self._lease_s = lease_s
@@ -55,7 +55,7 @@ class Storage:
 
         Raises:
             OSError: The data folder cannot be written to.
-            DatabaseTrouble: The address of the database cannot be used.
+            DatabaseUnusable: The address of the database cannot be used.
             ValueError: The address of the blobs makes no sense, or the extra for it is not installed.
         """
         settings = settings.resolved()
@@ -70,22 +70,22 @@ class Storage:
 
     def tenant(self, tenant_id: str) -> TenantRepository:
         """The repository of a tenant, whether or not there is one of this id."""
-        return TenantRepository(Scope(tenant_id, self.database, self.blobs), self._hasher, self._lease_s)
+        return TenantRepository(TenantScope(tenant_id, self.database, self.blobs), self._hasher, self._lease_s)
 
     def migrate(self) -> None:
         """Bring the schema up to date."""
         self.database.migrate()
 
     @property
-    def database_place(self) -> str:
+    def database_name(self) -> str:
         """Where the database is, for people; without a password."""
-        return self.database.place
+        return self.database.display_name
 
     def schema(self) -> Schema:
         """What database answers, and how far its tables are. Changes nothing.
 
         Raises:
-            DatabaseTrouble: None answers, or it lets nobody in.
+            DatabaseUnusable: None answers, or it lets nobody in.
         """
         return self.database.schema()
 
@@ -93,7 +93,7 @@ class Storage:
         """The same at the start of a process; see ``Database.prepare``.
 
         Raises:
-            DatabaseTrouble: The database cannot be reached or used.
+            DatabaseUnusable: The database cannot be reached or used.
         """
         self.database.prepare(patience_s, pause)
 

@@ -45,7 +45,7 @@ from skeleton_prompt.client.errors import (
 )
 from skeleton_prompt.client.jobs import AsyncJob, Job
 from skeleton_prompt.client.models import JobInfo, Json, Key, Page, Prediction, PromptInfo, Tenant
-from skeleton_prompt.client.requests import Call
+from skeleton_prompt.client.requests import Request
 
 __all__ = [
     "ApiError",
@@ -80,7 +80,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 LONGEST_RETRY_AFTER_S = 30.0
 
 
-def _retry_hook(call: Call[Any]) -> Callable[[Exception], bool | float]:
+def _retry_hook(call: Request[Any]) -> Callable[[Exception], bool | float]:
     """Whether, and after how long, an attempt that ended with an exception is worth another."""
 
     def hook(error: Exception) -> bool | float:
@@ -134,7 +134,7 @@ class _Connection:
         return f"{type(self).__name__}({self.url!r})"
 
     @staticmethod
-    def _request(call: Call[Any]) -> Json:
+    def _request(call: Request[Any]) -> Json:
         return {
             "method": call.method,
             "url": call.path,
@@ -150,7 +150,7 @@ class _Connection:
         raise problem_of(response)
 
     @staticmethod
-    def _read(call: Call[T], response: httpx.Response) -> T:
+    def _read(call: Request[T], response: httpx.Response) -> T:
         if call.raw:
             return call.read(response.content)
         try:
@@ -158,7 +158,7 @@ class _Connection:
         except (ValueError, TypeError, KeyError) as error:
             raise ClientError(f"{call.method} {call.path}: not the answer of a Skeleton-Prompt service") from error
 
-    def _retries(self, call: Call[Any]) -> Any:
+    def _retries(self, call: Request[Any]) -> Any:
         return stamina.retry_context(
             on=_retry_hook(call), attempts=self._attempts, timeout=self._retry_seconds, wait_max=5.0
         )
@@ -172,14 +172,14 @@ class _Connection:
 
 
 class _Sends(Protocol):
-    def send(self, call: Call[T]) -> T: ...
+    def send(self, call: Request[T]) -> T: ...
 
 
 class _SendsLater(Protocol):
-    async def send(self, call: Call[T]) -> T: ...
+    async def send(self, call: Request[T]) -> T: ...
 
 
-def _sync(build: Callable[P, Call[T]]) -> Callable[Concatenate[_Sends, P], T]:
+def _sync(build: Callable[P, Request[T]]) -> Callable[Concatenate[_Sends, P], T]:
     @functools.wraps(build)
     def method(self: _Sends, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.send(build(*args, **kwargs))
@@ -187,7 +187,7 @@ def _sync(build: Callable[P, Call[T]]) -> Callable[Concatenate[_Sends, P], T]:
     return method
 
 
-def _async(build: Callable[P, Call[T]]) -> Callable[Concatenate[_SendsLater, P], Coroutine[Any, Any, T]]:
+def _async(build: Callable[P, Request[T]]) -> Callable[Concatenate[_SendsLater, P], Coroutine[Any, Any, T]]:
     @functools.wraps(build)
     async def method(self: _SendsLater, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.send(build(*args, **kwargs))
@@ -195,7 +195,7 @@ def _async(build: Callable[P, Call[T]]) -> Callable[Concatenate[_SendsLater, P],
     return method
 
 
-def _job(build: Callable[Concatenate[str, P], Call[JobInfo]]) -> Callable[Concatenate[Client, str, P], Job]:
+def _job(build: Callable[Concatenate[str, P], Request[JobInfo]]) -> Callable[Concatenate[Client, str, P], Job]:
     @functools.wraps(build)
     def method(self: Client, tenant: str, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         return Job(self, tenant, self.send(build(tenant, *args, **kwargs)))
@@ -204,7 +204,7 @@ def _job(build: Callable[Concatenate[str, P], Call[JobInfo]]) -> Callable[Concat
 
 
 def _async_job(
-    build: Callable[Concatenate[str, P], Call[JobInfo]],
+    build: Callable[Concatenate[str, P], Request[JobInfo]],
 ) -> Callable[Concatenate[AsyncClient, str, P], Coroutine[Any, Any, AsyncJob]]:
     @functools.wraps(build)
     async def method(self: AsyncClient, tenant: str, /, *args: P.args, **kwargs: P.kwargs) -> AsyncJob:
@@ -221,7 +221,7 @@ class Client(_Connection):
     def _open(self, **options: Any) -> None:
         self._http = httpx.Client(**options)
 
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: Request[T]) -> T:
         """Send one call, again where that helps."""
         with self._named_errors():
             for attempt in self._retries(call):
@@ -279,7 +279,7 @@ class AsyncClient(_Connection):
     def _open(self, **options: Any) -> None:
         self._http = httpx.AsyncClient(**options)
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: Request[T]) -> T:
         """Send one call, again where that helps."""
         with self._named_errors():
             async for attempt in self._retries(call):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 POLL_S = (0.2, 2.0)  # the first and the longest pause between two looks at a job
 
 
-class Watch:
+class ProgressWatcher:
     """One wait for a job: how long until the next look, whether it is over, and the bar that shows it."""
 
     def __init__(self, timeout: float | None, progress: bool):
@@ -32,7 +32,7 @@ class Watch:
             self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True))
             self._task = self._bar.add_task("queued", total=1.0)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> ProgressWatcher:
         if self._bar:
             self._bar.start()
         return self
@@ -41,7 +41,7 @@ class Watch:
         if self._bar:
             self._bar.stop()
 
-    def over(self, job: JobInfo) -> bool:
+    def is_done(self, job: JobInfo) -> bool:
         """Show the job; whether it ended well.
 
         Raises:
@@ -98,8 +98,8 @@ class Job:
             JobFailed: It failed or was cancelled.
             JobTimeout: It goes on, but the time allowed is over.
         """
-        with Watch(timeout, progress) as watch:
-            while not watch.over(self.info):
+        with ProgressWatcher(timeout, progress) as watch:
+            while not watch.is_done(self.info):
                 time.sleep(watch.pause())
                 self.refresh()
         return self.info
@@ -130,8 +130,8 @@ class AsyncJob:
 
     async def wait(self, *, timeout: float | None = None, progress: bool = False) -> JobInfo:
         """Wait until the job is done; see `Job.wait`."""
-        with Watch(timeout, progress) as watch:
-            while not watch.over(self.info):
+        with ProgressWatcher(timeout, progress) as watch:
+            while not watch.is_done(self.info):
                 await anyio.sleep(watch.pause())
                 await self.refresh()
         return self.info

@@ -1,6 +1,6 @@
 """What the service answers, as frozen dataclasses. Standard library only.
 
-Each keeps the answer it was made of in `document`, so that a field newer than this client is not lost.
+Each keeps the answer it was made of in `to_dict`, so that a field newer than this client is not lost.
 """
 
 from __future__ import annotations

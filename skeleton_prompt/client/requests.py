@@ -1,6 +1,6 @@
 """Every request that the clients can make, built once for both of them, without sending anything.
 
-Each function gives a `Call`: what to send, and how to read the answer. `client.py` turns them into methods.
+Each function gives a `Request`: what to send, and how to read the answer. `client.py` turns them into methods.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
+class Request(Generic[T]):
     """One request and the way to read its answer.
 
     Attributes:
@@ -81,12 +81,12 @@ def _path(*parts: str | int) -> str:
 
 def _post(
     path: str, value: Any, read: Callable[[Any], T], *, creates: bool = False, repeatable: bool = True
-) -> Call[T]:
+) -> Request[T]:
     headers = {"Content-Type": "application/json"}
     if creates:
         headers["Idempotency-Key"] = uuid.uuid4().hex
     body = None if value is None else _json(value)
-    return Call("POST", path, read, body=body, headers=headers, repeatable=repeatable)
+    return Request("POST", path, read, body=body, headers=headers, repeatable=repeatable)
 
 
 def _document(value: Any) -> Json:
@@ -100,7 +100,7 @@ def predict(
     version: int | None = None,
     threshold: float | None = None,
     tenant: str | None = None,
-) -> Call[Prediction]:
+) -> Request[Prediction]:
     """Recognise the action in a clip (scope predict).
 
     Args:
@@ -121,7 +121,7 @@ def predict_batch(
     version: int | None = None,
     threshold: float | None = None,
     tenant: str | None = None,
-) -> Call[list[Prediction | Json]]:
+) -> Request[list[Prediction | Json]]:
     """Recognise up to 256 clips at once: one row each, a `Prediction` or the problem with that clip."""
     options = _given(top_k=top_k, version=version, threshold=threshold, tenant=tenant)
     return _post("/predict/batch", {"clips": [clip_body(clip) for clip in clips]} | options, _rows)
@@ -142,7 +142,7 @@ def tune(
     seed: int | None = None,
     max_seconds: float | None = None,
     webhook: str | None = None,
-) -> Call[JobInfo]:
+) -> Request[JobInfo]:
     """Teach a tenant from labelled clips (scope tune).
 
     Args:
@@ -162,67 +162,67 @@ def tune(
     return _post(_path("tenants", tenant, "tune"), body, JobInfo.read, creates=True)
 
 
-def check(tenant: str, clips: Iterable[Mapping[str, Any] | Clip]) -> Call[Json]:
+def check(tenant: str, clips: Iterable[Mapping[str, Any] | Clip]) -> Request[Json]:
     """Validate clips as `tune` would, without storing or learning anything."""
     body = {"clips": [clip_body(clip) for clip in clips], "options": {"dry_run": True}}
     return _post(_path("tenants", tenant, "tune"), body, _document)
 
 
-def jobs(tenant: str, *, limit: int | None = None, after: str | None = None) -> Call[Page[JobInfo]]:
+def jobs(tenant: str, *, limit: int | None = None, after: str | None = None) -> Request[Page[JobInfo]]:
     """The tenant's jobs, newest first."""
     return _list(_path("tenants", tenant, "jobs"), JobInfo.read, limit, after)
 
 
-def job(tenant: str, job: str) -> Call[JobInfo]:
+def job(tenant: str, job: str) -> Request[JobInfo]:
     """One job."""
-    return Call("GET", _path("tenants", tenant, "jobs", job), JobInfo.read)
+    return Request("GET", _path("tenants", tenant, "jobs", job), JobInfo.read)
 
 
-def cancel_job(tenant: str, job: str) -> Call[JobInfo]:
+def cancel_job(tenant: str, job: str) -> Request[JobInfo]:
     """Ask a job to stop."""
     return _post(_path("tenants", tenant, "jobs", job, "cancel"), None, JobInfo.read)
 
 
-def job_events(tenant: str, job: str, *, after: int = 0) -> Call[list[Json]]:
+def job_events(tenant: str, job: str, *, after: int = 0) -> Request[list[Json]]:
     """What happened in a job since the event with the id `after`."""
     path = _path("tenants", tenant, "jobs", job, "events")
-    return Call("GET", path, lambda answer: list(answer["items"]), params={"after": after})
+    return Request("GET", path, lambda answer: list(answer["items"]), params={"after": after})
 
 
-def prompts(tenant: str, *, limit: int | None = None, after: str | None = None) -> Call[Page[PromptInfo]]:
+def prompts(tenant: str, *, limit: int | None = None, after: str | None = None) -> Request[Page[PromptInfo]]:
     """The tenant's prompt versions, newest first."""
     return _list(_path("tenants", tenant, "prompts"), PromptInfo.read, limit, after)
 
 
-def prompt(tenant: str, version: int) -> Call[PromptInfo]:
+def prompt(tenant: str, version: int) -> Request[PromptInfo]:
     """One prompt version."""
-    return Call("GET", _path("tenants", tenant, "prompts", version), PromptInfo.read)
+    return Request("GET", _path("tenants", tenant, "prompts", version), PromptInfo.read)
 
 
-def report(tenant: str, version: int) -> Call[Json]:
+def report(tenant: str, version: int) -> Request[Json]:
     """What the tuning of a version measured."""
     path = _path("tenants", tenant, "prompts", version, "report")
-    return Call("GET", path, _document, headers={"Accept": "application/json"})
+    return Request("GET", path, _document, headers={"Accept": "application/json"})
 
 
-def activate(tenant: str, version: int) -> Call[PromptInfo]:
+def activate(tenant: str, version: int) -> Request[PromptInfo]:
     """Make a version the one that predicts (scope manage)."""
     return _post(_path("tenants", tenant, "prompts", version, "activate"), None, PromptInfo.read)
 
 
-def rollback(tenant: str) -> Call[PromptInfo]:
+def rollback(tenant: str) -> Request[PromptInfo]:
     """Go back to the version that was active before (scope manage)."""
     return _post(_path("tenants", tenant, "prompts", "rollback"), None, PromptInfo.read, repeatable=False)
 
 
-def delete_prompt(tenant: str, version: int) -> Call[None]:
+def delete_prompt(tenant: str, version: int) -> Request[None]:
     """Delete a version that is not active (scope manage)."""
     return _delete(_path("tenants", tenant, "prompts", version), _nothing)
 
 
 def download_prompt(
     tenant: str, version: int, *, format: str = "safetensors", layout: str | None = None, coords: str | None = None
-) -> Call[bytes]:
+) -> Request[bytes]:
     """The file of a version.
 
     Args:
@@ -234,87 +234,87 @@ def download_prompt(
     """
     options = {"format": format, "layout": layout, "coords": coords}
     given = {name: value for name, value in options.items() if value is not None}
-    return Call("GET", _path("tenants", tenant, "prompts", version, "download"), bytes, params=given, raw=True)
+    return Request("GET", _path("tenants", tenant, "prompts", version, "download"), bytes, params=given, raw=True)
 
 
-def create_tenant(id: str, *, name: str | None = None) -> Call[Tenant]:
+def create_tenant(id: str, *, name: str | None = None) -> Request[Tenant]:
     """Make a tenant (admin key); its first key is in the answer, this once."""
     return _post("/tenants", _given(id=id, name=name), Tenant.read, creates=True)
 
 
-def tenants(*, limit: int | None = None, after: str | None = None) -> Call[Page[Tenant]]:
+def tenants(*, limit: int | None = None, after: str | None = None) -> Request[Page[Tenant]]:
     """All tenants (admin key)."""
     return _list("/tenants", Tenant.read, limit, after)
 
 
-def tenant(id: str) -> Call[Tenant]:
+def tenant(id: str) -> Request[Tenant]:
     """One tenant."""
-    return Call("GET", _path("tenants", id), Tenant.read)
+    return Request("GET", _path("tenants", id), Tenant.read)
 
 
-def delete_tenant(id: str) -> Call[Json]:
+def delete_tenant(id: str) -> Request[Json]:
     """Erase a tenant and all it owns; gives the receipt."""
     return _delete(_path("tenants", id), _document)
 
 
-def create_key(tenant: str, scopes: Sequence[str] = ("predict", "tune", "manage")) -> Call[Key]:
+def create_key(tenant: str, scopes: Sequence[str] = ("predict", "tune", "manage")) -> Request[Key]:
     """Make a key (scope manage); its secret is in the answer, this once."""
     return _post(_path("tenants", tenant, "keys"), {"scopes": list(scopes)}, Key.read, creates=True)
 
 
-def keys(tenant: str, *, limit: int | None = None, after: str | None = None) -> Call[Page[Key]]:
+def keys(tenant: str, *, limit: int | None = None, after: str | None = None) -> Request[Page[Key]]:
     """The tenant's keys, without secrets."""
     return _list(_path("tenants", tenant, "keys"), Key.read, limit, after)
 
 
-def delete_key(tenant: str, key: str) -> Call[None]:
+def delete_key(tenant: str, key: str) -> Request[None]:
     """Revoke a key (scope manage)."""
     return _delete(_path("tenants", tenant, "keys", key), _nothing)
 
 
-def add_clips(tenant: str, clips: Iterable[Mapping[str, Any] | Clip]) -> Call[Json]:
+def add_clips(tenant: str, clips: Iterable[Mapping[str, Any] | Clip]) -> Request[Json]:
     """Store labelled clips for a later tuning (scope tune)."""
     body = {"clips": [clip_body(clip) for clip in clips]}
     return _post(_path("tenants", tenant, "clips"), body, _document, creates=True)
 
 
-def clips(tenant: str, *, limit: int | None = None, after: str | None = None) -> Call[Page[Json]]:
+def clips(tenant: str, *, limit: int | None = None, after: str | None = None) -> Request[Page[Json]]:
     """The stored clips."""
     return _list(_path("tenants", tenant, "clips"), _document, limit, after)
 
 
-def clip(tenant: str, clip: str) -> Call[Json]:
+def clip(tenant: str, clip: str) -> Request[Json]:
     """One stored clip."""
-    return Call("GET", _path("tenants", tenant, "clips", clip), _document)
+    return Request("GET", _path("tenants", tenant, "clips", clip), _document)
 
 
-def delete_clip(tenant: str, clip: str) -> Call[None]:
+def delete_clip(tenant: str, clip: str) -> Request[None]:
     """Delete a stored clip."""
     return _delete(_path("tenants", tenant, "clips", clip), _nothing)
 
 
-def usage(tenant: str) -> Call[Json]:
+def usage(tenant: str) -> Request[Json]:
     """Predictions, tuning seconds and stored bytes per day."""
-    return Call("GET", _path("tenants", tenant, "usage"), _document)
+    return Request("GET", _path("tenants", tenant, "usage"), _document)
 
 
-def layouts() -> Call[list[Json]]:
+def layouts() -> Request[list[Json]]:
     """The keypoint layouts that the server knows by name."""
-    return Call("GET", "/layouts", lambda answer: [dict(row) for row in answer["items"]])
+    return Request("GET", "/layouts", lambda answer: [dict(row) for row in answer["items"]])
 
 
-def ready() -> Call[Json]:
+def ready() -> Request[Json]:
     """Whether the service can predict right now; raises `Unavailable` otherwise."""
-    return Call("GET", "/readyz", _document)
+    return Request("GET", "/readyz", _document)
 
 
-def _list(path: str, item: Callable[[Any], T], limit: int | None, after: str | None) -> Call[Page[T]]:
-    return Call("GET", path, Page.reader(item), params=_given(limit=limit, after=after))
+def _list(path: str, item: Callable[[Any], T], limit: int | None, after: str | None) -> Request[Page[T]]:
+    return Request("GET", path, Page.reader(item), params=_given(limit=limit, after=after))
 
 
-def _delete(path: str, read: Callable[[Any], T]) -> Call[T]:
+def _delete(path: str, read: Callable[[Any], T]) -> Request[T]:
     # A deletion whose answer was lost would answer 404 the second time, as if it had failed.
-    return Call("DELETE", path, read, repeatable=False)
+    return Request("DELETE", path, read, repeatable=False)
 
 
 def _nothing(_answer: Any) -> None:

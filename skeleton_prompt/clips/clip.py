@@ -20,7 +20,7 @@ import numpy as np
 
 from skeleton_prompt.clips.keypoints import Array, read_keypoints
 from skeleton_prompt.clips.layouts import BadLayout, Layout, UnknownLayout, custom_layout, get_layout, resolve_layout
-from skeleton_prompt.clips.validation import ClipLimits, ClipTooLarge, Findings, InvalidClip, Problem, shown
+from skeleton_prompt.clips.validation import ClipLimits, ClipTooLarge, InvalidClip, Problem, ProblemCollector, preview
 
 __all__ = [
     "Clip", "ClipLimits", "ClipTooLarge", "InvalidClip", "Problem", "Segment", "clip_document", "cut_segments",
@@ -105,7 +105,7 @@ def parse_clip(
         ClipTooLarge: too many frames, people or joints.
         InvalidClip: anything else; holds the first 100 problems.
     """
-    found = Findings(prefix)
+    found = ProblemCollector(prefix)
     if not isinstance(document, Mapping):
         found.add("", "not_an_object", f"a clip must be an object, not {type(document).__name__}")
         raise InvalidClip(tuple(found.problems), found.total)
@@ -116,7 +116,7 @@ def parse_clip(
     read = read_keypoints(document, len(layout.joints) if layout else None, limits, found)
     y_axis = document.get("y_axis")
     if not (y_axis is None or (isinstance(y_axis, str) and y_axis in ("up", "down"))):
-        found.add("y_axis", "unknown_y_axis", f'y_axis is {shown(y_axis)}; it must be "up" or "down"')
+        found.add("y_axis", "unknown_y_axis", f'y_axis is {preview(y_axis)}; it must be "up" or "down"')
     seconds = read[0].shape[0] / fps if read and fps else None
     segments = _read_segments(document.get("segments"), seconds, found)
     if segments and texts["label"] is not None:
@@ -159,7 +159,7 @@ def _arrange(values: Array, coords: str, y_axis: str | None) -> tuple[Array, Arr
     return positions, confidence
 
 
-def _read_layout(document: Mapping[str, Any], limits: ClipLimits, found: Findings) -> Layout | None:
+def _read_layout(document: Mapping[str, Any], limits: ClipLimits, found: ProblemCollector) -> Layout | None:
     spec = document.get("layout")
     if spec is None:
         found.add("layout", "missing_layout", "a clip needs a layout: a name from GET /layouts, or joint names")
@@ -192,12 +192,12 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _read_fps(value: object, found: Findings) -> float:
+def _read_fps(value: object, found: ProblemCollector) -> float:
     if value is None:
         return 30.0
     fps = _number(value)
     if fps is None:
-        found.add("fps", "not_a_number", f"fps is {shown(value)}; it must be a finite number")
+        found.add("fps", "not_a_number", f"fps is {preview(value)}; it must be a finite number")
     elif not MIN_FPS <= fps <= MAX_FPS:
         found.add("fps", "fps_out_of_range", f"fps is {fps:g}; from {MIN_FPS:g} to {MAX_FPS:g} frames per second")
     else:
@@ -205,7 +205,7 @@ def _read_fps(value: object, found: Findings) -> float:
     return 0.0
 
 
-def _read_image_size(value: object, found: Findings) -> tuple[float, float] | None:
+def _read_image_size(value: object, found: ProblemCollector) -> tuple[float, float] | None:
     if value is None:
         return None
     if not isinstance(value, (list, tuple)) or len(value) != 2:
@@ -215,18 +215,18 @@ def _read_image_size(value: object, found: Findings) -> tuple[float, float] | No
     for i, size in enumerate(sizes):
         if size is None or not 0 < size <= 1e6:
             found.add(
-                f"image_size[{i}]", "bad_image_size", f"{shown(value[i])} is not a number from above 0 to 1000000"
+                f"image_size[{i}]", "bad_image_size", f"{preview(value[i])} is not a number from above 0 to 1000000"
             )
     width, height = sizes
     return None if width is None or height is None else (width, height)
 
 
-def _read_text(value: object, name: str, found: Findings) -> str | None:
+def _read_text(value: object, name: str, found: ProblemCollector) -> str | None:
     """An id, label or group: 1 to 128 characters that every store and log can hold."""
     if value is None:
         return None
     if not isinstance(value, str):
-        found.add(name, "not_a_string", f"{name} is {shown(value)}, not text")
+        found.add(name, "not_a_string", f"{name} is {preview(value)}, not text")
     elif not 1 <= len(value) <= MAX_TEXT:
         found.add(name, "bad_length", f"{name} has {len(value)} characters; 1 to {MAX_TEXT} are allowed")
     elif any("\ud800" <= char <= "\udfff" or char == "\0" for char in value):
@@ -236,7 +236,7 @@ def _read_text(value: object, name: str, found: Findings) -> str | None:
     return None
 
 
-def _read_segments(value: object, seconds: float | None, found: Findings) -> tuple[Segment, ...]:
+def _read_segments(value: object, seconds: float | None, found: ProblemCollector) -> tuple[Segment, ...]:
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MAX_SEGMENTS:
@@ -246,7 +246,7 @@ def _read_segments(value: object, seconds: float | None, found: Findings) -> tup
     for i, row in enumerate(value):
         loc = f"segments[{i}]"
         if not isinstance(row, Mapping):
-            found.add(loc, "not_an_object", f"a segment is an object with label, start and end, not {shown(row)}")
+            found.add(loc, "not_an_object", f"a segment is an object with label, start and end, not {preview(row)}")
             continue
         if "label" not in row:
             found.add(f"{loc}.label", "missing_label", "a segment needs a label, or null for background")
@@ -254,7 +254,7 @@ def _read_segments(value: object, seconds: float | None, found: Findings) -> tup
         start, end = _number(row.get("start")), _number(row.get("end"))
         for name, number in (("start", start), ("end", end)):
             if number is None:
-                found.add(f"{loc}.{name}", "not_a_number", f"{shown(row.get(name))} is not a number of seconds")
+                found.add(f"{loc}.{name}", "not_a_number", f"{preview(row.get(name))} is not a number of seconds")
         if start is None or end is None:
             continue
         if not 0 <= start < end:
@@ -304,7 +304,7 @@ def clip_document(clip: Clip) -> dict[str, Any]:
     ]
     flat = clip.positions.shape[-1] == 2
     document: dict[str, Any] = {
-        "layout": clip.layout.document(),
+        "layout": clip.layout.to_dict(),
         "fps": clip.fps,
         "coords": "xyc" if flat else "xyzc",
         "y_axis": "down" if flat else "up",

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skeleton_prompt.clips.validation import MAX_PROBLEMS, MAX_VALUE, ClipLimits, Findings, shown
+from skeleton_prompt.clips.validation import MAX_PROBLEMS, MAX_VALUE, ClipLimits, ProblemCollector, preview
 
 Array = npt.NDArray[np.float32]
 CHANNELS = {"xy": 2, "xyc": 3, "xyz": 3, "xyzc": 4}
@@ -29,7 +29,7 @@ _DEEPEST = 4  # T, P, J, C
 
 
 def read_keypoints(
-    document: Mapping[str, Any], joints: int | None, limits: ClipLimits, found: Findings
+    document: Mapping[str, Any], joints: int | None, limits: ClipLimits, found: ProblemCollector
 ) -> tuple[Array, str] | None:
     """Read ``keypoints``, noting every problem.
 
@@ -49,12 +49,12 @@ def read_keypoints(
     before = found.total
     coords = document.get("coords")
     if coords is not None and not (isinstance(coords, str) and coords in CHANNELS):
-        found.add("coords", "unknown_coords", f"coords is {shown(coords)}; it must be one of {', '.join(CHANNELS)}")
+        found.add("coords", "unknown_coords", f"coords is {preview(coords)}; it must be one of {', '.join(CHANNELS)}")
         coords = None
     encoding = document.get("encoding")
     keypoints = document.get("keypoints")
     if encoding not in (None, "f32", "json"):
-        found.add("encoding", "unknown_encoding", f'encoding is {shown(encoding)}; it must be "f32" or absent')
+        found.add("encoding", "unknown_encoding", f'encoding is {preview(encoding)}; it must be "f32" or absent')
         return None
     if keypoints is None:
         found.add("keypoints", "missing_keypoints", "a clip needs keypoints: a list of frames")
@@ -92,7 +92,12 @@ def _place(index: tuple[int, ...], people: bool) -> str:
 
 
 def _check_shape(
-    shape: tuple[int, ...], people: bool, joints: int | None, coords: str | None, limits: ClipLimits, found: Findings
+    shape: tuple[int, ...],
+    people: bool,
+    joints: int | None,
+    coords: str | None,
+    limits: ClipLimits,
+    found: ProblemCollector,
 ) -> None:
     """Frames, people, joints and channels against the limits, the layout and the coords."""
     T, P, J, C = shape
@@ -116,7 +121,7 @@ def _check_shape(
         found.add("keypoints", "wrong_channel_count", f"joints have {C} values; 2 (x, y), 3 or 4 are possible")
 
 
-def _check_values(values: npt.NDArray[np.floating[Any]], people: bool, coords: str, found: Findings) -> None:
+def _check_values(values: npt.NDArray[np.floating[Any]], people: bool, coords: str, found: ProblemCollector) -> None:
     """Infinite or absurd values and confidences outside 0 to 1; NaN means not seen and passes."""
     with np.errstate(invalid="ignore"):
         wild = np.abs(values) > MAX_VALUE
@@ -141,7 +146,7 @@ def _check_values(values: npt.NDArray[np.floating[Any]], people: bool, coords: s
         found.total += max(0, int(bad.sum()) - MAX_PROBLEMS)
 
 
-def _from_bytes(keypoints: object, shape: object, limits: ClipLimits, found: Findings) -> Array | None:
+def _from_bytes(keypoints: object, shape: object, limits: ClipLimits, found: ProblemCollector) -> Array | None:
     """Little-endian float32 of a stated shape, as base64 text or as bytes."""
     sizes = _read_shape(shape, found)
     if sizes is None:
@@ -171,7 +176,7 @@ def _from_bytes(keypoints: object, shape: object, limits: ClipLimits, found: Fin
     return np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(sizes)
 
 
-def _from_array(keypoints: npt.NDArray[Any], found: Findings) -> npt.NDArray[np.floating[Any]] | None:
+def _from_array(keypoints: npt.NDArray[Any], found: ProblemCollector) -> npt.NDArray[np.floating[Any]] | None:
     """A numpy array of (T, J, C) or (T, P, J, C) numbers."""
     if keypoints.ndim not in (_DEEPEST - 1, _DEEPEST) or 0 in keypoints.shape:
         found.add("keypoints", "bad_shape", f"an array of shape {keypoints.shape} is not (T, J, C) or (T, P, J, C)")
@@ -183,14 +188,14 @@ def _from_array(keypoints: npt.NDArray[Any], found: Findings) -> npt.NDArray[np.
     return values if values.ndim == _DEEPEST else values[:, None]
 
 
-def _read_shape(shape: object, found: Findings) -> tuple[int, int, int, int] | None:
+def _read_shape(shape: object, found: ProblemCollector) -> tuple[int, int, int, int] | None:
     """``shape`` as (T, P, J, C), P being 1 where it has three numbers."""
     if not isinstance(shape, (list, tuple)) or len(shape) not in (3, 4):
         found.add("shape", "bad_shape", "encoding f32 needs shape: [T, J, C] or [T, P, J, C]")
         return None
     bad = [i for i, size in enumerate(shape) if type(size) is not int or not 1 <= size <= 2**31]
     for i in bad:
-        found.add(f"shape[{i}]", "bad_shape", f"{shown(shape[i])} is not a positive whole number")
+        found.add(f"shape[{i}]", "bad_shape", f"{preview(shape[i])} is not a positive whole number")
     if bad:
         return None
     sizes = [int(size) for size in shape]
@@ -202,7 +207,7 @@ def _read_shape(shape: object, found: Findings) -> tuple[int, int, int, int] | N
 
 
 def _from_lists(
-    frames: list[Any], joints: int | None, coords: str | None, limits: ClipLimits, found: Findings
+    frames: list[Any], joints: int | None, coords: str | None, limits: ClipLimits, found: ProblemCollector
 ) -> tuple[npt.NDArray[np.float64] | None, bool]:
     """Nested lists as (T, P, J, C), and whether they had a people axis."""
     if len(frames) > limits.max_frames:
@@ -300,7 +305,7 @@ def _walk(frames: list[Any], depth: int, joints: int | None, coords: str | None)
         if depth == 3:
             groups.append((loc, frame))
         elif frame is not None and not isinstance(frame, list):
-            yield loc, "not_a_list", f"{shown(frame)} is not a list of people"
+            yield loc, "not_a_list", f"{preview(frame)} is not a list of people"
         elif frame is not None:
             if len(frame) != people:
                 yield loc, "ragged_frame", f"{len(frame)} people, other frames have {people}; null stands for nobody"
@@ -318,7 +323,7 @@ def _walk(frames: list[Any], depth: int, joints: int | None, coords: str | None)
         if group is None:
             continue
         if not isinstance(group, list):
-            yield loc, "not_a_list", f"{shown(group)} is not a list of joints"
+            yield loc, "not_a_list", f"{preview(group)} is not a list of joints"
             continue
         if len(group) != expected:
             yield loc, "ragged_frame", f"{len(group)} joints instead of {expected}; a joint not seen is null"
@@ -331,14 +336,14 @@ def _walk_joint(joint: object, loc: str, channels: int) -> Iterator[tuple[str, s
     if joint is None:
         return
     if not isinstance(joint, list):
-        yield loc, "not_a_list", f"{shown(joint)} is not a list of {channels or 'two to four'} numbers"
+        yield loc, "not_a_list", f"{preview(joint)} is not a list of {channels or 'two to four'} numbers"
         return
     if len(joint) != channels or not joint:
         yield loc, "ragged_joint", f"{len(joint)} values instead of {channels}"
     for c, value in enumerate(joint):
         if type(value) not in (int, float):
             hint = "; a joint not seen is null as a whole" if value is None else ""
-            yield f"{loc}[{c}]", "not_a_number", f"{shown(value)} is not a number{hint}"
+            yield f"{loc}[{c}]", "not_a_number", f"{preview(value)} is not a number{hint}"
         elif isinstance(value, float) and not math.isfinite(value):
             yield f"{loc}[{c}]", "not_finite", f"{value} is not a finite number"
         elif abs(value) > MAX_VALUE:

@@ -118,7 +118,7 @@ class Layout:
         first, second = self.sides[a], self.sides[b]
         return "" if first and second and first != second else first or second
 
-    def document(self) -> str | dict[str, list[str]]:
+    def to_dict(self) -> str | dict[str, list[str]]:
         """The value of a clip's ``layout`` field that names this layout."""
         return {"joints": list(self.joints)} if self.name == "custom" else self.name
 

@@ -23,13 +23,13 @@ FRAMES = 64
 GAP_SECONDS = 0.5
 WINDOW_SECONDS = 10.0
 JOINT = {name: index for index, name in enumerate(CANONICAL)}
-STAND_INS = (
+FALLBACK_JOINTS = (
     (JOINT["root"], (JOINT["rhip"], JOINT["lhip"])),
     (JOINT["thorax"], (JOINT["rshoulder"], JOINT["lshoulder"])),
     (JOINT["spine"], (JOINT["root"], JOINT["thorax"])),
 )
-PAIRS = (("rhip", "lhip"), ("rshoulder", "lshoulder"))
-FARTHEST = 10.0  # in units of the person's half extent; beyond that a joint is an error that must not reach the model
+SIDE_PAIRS = (("rhip", "lhip"), ("rshoulder", "lshoulder"))
+MAX_OFFSET = 10.0  # in units of the person's half extent; beyond that a joint is an error that must not reach the model
 FILLED = 0.5  # the confidence of an interpolated joint
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -38,7 +38,7 @@ Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPerson:
     """One person of one clip, ready for the engine.
 
     Attributes:
@@ -80,7 +80,7 @@ class Quality:
     ignored_joints: tuple[str, ...]
     warnings: tuple[str, ...]
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The quality report as the API gives it."""
         return {
             "joints_missing": round(self.joints_missing, 4),
@@ -92,15 +92,15 @@ class Quality:
         }
 
 
-def prepare(clip: Clip) -> tuple[list[Prepared], Quality]:
+def prepare(clip: Clip) -> tuple[list[PreparedPerson], Quality]:
     """Everything between a parsed clip and the engine.
 
     Args:
         clip: Any layout, 2-D (y down) or 3-D (metres, y up), any number of people.
 
     Returns:
-        One ``Prepared`` per person, in order, and what was done. A person of whom nothing is visible, beside others
-        who are, has ``visible`` 0.
+        One ``PreparedPerson`` per person, in order, and what was done. A person of whom nothing is visible, beside
+        others who are, has ``visible`` 0.
 
     Raises:
         InvalidClip: If nobody is visible in any frame (rule ``nothing_visible``).
@@ -168,7 +168,7 @@ def to_canonical(clip: Clip) -> tuple[Array, Mask, Array]:
     given = np.where(np.isnan(clip.positions), np.float32(0), clip.positions)
     positions: Array = np.matmul(layout.matrix, given)
     confidence: Array = clip.confidence[:, :, layout.gather].min(-1) * layout.available
-    for joint, (a, b) in STAND_INS:
+    for joint, (a, b) in FALLBACK_JOINTS:
         # A clip centred on its root has the root at exactly 0 throughout, which reads as never seen.
         if layout.available[joint] and not confidence[:, :, joint].any():
             positions[:, :, joint] = (positions[:, :, a] + positions[:, :, b]) / 2
@@ -213,7 +213,7 @@ def front_axis(pose: Array, seen: Mask) -> tuple[float, float]:
     (1, 0) where no such axis is ever seen, or where the person turns so evenly that there is no direction.
     """
     across = []
-    for right, left in PAIRS:
+    for right, left in SIDE_PAIRS:
         both = seen[:, JOINT[right]] & seen[:, JOINT[left]]
         across.append((pose[:, JOINT[left]] - pose[:, JOINT[right]])[both])
     axes = np.concatenate(across)
@@ -240,7 +240,7 @@ def turn_to_front(pose: Array, seen: Mask) -> Array:
     return seen_from_front(pose, front_axis(pose, seen))
 
 
-def windows(pose: Array, seen: Mask, confidence: Array, fps: float, visible: float, frames: int) -> Prepared:
+def windows(pose: Array, seen: Mask, confidence: Array, fps: float, visible: float, frames: int) -> PreparedPerson:
     """Cut one person into windows of at most 10 s, resample each to 64 frames and normalise it.
 
     Args:
@@ -248,8 +248,8 @@ def windows(pose: Array, seen: Mask, confidence: Array, fps: float, visible: flo
         seen: ``(N, J)``, after gaps were filled.
         confidence: ``(N, J)``; filled positions count as 0.5.
         fps: Frames per second as sent.
-        visible: See ``Prepared``.
-        frames: See ``Prepared``.
+        visible: See ``PreparedPerson``.
+        frames: See ``PreparedPerson``.
     """
     N, J, D = pose.shape
     count = max(1, math.ceil(N / fps / WINDOW_SECONDS - 1e-9))
@@ -268,14 +268,14 @@ def windows(pose: Array, seen: Mask, confidence: Array, fps: float, visible: flo
             continue
         low_edge, middle, high_edge = spread(points[w][mine])
         sizes[w] = max(float((high_edge - low_edge)[:2].max()), 1e-6)
-        centred = np.clip((points[w] - middle) * (2 / sizes[w]), -FARTHEST, FARTHEST) * mine[..., None]
+        centred = np.clip((points[w] - middle) * (2 / sizes[w]), -MAX_OFFSET, MAX_OFFSET) * mine[..., None]
         placed[w, ..., :2] = centred[..., :2]
         if D == 3:
             depth[w] = centred[..., 2]
     placed[..., 2] = weight
     seconds = np.full(count, max(N / fps / count, 1e-2))
     log_seconds = np.log(seconds).astype(np.float32)
-    return Prepared(placed, depth, D == 3, log_seconds, visible, frames, motion(placed, sizes))
+    return PreparedPerson(placed, depth, D == 3, log_seconds, visible, frames, motion(placed, sizes))
 
 
 def _moments(N: int, count: int) -> tuple[Places, Places, Array]:

@@ -42,7 +42,7 @@ class ClipLimits:
     max_people: int = 16
 
 
-class Findings:
+class ProblemCollector:
     """Collects problems: keeps the first 100, counts all, and puts the clip's place before each."""
 
     def __init__(self, prefix: str) -> None:
@@ -71,7 +71,7 @@ class Findings:
             raise InvalidClip(tuple(self.problems), self.total)
 
 
-def shown(value: object) -> str:
+def preview(value: object) -> str:
     """A value in a message, cut short and safe to encode."""
     text = repr(value)[:60] if isinstance(value, (str, int, float, bool)) or value is None else type(value).__name__
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

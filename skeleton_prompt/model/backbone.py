@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeleton_prompt.model.shared_projection import House
+from skeleton_prompt.model.shared_projection import SharedProjection
 from skeleton_prompt.model.tensor_shapes import STREAM_FEATURES
 
 FRAMES = 64
@@ -167,7 +167,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.sha256 = ""
-        self.house: House | None = None
+        self.house: SharedProjection | None = None
         D = config.width
         self.embed = nn.Linear(3 * PATCH, D)
         self.joint = nn.Parameter(torch.randn(JOINTS, D) * 0.02)
@@ -303,7 +303,7 @@ def parse_backbone(data: bytes, name: str) -> Backbone:
         house = {key: tensors.pop(key) for key in list(tensors) if key.startswith("house.")}
         model.load_state_dict(tensors)
         if house:
-            model.house = House.of(house, read_sizes(config.width))
+            model.house = SharedProjection.of(house, read_sizes(config.width))
     except Exception as error:  # safetensors raises its own types, load_state_dict a RuntimeError
         raise BackboneError(f"{name} is not a backbone: {error}") from error
     for key, value in (tensors | house).items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:  # an exported model decides without the files and the engine of prompts
-    from skeleton_prompt.clips.normalise import Prepared
+    from skeleton_prompt.clips.normalise import PreparedPerson
     from skeleton_prompt.model.prompt_file import Array, Prompt
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -36,7 +36,7 @@ class Prediction:
     predictions: tuple[tuple[str, float], ...]
     reason: str | None = None
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The prediction as the API gives it."""
         result: dict[str, Any] = {
             "label": self.label,
@@ -62,7 +62,7 @@ def nearest_distance(prompt: Prompt, logits: Array) -> float:
     return float((gaps / np.maximum(prompt.tensors["linear.spread"], 1e-6)).min())
 
 
-class Taught(Protocol):
+class LabelSpace(Protocol):
     """What was taught: a prompt, or the card of an exported one."""
 
     @property
@@ -74,7 +74,7 @@ class Taught(Protocol):
         """Whether a last logit stands for none of them."""
 
 
-class Limits(Protocol):
+class Calibration(Protocol):
     """See ``bundle.Calibration``."""
 
     @property
@@ -90,8 +90,8 @@ class Limits(Protocol):
         """Greatest distance to a class that counts as known."""
 
 
-class Seen(Protocol):
-    """How much of a person was seen: ``normalise.Prepared``, or what an exported model says of it."""
+class Visibility(Protocol):
+    """How much of a person was seen: ``normalise.PreparedPerson``, or what an exported model says of it."""
 
     @property
     def visible(self) -> float:
@@ -103,17 +103,17 @@ class Seen(Protocol):
 
 
 def decide(
-    person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+    person: PreparedPerson, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
 ) -> Prediction:
-    """Turn the logits of a prompt into a prediction; see ``judge``."""
+    """Turn the logits of a prompt into a prediction; see ``classify``."""
     distance = lambda: nearest_distance(prompt, logits)  # noqa: E731 - needed only where nothing else decides
-    return judge(prompt, prompt.calibration, person, logits, distance, top_k=top_k, threshold=threshold)
+    return classify(prompt, prompt.calibration, person, logits, distance, top_k=top_k, threshold=threshold)
 
 
-def judge(
-    taught: Taught,
-    limits: Limits,
-    person: Seen,
+def classify(
+    taught: LabelSpace,
+    limits: Calibration,
+    person: Visibility,
     logits: Array,
     distance: Callable[[], float],
     *,

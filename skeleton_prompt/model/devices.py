@@ -58,7 +58,7 @@ def resolve(wanted: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def given_to(wanted: str, gpu_id: int | None) -> str:
+def assigned_device(wanted: str, gpu_id: int | None) -> str:
     """What a setting means for one of several workers that a server gives GPUs to, in the terms of ``resolve``.
 
     Args:
@@ -79,7 +79,7 @@ def describe(device: torch.device) -> str:
     return f"{device}, {torch.cuda.get_device_name(device)}, {memory / 2**30:.0f} GiB"
 
 
-def carry(values: np.ndarray, device: torch.device | str) -> Tensor:
+def to_device(values: np.ndarray, device: torch.device | str) -> Tensor:
     """An array as a tensor on a device; on a CPU it shares the array's memory.
 
     To a GPU it goes by way of page-locked memory, from which the copy runs on while the host prepares the next one.
@@ -90,7 +90,7 @@ def carry(values: np.ndarray, device: torch.device | str) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def bucket(windows: int) -> int:
+def padded_size(windows: int) -> int:
     """How many windows a pass of so many is padded to: the next of ``BUCKETS``, beyond the last a multiple of it."""
     for size in BUCKETS:
         if windows <= size:
@@ -98,12 +98,12 @@ def bucket(windows: int) -> int:
     return -(-windows // BUCKETS[-1]) * BUCKETS[-1]
 
 
-class FrozenPass:
+class CapturedForward:
     """The frozen part of the network, run on as many windows as there are.
 
     Args:
         run: The pass. Its rows do not depend on each other.
-        padded: Whether windows are padded to ``bucket`` sizes; the rows that are added are cut off again.
+        padded: Whether windows are padded to ``padded_size`` sizes; the rows that are added are cut off again.
         capture: What records a pass of each of ``BUCKETS``; None runs every pass anew.
     """
 
@@ -132,7 +132,7 @@ class FrozenPass:
         if not self._padded:
             return self._run(pose, log_seconds)
         W = len(pose)
-        size = bucket(W)
+        size = padded_size(W)
         recorded = self._recorded.get(size)
         if recorded is None:
             if size > W:

@@ -18,34 +18,34 @@ import torch
 from torch import Tensor
 
 from skeleton_prompt.clips.clip import Clip
-from skeleton_prompt.clips.normalise import Prepared, Quality, prepare
+from skeleton_prompt.clips.normalise import PreparedPerson, Quality, prepare
 from skeleton_prompt.model.backbone import FRAMES, JOINTS, Backbone, load_backbone, read_sizes
 from skeleton_prompt.model.backbone_files import backbone_path
 from skeleton_prompt.model.decision import Prediction, decide
-from skeleton_prompt.model.devices import FrozenPass, cuda_capture, resolve
+from skeleton_prompt.model.devices import CapturedForward, cuda_capture, resolve
 from skeleton_prompt.model.features import Windows, completed_features, descriptor_features, frozen_features, streams
 from skeleton_prompt.model.multi_tenant import (
     MODULE,
     Outcome,
-    Shelf,
-    grouped,
-    guarded,
+    PromptTensorCache,
+    group_by,
     head_logits,
     linear_rows,
     module_rows,
+    run_isolated,
     stacked,
     temporal_rows,
 )
 from skeleton_prompt.model.prompt_file import Array, BackboneMismatch, BadPrompt, Prompt
-from skeleton_prompt.model.prompt_module import WHOLE, Controls, Parameters, module_logits
+from skeleton_prompt.model.prompt_module import FULL, Ablation, Parameters, module_logits
 from skeleton_prompt.model.temporal_net import frontal, joints_shown, share_of, signals, windows_at
-from skeleton_prompt.model.tensor_shapes import PROMPTED_BLOCKS, SHOWN, STREAM_FEATURES, TEMPORAL
+from skeleton_prompt.model.tensor_shapes import PROMPTED_BLOCKS, STREAM_FEATURES, TEMPORAL, VISIBLE_JOINT_INPUTS
 
-Row = tuple[Prepared, Prompt]
+Row = tuple[PreparedPerson, Prompt]
 
 
 @dataclass(frozen=True)
-class Observed:
+class FrozenFeatures:
     """What the frozen part of the network makes of windows; no tenant has a part in it.
 
     Attributes:
@@ -71,7 +71,7 @@ class Observed:
     features: Tensor
 
     def logits(
-        self, parameters: Parameters, backbone: Backbone, rows: Sequence[int], controls: Controls = WHOLE
+        self, parameters: Parameters, backbone: Backbone, rows: Sequence[int], controls: Ablation = FULL
     ) -> Tensor:
         """Logits ``(len(rows), N)`` of a prompt module on some of the windows; see ``prompts.module_logits``."""
         index = list(rows)
@@ -87,7 +87,7 @@ class Engine:
         backbone: The frozen model.
         device: Where to compute; see ``devices.resolve``.
         threads: Torch threads of this process, or None to leave them.
-        cuda_graphs: On a GPU, record the frozen pass once for each size of batch; see ``devices.FrozenPass``.
+        cuda_graphs: On a GPU, record the frozen pass once for each size of batch; see ``devices.CapturedForward``.
 
     Raises:
         DeviceUnavailable: If the device is not there.
@@ -108,7 +108,7 @@ class Engine:
         if backbone.house is not None:
             sizes["house"] = backbone.house.width
         ends = np.cumsum(list(sizes.values()))
-        self._shelf = Shelf(self.device)
+        self._shelf = PromptTensorCache(self.device)
         self._read: dict[tuple[str, ...], Tensor] = {}
         self.blocks = {name: slice(int(end) - sizes[name], int(end)) for name, end in zip(sizes, ends, strict=True)}
 
@@ -124,37 +124,37 @@ class Engine:
         """The engine on a backbone by name or path; see ``backbone_path`` and ``load_backbone`` for errors."""
         return cls(load_backbone(backbone_path(backbone)), device=device, threads=threads, cuda_graphs=cuda_graphs)
 
-    def _prepared_pass(self, cuda_graphs: bool) -> FrozenPass:
+    def _prepared_pass(self, cuda_graphs: bool) -> CapturedForward:
         """The frozen pass as this device runs it best."""
         on_gpu = self.device.type == "cuda"
         if on_gpu:
             # Ten bits instead of 23 in convolutions would make answers differ from those that a prompt was made with.
             torch.backends.cudnn.allow_tf32 = False
         capture = cuda_capture(self.device) if on_gpu and cuda_graphs else None
-        frozen = FrozenPass(self._frozen, padded=on_gpu, capture=capture)
+        frozen = CapturedForward(self._frozen, padded=on_gpu, capture=capture)
         pose = torch.ones(1, FRAMES, JOINTS, 3, device=self.device)
         frozen.record(pose, torch.zeros(1, device=self.device))
         return frozen
 
     def _frozen(self, pose: Tensor, log_seconds: Tensor) -> tuple[Tensor, ...]:
-        """The fields ``embedded``, ``bias``, ``x``, ``top`` and ``lifted`` of ``Observed``."""
+        """The fields ``embedded``, ``bias``, ``x``, ``top`` and ``lifted`` of ``FrozenFeatures``."""
         embedded, bias = self.backbone.tokens(pose, log_seconds)
         x = self.backbone.trunk(embedded, bias, prompted=PROMPTED_BLOCKS)
         top = self.backbone.top(x, bias, last=PROMPTED_BLOCKS)
         return embedded, bias, x, top, self.backbone.lift(top, pose)
 
-    def prepare(self, clip: Clip) -> tuple[list[Prepared], Quality]:
-        """One ``Prepared`` per person of a clip, and what was done to it; see ``normalise.prepare``."""
+    def prepare(self, clip: Clip) -> tuple[list[PreparedPerson], Quality]:
+        """One ``PreparedPerson`` per person of a clip, and what was done to it; see ``normalise.prepare``."""
         return prepare(clip)
 
     def finish(
-        self, person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+        self, person: PreparedPerson, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
     ) -> Prediction:
         """The prediction from a row's logits; see ``decision.decide``."""
         return decide(person, prompt, logits, top_k=top_k, threshold=threshold)
 
     @torch.inference_mode()
-    def features(self, people: Sequence[Prepared], batch_size: int = 16) -> Array:
+    def features(self, people: Sequence[PreparedPerson], batch_size: int = 16) -> Array:
         """The frozen features of people, all blocks side by side (``self.blocks`` says which columns are whose).
 
         Returns:
@@ -163,7 +163,7 @@ class Engine:
         if not people:
             return np.zeros((0, max(block.stop for block in self.blocks.values())), dtype=np.float32)
         parts = [
-            self.observe(Windows.of(people[i : i + batch_size], self.device)).features
+            self.encode(Windows.of(people[i : i + batch_size], self.device)).features
             for i in range(0, len(people), batch_size)
         ]
         return torch.cat(parts).cpu().numpy()
@@ -195,7 +195,7 @@ class Engine:
         Returns:
             Per row ``(N,)`` float32, or the exception that stands for it.
         """
-        refusals = {prompt: self._refusal(prompt) for prompt in dict.fromkeys(prompt for _, prompt in rows)}
+        refusals = {prompt: self._incompatibility(prompt) for prompt in dict.fromkeys(prompt for _, prompt in rows)}
         results: list[Array | Exception | None] = [refusals[prompt] for _, prompt in rows]
         runnable = [index for index, result in enumerate(results) if result is None]
         if runnable:
@@ -205,7 +205,7 @@ class Engine:
                     results[index] = outcome if finite else ArithmeticError("the logits are not finite")
         return [result if result is not None else RuntimeError("unreachable") for result in results]
 
-    def _refusal(self, prompt: Prompt) -> Exception | None:
+    def _incompatibility(self, prompt: Prompt) -> Exception | None:
         """Why a prompt cannot run on this engine, if it cannot."""
         if prompt.backbone_sha256 != self.backbone_sha256:
             return BackboneMismatch(
@@ -224,7 +224,7 @@ class Engine:
             return BadPrompt(f"the prompt's module is for width {key.shape[1]}, not {self.backbone.config.width}")
         return None
 
-    def observe(self, windows: Windows) -> Observed:
+    def encode(self, windows: Windows) -> FrozenFeatures:
         """Run the frozen part of the network once."""
         embedded, bias, x, frozen, lifted = self._frozen_pass(windows.pose, windows.log_seconds)
         tokens, seen = streams(windows, lifted)
@@ -238,10 +238,10 @@ class Engine:
         if house is not None:
             read = torch.cat([features[:, self.blocks[name]] for name in house.blocks], 1)
             features = torch.cat((features, house.apply(read, windows.people_with_depth())), 1)
-        return Observed(windows, embedded, x, lifted, frozen, bias, tokens, masks, features)
+        return FrozenFeatures(windows, embedded, x, lifted, frozen, bias, tokens, masks, features)
 
     def _logits(self, rows: Sequence[Row]) -> Iterator[Array | Exception]:
-        observed = self.observe(Windows.of([person for person, _ in rows], self.device))
+        observed = self.encode(Windows.of([person for person, _ in rows], self.device))
         prompts = [prompt for _, prompt in rows]
         counts = observed.windows.counts
         windows = [range(end - count, end) for end, count in zip(np.cumsum(counts).tolist(), counts, strict=True)]
@@ -250,20 +250,20 @@ class Engine:
         module = self._module(observed, prompts, windows)
         shown = joints_shown(observed.windows).cpu()
         for row, prompt in enumerate(prompts):
-            yield joined(prompt, linear[row], temporal.get(row), module.get(row), shown[row])
+            yield combine_logits(prompt, linear[row], temporal.get(row), module.get(row), shown[row])
 
     def _linear(self, prompts: Sequence[Prompt], features: Tensor) -> dict[int, Outcome]:
         """Logits of the linear part of every row, on the host."""
         if self.device.type != "cpu":  # few launches and one transfer matter more there than rounding alike
             return linear_rows(self._shelf, prompts, features, self._columns)
         found: dict[int, Outcome] = {}
-        for rows in grouped(range(len(prompts)), prompts.__getitem__):
+        for rows in group_by(range(len(prompts)), prompts.__getitem__):
 
             def run(some: Sequence[int], prompt: Prompt = prompts[rows[0]]) -> list[Tensor]:
                 own = features[some[0], None] if len(some) == 1 else features[list(some)]  # one row needs no copy
                 return list(self.linear_logits(prompt, own))
 
-            found |= guarded(rows, run)
+            found |= run_isolated(rows, run)
         return found
 
     def linear_logits(self, prompt: Prompt, features: Tensor) -> Tensor:
@@ -277,9 +277,9 @@ class Engine:
         return logits
 
     @torch.inference_mode()
-    def frontal(self, people: Sequence[Prepared], batch_size: int = 16) -> list[Prepared]:
+    def frontal(self, people: Sequence[PreparedPerson], batch_size: int = 16) -> list[PreparedPerson]:
         """People as the temporal part of a prompt sees them: lifted, facing the camera, no joint missing."""
-        found: list[Prepared] = []
+        found: list[PreparedPerson] = []
         for start in range(0, len(people), batch_size):
             batch = people[start : start + batch_size]
             windows = Windows.of(batch, self.device)
@@ -294,7 +294,9 @@ class Engine:
         """The pose of windows in three dimensions, ``(W, T, J, 3)``; see ``Observed.lifted``."""
         return self._frozen_pass(windows.pose, windows.log_seconds)[-1]
 
-    def _temporal(self, observed: Observed, prompts: Sequence[Prompt], windows: Sequence[range]) -> dict[int, Outcome]:
+    def _temporal(
+        self, observed: FrozenFeatures, prompts: Sequence[Prompt], windows: Sequence[range]
+    ) -> dict[int, Outcome]:
         """Logits of the rows whose prompt has a temporal part, on the host."""
         rows = [row for row, prompt in enumerate(prompts) if prompt.has_temporal]
         if not rows:
@@ -306,13 +308,15 @@ class Engine:
         places = {row: range(end - len(windows[row]), end) for row, end in zip(rows, ends, strict=True)}
         return temporal_rows(self._shelf, prompts, places, seen)
 
-    def _module(self, observed: Observed, prompts: Sequence[Prompt], windows: Sequence[range]) -> dict[int, Outcome]:
+    def _module(
+        self, observed: FrozenFeatures, prompts: Sequence[Prompt], windows: Sequence[range]
+    ) -> dict[int, Outcome]:
         """Logits of the rows whose prompt has a module, on the host."""
         rows = {row: windows[row] for row, prompt in enumerate(prompts) if prompt.has_module}
         return module_rows(self._shelf, prompts, rows, lambda p, some: observed.logits(p, self.backbone, some))
 
     def temporal_parameters(self, prompt: Prompt) -> dict[str, Tensor]:
-        """The parameters of a prompt's temporal part by their names in ``temporal.layers``."""
+        """The parameters of a prompt's temporal part by their names in ``temporal_layers``."""
         return self._shelf.part(prompt, TEMPORAL)
 
     def module_parameters(self, prompt: Prompt) -> dict[str, Tensor]:
@@ -320,7 +324,7 @@ class Engine:
         return stacked([self._shelf.part(prompt, MODULE)])
 
 
-def joined(
+def combine_logits(
     prompt: Prompt, linear: Outcome, temporal: Outcome | None, module: Outcome | None, shown: Tensor
 ) -> Array | Exception:
     """Logits ``(N,)`` of a row from those of the parts that its prompt has, or the error of one of them.
@@ -339,15 +343,15 @@ def joined(
     logits = linear
     try:
         if isinstance(temporal, Tensor):
-            logits = with_temporal(prompt, logits[None], temporal[None], shown[None])[0]
+            logits = blend_temporal(prompt, logits[None], temporal[None], shown[None])[0]
         if isinstance(module, Tensor):
-            logits = (1 - prompt.blend) * logits + prompt.blend * module
+            logits = (1 - prompt.module_weight) * logits + prompt.module_weight * module
     except Exception as error:  # of a prompt that no file could hold; its own row's alone
         return error
     return logits.float().numpy()
 
 
-def with_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tensor) -> Tensor:
+def blend_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tensor) -> Tensor:
     """Logits ``(B, N)`` of the linear and the temporal part together; the largest stays that of the linear part.
 
     How large it is says how familiar a clip is, which the temporal part knows nothing of.
@@ -358,8 +362,8 @@ def with_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tenso
         temporal: ``(B, N)``.
         shown: ``(B, J)``, the joints that each person shows; see ``temporal.joints_shown``.
     """
-    usual = prompt.tensors.get(TEMPORAL + SHOWN)
+    usual = prompt.tensors.get(TEMPORAL + VISIBLE_JOINT_INPUTS)
     known = None if usual is None else torch.from_numpy(usual).to(shown.device)
-    share = share_of(prompt.temporal, prompt.lacking, known, shown)
+    share = share_of(prompt.temporal_weight, prompt.temporal_weight_missing_joints, known, shown)
     mixed = (1 - share) * linear + share * temporal
     return mixed + (linear.amax(1, keepdim=True) - mixed.amax(1, keepdim=True))

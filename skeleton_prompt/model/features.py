@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skeleton_prompt.clips.normalise import Prepared
-from skeleton_prompt.model.devices import carry
+from skeleton_prompt.clips.normalise import PreparedPerson
+from skeleton_prompt.model.devices import to_device
 
 TIME_BINS = 8
 PARENTS = (0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
@@ -46,11 +46,11 @@ class Windows:
     counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, people: Sequence[Prepared], device: torch.device | str = "cpu") -> Windows:
+    def of(cls, people: Sequence[PreparedPerson], device: torch.device | str = "cpu") -> Windows:
         """Collect the windows of people into one batch."""
 
         def join(parts: list[np.ndarray]) -> Tensor:
-            return carry(np.concatenate(parts), device)
+            return to_device(np.concatenate(parts), device)
 
         counts = tuple(len(person.pose) for person in people)
         has_depth = np.repeat([person.has_depth for person in people], counts)
@@ -60,7 +60,7 @@ class Windows:
         return cls(
             pose,
             join([person.depth for person in people]),
-            carry(has_depth, device),
+            to_device(has_depth, device),
             join([person.log_seconds for person in people]),
             counts,
         )
@@ -86,7 +86,7 @@ class Windows:
     def people_with_depth(self) -> Tensor:
         """``(people,)`` bool: whose clip was 3-D."""
         first = np.cumsum([0, *self.counts[:-1]])
-        return self.has_depth[carry(first, self.has_depth.device)]
+        return self.has_depth[to_device(first, self.has_depth.device)]
 
     def average(self, values: Tensor) -> Tensor:
         """Mean over the windows of each person: ``(W, ...)`` to ``(people, ...)``."""
@@ -222,7 +222,7 @@ def descriptor_features(tokens: Tensor, log_seconds: Tensor) -> Tensor:
     return torch.cat((tokens[:, :3].flatten(1), log_seconds[:, None]), 1)
 
 
-def descriptors(people: Sequence[Prepared]) -> np.ndarray:
+def descriptors(people: Sequence[PreparedPerson]) -> np.ndarray:
     """The stream descriptors of people, without any backbone: the baseline to beat.
 
     Returns:

@@ -24,18 +24,22 @@ from torch.nn import functional
 from skeleton_prompt.model.prompt_file import Array, Prompt
 from skeleton_prompt.model.prompt_module import Parameters
 from skeleton_prompt.model.temporal_net import Signals, stacked_temporal_logits
-from skeleton_prompt.model.tensor_shapes import SHOWN, TEMPORAL
+from skeleton_prompt.model.tensor_shapes import TEMPORAL, VISIBLE_JOINT_INPUTS
 
 MODULE = "module."
 PARTS = ("linear.", "likeness.", TEMPORAL, MODULE)
 PER_CLASS = {"weight", "bias", "head.2.weight", "head.2.bias", "head.centres"}  # their first dimension is N
-HOST_ONLY = {"linear.centres", "linear.spread", TEMPORAL + SHOWN}  # distances and shares are computed on the host
+HOST_ONLY = {
+    "linear.centres",
+    "linear.spread",
+    TEMPORAL + VISIBLE_JOINT_INPUTS,
+}  # distances and shares are computed on the host
 
 Outcome = Tensor | Exception
 Key = TypeVar("Key")
 
 
-class Shelf:
+class PromptTensorCache:
     """The tensors of prompts where an engine computes, for as long as somebody holds the prompt.
 
     On a CPU they are the prompt's own memory, seen as tensors; to a GPU they go once, in one transfer.
@@ -88,12 +92,12 @@ def stacked(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return result
 
 
-def kind_of(part: Mapping[str, Tensor]) -> tuple[object, ...]:
+def stack_key(part: Mapping[str, Tensor]) -> tuple[object, ...]:
     """What two parts must agree in to be stacked: the shapes, but for the number of classes."""
     return tuple(sorted((name, tuple(value.shape[name in PER_CLASS :])) for name, value in part.items()))
 
 
-def grouped(rows: Iterable[int], key: Callable[[int], Key]) -> list[list[int]]:
+def group_by(rows: Iterable[int], key: Callable[[int], Key]) -> list[list[int]]:
     """Rows in groups of one key each, in the order of the first of each group."""
     groups: dict[Key, list[int]] = {}
     for row in rows:
@@ -101,24 +105,27 @@ def grouped(rows: Iterable[int], key: Callable[[int], Key]) -> list[list[int]]:
     return list(groups.values())
 
 
-def together(rows: Sequence[int], prompts: Sequence[Prompt]) -> tuple[list[int], list[Prompt]]:
+def sort_by_prompt(rows: Sequence[int], prompts: Sequence[Prompt]) -> tuple[list[int], list[Prompt]]:
     """Rows with those of one prompt side by side, so that its weights are stacked once; and those prompts in order."""
-    groups = grouped(rows, lambda row: prompts[row])
+    groups = group_by(rows, lambda row: prompts[row])
     return [row for group in groups for row in group], [prompts[group[0]] for group in groups]
 
 
-def guarded(rows: Sequence[int], run: Callable[[Sequence[int]], Sequence[Tensor]]) -> dict[int, Outcome]:
+def run_isolated(rows: Sequence[int], run: Callable[[Sequence[int]], Sequence[Tensor]]) -> dict[int, Outcome]:
     """What ``run`` makes of rows; where it fails, what it makes of each by itself, to find the one to blame."""
     try:
         return dict(zip(rows, run(rows), strict=True))
     except Exception as error:
         if len(rows) == 1:
             return {rows[0]: error}
-        return {row: outcome for one in rows for row, outcome in guarded([one], run).items()}
+        return {row: outcome for one in rows for row, outcome in run_isolated([one], run).items()}
 
 
 def linear_rows(
-    shelf: Shelf, prompts: Sequence[Prompt], features: Tensor, columns: Callable[[tuple[str, ...]], Tensor | slice]
+    shelf: PromptTensorCache,
+    prompts: Sequence[Prompt],
+    features: Tensor,
+    columns: Callable[[tuple[str, ...]], Tensor | slice],
 ) -> dict[int, Outcome]:
     """Logits ``(N,)`` of the linear parts of all rows, on the host.
 
@@ -130,7 +137,7 @@ def linear_rows(
     """
 
     def run(rows: Sequence[int]) -> list[Tensor]:
-        order, mine = together(rows, prompts)
+        order, mine = sort_by_prompt(rows, prompts)
         first = prompts[order[0]]
         x = torch.unflatten(features[order][:, columns(first.blocks)], 0, (len(mine), -1))
         heads = []
@@ -150,10 +157,12 @@ def linear_rows(
 
     def key(row: int) -> tuple[object, ...]:
         prompt = prompts[row]
-        parts = (kind_of(shelf.part(prompt, prefix)) for prefix in ("linear.", "likeness."))
+        parts = (stack_key(shelf.part(prompt, prefix)) for prefix in ("linear.", "likeness."))
         return many[prompt], prompt.blocks, *parts
 
-    return {row: outcome for rows in grouped(range(len(prompts)), key) for row, outcome in guarded(rows, run).items()}
+    return {
+        row: outcome for rows in group_by(range(len(prompts)), key) for row, outcome in run_isolated(rows, run).items()
+    }
 
 
 def stacked_head_logits(p: Parameters, x: Tensor) -> Tensor:
@@ -168,7 +177,7 @@ def stacked_head_logits(p: Parameters, x: Tensor) -> Tensor:
 
 
 def temporal_rows(
-    shelf: Shelf, prompts: Sequence[Prompt], windows: Mapping[int, Sequence[int]], seen: Signals
+    shelf: PromptTensorCache, prompts: Sequence[Prompt], windows: Mapping[int, Sequence[int]], seen: Signals
 ) -> dict[int, Outcome]:
     """Logits ``(N,)`` of the temporal parts of rows, averaged over each row's windows, on the host.
 
@@ -181,7 +190,7 @@ def temporal_rows(
     many = Counter(prompts[row] for row, own in windows.items() for _ in own)
 
     def run(rows: Sequence[int]) -> list[Tensor]:
-        order, mine = together(rows, prompts)
+        order, mine = sort_by_prompt(rows, prompts)
         weights = stacked([shelf.part(prompt, TEMPORAL) for prompt in mine])
         index = [window for row in order for window in windows[row]]
         distance, slow, fast = (torch.unflatten(part[index], 0, (len(mine), -1)).transpose(1, 2) for part in seen)
@@ -191,12 +200,12 @@ def temporal_rows(
         return [found[row] for row in rows]
 
     # As many windows of each prompt, so that none is padded.
-    groups = grouped(windows, lambda row: (many[prompts[row]], kind_of(shelf.part(prompts[row], TEMPORAL))))
-    return {row: outcome for rows in groups for row, outcome in guarded(rows, run).items()}
+    groups = group_by(windows, lambda row: (many[prompts[row]], stack_key(shelf.part(prompts[row], TEMPORAL))))
+    return {row: outcome for rows in groups for row, outcome in run_isolated(rows, run).items()}
 
 
 def module_rows(
-    shelf: Shelf,
+    shelf: PromptTensorCache,
     prompts: Sequence[Prompt],
     windows: Mapping[int, Sequence[int]],
     ask: Callable[[Parameters, Sequence[int]], Tensor],
@@ -217,8 +226,8 @@ def module_rows(
         means = torch.split(every, [len(windows[row]) for row in rows])
         return [mean[:, : prompts[row].classes].mean(0) for row, mean in zip(rows, means, strict=True)]
 
-    groups = grouped(windows, lambda row: kind_of(shelf.part(prompts[row], MODULE)))
-    return {row: outcome for rows in groups for row, outcome in guarded(rows, run).items()}
+    groups = group_by(windows, lambda row: stack_key(shelf.part(prompts[row], MODULE)))
+    return {row: outcome for rows in groups for row, outcome in run_isolated(rows, run).items()}
 
 
 def head_logits(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:

@@ -94,10 +94,10 @@ class Prompt:
     calibration: Calibration
     tensors: Mapping[str, Array]
     blocks: tuple[str, ...] = ("frozen", "descriptors")
-    blend: float = 0.0
+    module_weight: float = 0.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    temporal: float = 0.0
-    lacking: float = 0.0
+    temporal_weight: float = 0.0
+    temporal_weight_missing_joints: float = 0.0
 
     @property
     def classes(self) -> int:
@@ -117,12 +117,12 @@ class Prompt:
     @property
     def has_module(self) -> bool:
         """Whether the module part is there and used."""
-        return self.blend > 0
+        return self.module_weight > 0
 
     @property
     def has_temporal(self) -> bool:
         """Whether the temporal part is there and used."""
-        return self.temporal > 0
+        return self.temporal_weight > 0
 
 
 def digest(data: bytes) -> str:
@@ -149,11 +149,11 @@ def save_prompt(prompt: Prompt) -> bytes:
         "threshold": prompt.calibration.threshold,
         "distance": prompt.calibration.distance if math.isfinite(prompt.calibration.distance) else None,
         "blocks": list(prompt.blocks),
-        "blend": prompt.blend,
+        "blend": prompt.module_weight,
         "metrics": dict(prompt.metrics),
     }
-    if prompt.temporal != 0:
-        document |= {"temporal": prompt.temporal, "lacking": prompt.lacking}
+    if prompt.temporal_weight != 0:
+        document |= {"temporal": prompt.temporal_weight, "lacking": prompt.temporal_weight_missing_joints}
     with np.errstate(over="ignore"):
         tensors = {name: np.ascontiguousarray(value, dtype=np.float16) for name, value in prompt.tensors.items()}
     _check_tensors(prompt, tensors)
@@ -214,10 +214,10 @@ def _parse(data: bytes) -> Prompt:
             ),
             tensors={name: value.astype(np.float32) for name, value in raw.items()},
             blocks=tuple(str(name) for name in document["blocks"]),
-            blend=float(document["blend"]),
+            module_weight=float(document["blend"]),
             metrics=dict(document["metrics"]),
-            temporal=float(document.get("temporal", 0.0)),  # prompts of before have none
-            lacking=float(document.get("lacking", document.get("temporal", 0.0))),
+            temporal_weight=float(document.get("temporal", 0.0)),  # prompts of before have none
+            temporal_weight_missing_joints=float(document.get("lacking", document.get("temporal", 0.0))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadPrompt(f"the prompt's metadata is incomplete: {error}") from error
@@ -232,7 +232,12 @@ def _check_metadata(prompt: Prompt) -> None:
     calibration = prompt.calibration
     if not (calibration.temperature > 0 and math.isfinite(calibration.temperature)):
         raise BadPrompt(f"temperature {calibration.temperature} is not a positive number")
-    shares = (calibration.threshold, prompt.blend, prompt.temporal, prompt.lacking)
+    shares = (
+        calibration.threshold,
+        prompt.module_weight,
+        prompt.temporal_weight,
+        prompt.temporal_weight_missing_joints,
+    )
     if not all(0 <= share <= 1 for share in shares) or not calibration.distance > 0:
         raise BadPrompt("threshold, distance, blend, temporal or lacking is out of range")
 

@@ -34,7 +34,7 @@ Parameters = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Controls:
+class Ablation:
     """Parts of the module that are switched off, to see what each is worth.
 
     Attributes:
@@ -48,20 +48,20 @@ class Controls:
     queries: bool = True
     streams: tuple[str, ...] = STREAMS
 
-    def generated(self, g: Tensor) -> Tensor | None:
+    def generates_prompts(self, g: Tensor) -> Tensor | None:
         """What the prompts are made from, in place of the instance's own ``(B, G)``; None for no prompt."""
         kinds = {"instance": g, "static": torch.zeros_like(g), "shuffled": g.roll(1, 0), "none": None}
         if self.prompts not in kinds:
             raise ValueError(f"prompts are {', '.join(kinds)}, not {self.prompts!r}")
         return kinds[self.prompts]
 
-    def shown(self, seen: Tensor) -> Tensor:
+    def visible_streams(self, seen: Tensor) -> Tensor:
         """The stream masks ``(B, 4, J)`` without the streams that are off."""
         on = torch.tensor([name in self.streams for name in STREAMS], device=seen.device)
         return seen & on[:, None]
 
 
-WHOLE = Controls()
+FULL = Ablation()
 
 
 def initial(width: int, classes: int, seed: int) -> dict[str, Tensor]:
@@ -122,7 +122,7 @@ def prefixes(p: Parameters, g: Tensor, heads: int) -> list[tuple[Prefix, Prefix]
     return [((keys[:, b, 0], values[:, b, 0]), (keys[:, b, 1], values[:, b, 1])) for b in range(PROMPTED_BLOCKS)]
 
 
-def ask(p: Parameters, g: Tensor, features: Tensor) -> Tensor:
+def dynamic_queries(p: Parameters, g: Tensor, features: Tensor) -> Tensor:
     """Dynamic queries: shifted by the instance, they cross-attend to the backbone's tokens.
 
     Args:
@@ -142,7 +142,7 @@ def ask(p: Parameters, g: Tensor, features: Tensor) -> Tensor:
     return x + linear(functional.gelu(linear(x, p["query.mlp_in"])), p["query.mlp_out"])
 
 
-def normed(x: Tensor, gain: Tensor) -> Tensor:
+def layer_norm(x: Tensor, gain: Tensor) -> Tensor:
     """Layer norm of ``(B, M, E)`` with a gain ``(R, E)`` of each row's own."""
     return functional.layer_norm(x, (FUSION,)) * gain[:, None]
 
@@ -165,13 +165,13 @@ def fuse(p: Parameters, asked: Tensor, tokens: Tensor, seen: Tensor) -> Tensor:
     x = torch.cat((asked, lanes.flatten(1, 2)), 1)
     mask = torch.cat((seen.new_ones(B, asked.shape[1]), seen.flatten(1)), 1)
     norms = p["fusion.norms"]
-    qkv = torch.unflatten(linear(normed(x, norms[:, 0]), p["fusion.qkv"]), -1, (3, FUSION_HEADS, -1))
+    qkv = torch.unflatten(linear(layer_norm(x, norms[:, 0]), p["fusion.qkv"]), -1, (3, FUSION_HEADS, -1))
     qkv = qkv.permute(2, 0, 3, 1, 4)
     mixed = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=mask[:, None, None])
     x = x + linear(mixed.transpose(1, 2).flatten(2), p["fusion.out"])
-    x = x + linear(functional.gelu(linear(normed(x, norms[:, 1]), p["fusion.mlp_in"])), p["fusion.mlp_out"])
+    x = x + linear(functional.gelu(linear(layer_norm(x, norms[:, 1]), p["fusion.mlp_in"])), p["fusion.mlp_out"])
     weight = mask[..., None].to(x.dtype)
-    pooled = (normed(x, norms[:, 2]) * weight).sum(1) / weight.sum(1)
+    pooled = (layer_norm(x, norms[:, 2]) * weight).sum(1) / weight.sum(1)
     return functional.normalize(pooled * norms[:, 3], dim=-1)
 
 
@@ -188,7 +188,7 @@ def module_logits(
     embedded: Tensor,
     tokens: Tensor,
     seen: Tensor,
-    controls: Controls = WHOLE,
+    controls: Ablation = FULL,
 ) -> Tensor:
     """The whole module on windows whose trunk is already computed.
 
@@ -205,8 +205,8 @@ def module_logits(
         Logits ``(B, N)``.
     """
     g = generate(p, embedded)
-    source = controls.generated(g)
+    source = controls.generates_prompts(g)
     prompted = None if source is None else prefixes(p, source, backbone.config.heads)
     features = backbone.top(*trunk, prompted, last=PROMPTED_BLOCKS)
-    asked = ask(p, g, features) if controls.queries else features.new_zeros(len(g), 0, FUSION)
-    return classify(p, fuse(p, asked, tokens, controls.shown(seen)))
+    asked = dynamic_queries(p, g, features) if controls.queries else features.new_zeros(len(g), 0, FUSION)
+    return classify(p, fuse(p, asked, tokens, controls.visible_streams(seen)))

@@ -32,7 +32,7 @@ VARIANCES = "house.variances"
 
 
 @dataclass(frozen=True, eq=False)
-class House:
+class SharedProjection:
     """The projections, as they stand in a backbone's file.
 
     Attributes:
@@ -55,7 +55,7 @@ class House:
         """R."""
         return int(self.projection["flat"].shape[1])
 
-    def to(self, device: torch.device) -> House:
+    def to(self, device: torch.device) -> SharedProjection:
         """The same weights with what ``apply`` reads on a device; what only training reads stays where it is."""
         mean, projection = (
             {kind: values[kind].to(device) for kind in KINDS} for values in (self.mean, self.projection)
@@ -97,7 +97,7 @@ class House:
         return projections | {f"{MODULE}{name}": value.half().contiguous() for name, value in self.module.items()}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> House:
+    def of(cls, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> SharedProjection:
         """Read the ``house.`` tensors of a backbone's file.
 
         Args:

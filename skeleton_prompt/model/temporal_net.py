@@ -133,7 +133,7 @@ def temporal_logits(p: Parameters, windows: Windows) -> Tensor:
     """Logits ``(W, N)`` of one tenant's windows.
 
     Args:
-        p: Parameters by their names in ``shapes.layers``, each with ``.weight`` and ``.bias``.
+        p: Parameters by their names in ``tensor_shapes.temporal_layers``, each with ``.weight`` and ``.bias``.
         windows: All of that tenant, as ``frontal`` gives them.
     """
 
@@ -164,7 +164,7 @@ def stacked_temporal_logits(p: Parameters, seen: Signals) -> Tensor:
     """``temporal_logits`` of many tenants at once: the same network, with a product of matrices for each layer.
 
     Args:
-        p: Parameters ``(P, ...)`` of P prompts, by their names in ``shapes.layers``.
+        p: Parameters ``(P, ...)`` of P prompts, by their names in ``tensor_shapes.temporal_layers``.
         seen: ``signals`` of W windows of each of them, ``(P, channels, W, F)``.
 
     Returns:

@@ -26,7 +26,7 @@ FUSION_HEADS = 4
 
 # The temporal part, see ``temporal``.
 TEMPORAL = "temporal."
-SHOWN = "shown"  # the tensor beside the weights: which joints the taught clips show
+VISIBLE_JOINT_INPUTS = "shown"  # the tensor beside the weights: which joints the taught clips show
 COORDINATES = 3
 BRANCHES = {"distance": JOINTS * (JOINTS - 1) // 2, "slow": JOINTS * COORDINATES, "fast": JOINTS * COORDINATES}
 TRUNK = 6
@@ -71,7 +71,7 @@ def module_shapes(classes: int, tensors: Mapping[str, Any]) -> dict[str, tuple[i
     return {f"module.{name}": shape for name, shape in shapes(width, classes).items()}
 
 
-def layers(filters: int, classes: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+def temporal_layers(filters: int, classes: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Name and shape of every weight, in the order in which they act; a bias ``(shape[0],)`` stands beside each."""
     U = filters
     for branch, inner in BRANCHES.items():
@@ -93,8 +93,8 @@ def temporal_shapes(classes: int, tensors: Mapping[str, Any]) -> dict[str, tuple
     last = tensors.get(f"{TEMPORAL}distance.2.weight")
     filters = int(last.shape[0]) if last is not None and last.ndim == 3 else 1
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in layers(min(max(filters, 1), MAX_FILTERS), classes):
+    for name, shape in temporal_layers(min(max(filters, 1), MAX_FILTERS), classes):
         shapes |= {f"{TEMPORAL}{name}.weight": shape, f"{TEMPORAL}{name}.bias": shape[:1]}
-    if TEMPORAL + SHOWN in tensors:  # prompts of before have none
-        shapes[TEMPORAL + SHOWN] = (JOINTS,)
+    if TEMPORAL + VISIBLE_JOINT_INPUTS in tensors:  # prompts of before have none
+        shapes[TEMPORAL + VISIBLE_JOINT_INPUTS] = (JOINTS,)
     return shapes

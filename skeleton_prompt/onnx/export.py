@@ -1,8 +1,8 @@
 """A tenant's model with its preprocessing as one ONNX file, for ONNX Runtime in any language.
 
 The file takes raw keypoints of one layout and frame rate and gives logits and calibrated probabilities; everything a
-user needs besides stands in its metadata (``onnx_model.Card``). docs/export.md shows how to run it with nothing but
-ONNX Runtime and numpy.
+user needs besides stands in its metadata (``runtime.ModelMetadata``). docs/export.md shows how to run it with ONNX
+Runtime and numpy alone.
 
 Run as ``python -m skeleton_prompt.onnx.export`` this is the process of its own in which a service exports: tracing sets
 process-wide state, takes a second of one core, and must not do either to the requests of others.
@@ -20,7 +20,7 @@ from typing import Any
 from skeleton_prompt import __version__
 from skeleton_prompt.clips.layouts import Layout, custom_layout, get_layout
 from skeleton_prompt.model.prompt_file import digest, load_prompt
-from skeleton_prompt.onnx.runtime import DIMENSIONS, FORMAT, INPUTS, OUTPUTS, Card
+from skeleton_prompt.onnx.runtime import DIMENSIONS, FORMAT, INPUTS, OUTPUTS, ModelMetadata
 
 OPSET = 17  # the newest that the tracing exporter of torch writes
 
@@ -96,7 +96,7 @@ def export_onnx(prompt_file: bytes, backbone: Path, layout: Layout, coords: str 
             dynamo=False,
         )
     model = onnx.load_from_string(file.getvalue())
-    card = Card(
+    card = ModelMetadata(
         format=FORMAT,
         version_of_package=__version__,
         tenant=prompt.tenant,

@@ -19,8 +19,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skeleton_prompt.clips.layouts import Layout
-from skeleton_prompt.clips.normalise import FARTHEST, FRAMES, GAP_SECONDS, JOINT, PAIRS, STAND_INS, WINDOW_SECONDS
-from skeleton_prompt.model.engine import Engine, with_temporal
+from skeleton_prompt.clips.normalise import (
+    FALLBACK_JOINTS,
+    FRAMES,
+    GAP_SECONDS,
+    JOINT,
+    MAX_OFFSET,
+    SIDE_PAIRS,
+    WINDOW_SECONDS,
+)
+from skeleton_prompt.model.engine import Engine, blend_temporal
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.prompt_file import Prompt
 from skeleton_prompt.model.prompt_module import module_logits
@@ -81,7 +89,7 @@ class Normaliser(nn.Module):
         given = torch.where(shown[..., None], given, torch.zeros_like(given))
         positions = list(torch.matmul(self.matrix, given).unbind(1))
         confidence = list((trust[:, self.gather].amin(-1) * self.available).unbind(1))
-        for joint, (a, b) in STAND_INS:
+        for joint, (a, b) in FALLBACK_JOINTS:
             if self.layout.available[joint]:
                 never = ~(confidence[joint] > 0).any()
                 positions[joint] = torch.where(never, (positions[a] + positions[b]) / 2, positions[joint])
@@ -104,7 +112,7 @@ class Normaliser(nn.Module):
         low_edge, middle, high_edge = spread(points.flatten(1, 2), shown.flatten(1, 2))
         size = (high_edge - low_edge)[:, :2].amax(1).clamp(min=1e-6)
         centred = (points - middle[:, None, None]) * (2 / size)[:, None, None, None]
-        centred = centred.clamp(-FARTHEST, FARTHEST) * shown[..., None]
+        centred = centred.clamp(-MAX_OFFSET, MAX_OFFSET) * shown[..., None]
         depth = centred[..., 2] if self.D == 3 else torch.zeros_like(centred[..., 0])
         placed = torch.cat((centred[..., :2], shown[..., None].float()), -1)
         seconds = (N / fps / count).clamp(min=1e-2) * torch.ones_like(edges[:-1])
@@ -146,8 +154,8 @@ def ordered(values: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
 
 def turn_to_front(pose: Tensor, seen: Tensor) -> Tensor:
     """See ``normalise.turn_to_front``: the median axis across hips and shoulders is laid along +x."""
-    across = torch.cat([pose[:, JOINT[left]] - pose[:, JOINT[right]] for right, left in PAIRS])
-    both = torch.cat([seen[:, JOINT[left]] & seen[:, JOINT[right]] for right, left in PAIRS])
+    across = torch.cat([pose[:, JOINT[left]] - pose[:, JOINT[right]] for right, left in SIDE_PAIRS])
+    both = torch.cat([seen[:, JOINT[left]] & seen[:, JOINT[right]] for right, left in SIDE_PAIRS])
     axis = torch.stack((across[:, 0], across[:, 2]))
     values, count = ordered(axis, torch.stack((both, both)))
     lower = values.gather(1, ((count - 1).clamp(min=0) // 2)[:, None])
@@ -230,20 +238,20 @@ class PromptGraph(nn.Module):
     def logits(self, pose: Tensor, depth: Tensor, log_seconds: Tensor) -> Tensor:
         """``(C,)``, as ``Engine.forward`` gives them."""
         has_depth = torch.full_like(log_seconds, float(self.D == 3)) > 0
-        observed = self.engine.observe(OnePerson(pose, depth, has_depth, log_seconds, ()))
+        observed = self.engine.encode(OnePerson(pose, depth, has_depth, log_seconds, ()))
         logits = self.engine.linear_logits(self.prompt, observed.features)[0]
         if self.prompt.has_temporal:
             temporal = temporal_logits(
                 self.engine.temporal_parameters(self.prompt), frontal(observed.windows, observed.lifted)
             )
             shown = (pose[..., 2] > 0).float().amax((0, 1))[None]
-            logits = with_temporal(self.prompt, logits[None], temporal.mean(0, keepdim=True), shown)[0]
+            logits = blend_temporal(self.prompt, logits[None], temporal.mean(0, keepdim=True), shown)[0]
         if self.parameters_of_module is not None:
             trunk = observed.x, observed.bias
             tokens, masks = observed.tokens, observed.masks
             prompted = module_logits(
                 self.parameters_of_module, self.backbone, trunk, observed.embedded, tokens, masks
             ).mean(0)
-            share = self.prompt.blend
+            share = self.prompt.module_weight
             logits = (1 - share) * logits + share * prompted
         return logits

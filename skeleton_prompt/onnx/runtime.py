@@ -17,7 +17,7 @@ import numpy as np
 
 from skeleton_prompt.clips.clip import Clip, parse_clip
 from skeleton_prompt.clips.normalise import to_square_pixels
-from skeleton_prompt.model.decision import Prediction, judge
+from skeleton_prompt.model.decision import Prediction, classify
 
 FORMAT = "skeleton-prompt-onnx/1"
 INPUTS = ("keypoints", "fps")
@@ -30,7 +30,7 @@ class BadModel(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Card:
+class ModelMetadata:
     """The metadata of an exported model; each field is one string property of the file, lists and numbers as JSON.
 
     Attributes:
@@ -76,7 +76,7 @@ class Card:
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
     @classmethod
-    def read(cls, properties: Mapping[str, str]) -> Card:
+    def read(cls, properties: Mapping[str, str]) -> ModelMetadata:
         """The inverse of ``properties``.
 
         Raises:
@@ -97,7 +97,7 @@ class Card:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class OnnxResult:
     """What the graph says about one person.
 
     Attributes:
@@ -137,9 +137,9 @@ class OnnxModel:
             self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has an exception for each cause, none of them documented
             raise BadModel(f"not a model that ONNX Runtime can load: {error}") from error
-        self.card = Card.read(self.session.get_modelmeta().custom_metadata_map)
+        self.card = ModelMetadata.read(self.session.get_modelmeta().custom_metadata_map)
 
-    def run(self, keypoints: np.ndarray[Any, Any], fps: float) -> Answer:
+    def run(self, keypoints: np.ndarray[Any, Any], fps: float) -> OnnxResult:
         """The graph on one person.
 
         Args:
@@ -158,9 +158,9 @@ class OnnxModel:
             )
         given = {"keypoints": keypoints.astype(np.float32), "fps": np.array(fps, np.float64)}
         logits, probabilities, distance, visible, frames = self.session.run(list(OUTPUTS), given)
-        return Answer(logits, probabilities, float(distance), float(visible), int(frames))
+        return OnnxResult(logits, probabilities, float(distance), float(visible), int(frames))
 
-    def answers(self, clip: Clip) -> list[Answer]:
+    def answers(self, clip: Clip) -> list[OnnxResult]:
         """One answer per person of a parsed clip.
 
         Raises:
@@ -189,7 +189,7 @@ class OnnxModel:
         parsed = clip if isinstance(clip, Clip) else parse_clip(clip)
         return [self._prediction(answer, top_k, threshold) for answer in self.answers(parsed)]
 
-    def _prediction(self, answer: Answer, top_k: int, threshold: float | None) -> Prediction:
-        return judge(
+    def _prediction(self, answer: OnnxResult, top_k: int, threshold: float | None) -> Prediction:
+        return classify(
             self.card, self.card, answer, answer.logits, lambda: answer.distance, top_k=top_k, threshold=threshold
         )

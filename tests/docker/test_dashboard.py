@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
-from training.jobs.metrics import JobCounters
+from training.jobs.metrics import WorkerMetrics
 
 DOCKER = Path(__file__).parents[2] / "docker"
 DASHBOARD: dict[str, Any] = json.loads((DOCKER / "grafana" / "dashboards" / "skeleton-prompt.json").read_text())
@@ -19,7 +19,7 @@ NAME = re.compile(r"\bskeleton_prompt_[a-z_]+")
 def counted() -> dict[str, set[str]]:
     """The names of all series that gateways and workers show, with their labels."""
     names: dict[str, set[str]] = {}
-    for registry in (Metrics().registry, JobCounters().registry):
+    for registry in (Metrics().registry, WorkerMetrics().registry):
         for collector in list(registry._collector_to_names):
             endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(collector._type, ("",))
             for ending in endings:

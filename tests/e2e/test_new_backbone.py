@@ -17,7 +17,7 @@ from skeleton_prompt.model.prompt_file import digest
 from tests.support.polling import eventually
 from tests.support.recordings import clips, document
 from tests.support.service_process import Server, serving
-from training.jobs.pipeline import Workplace
+from training.jobs.pipeline import WorkerContext
 from training.jobs.run import run_job
 
 pytestmark = pytest.mark.services
@@ -35,10 +35,10 @@ def taught(data_dir: Path, data: bytes) -> None:
     storage.admin.create_tenant("acme")
     tenant = storage.tenant("acme")
     job = tenant.create_job(tenant.add_clips(clips(), source="tune"), {})
-    keep = partial(storage.backbones.keep, data)
+    keep = partial(storage.backbones.store, data)
     engine = Engine(parse_backbone(data, "old"))
     assert (
-        run_job(Workplace(storage, engine, "worker", temporal_seconds=0.0, keep_backbone=keep), "acme", job.id)
+        run_job(WorkerContext(storage, engine, "worker", temporal_seconds=0.0, keep_backbone=keep), "acme", job.id)
         == "succeeded"
     )
     storage.close()

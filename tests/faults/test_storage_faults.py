@@ -17,7 +17,7 @@ from service.jobs.queue import JobQueue
 from service.settings import Settings
 from service.storage.blobs.paths import prompt_blob
 from service.storage.prompt_cache.cache import PromptCache
-from service.storage.prompt_cache.redis_tier import REDIS_PAUSE_S, redis_key, wrapped
+from service.storage.prompt_cache.redis_tier import REDIS_PAUSE_S, encode_value, redis_key
 from service.storage.records import JobState
 from service.storage.sql import database
 from service.storage.store import Storage
@@ -68,13 +68,13 @@ def test_a_prompt_is_found_in_redis_by_the_next_replica(fresh_cache, mine):
 def test_a_value_in_redis_that_is_not_the_prompt_is_never_used_and_is_replaced(fresh_cache, server, mine, damage):
     ref = teach(mine)
     right = fresh_cache().get(ref)[0]
-    key, data = redis_key(ref), wrapped(mine.prompt_bytes(ref.version))
+    key, data = redis_key(ref), encode_value(mine.prompt_bytes(ref.version))
     values = {
         "bit flipped": data[:-1] + bytes([data[-1] ^ 1]),
         "truncated": data[: len(data) // 2],
         "empty": b"",
         "no header": mine.prompt_bytes(ref.version),
-        "another tenant's prompt": wrapped(prompt_file("somebody-else", ref.version, seed=9)),
+        "another tenant's prompt": encode_value(prompt_file("somebody-else", ref.version, seed=9)),
     }
     with server.client() as client:
         client.delete(key)

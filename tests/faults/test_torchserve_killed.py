@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from service import errors
-from service.inference.interface import Question
+from service.inference.interface import PredictionInput
 from service.inference.torchserve.engine import TorchServeEngine
 from tests.support.engine_rows import person, random_prompt
 from tests.support.polling import alive, eventually
-from tests.support.torchserve_process import Room, worker_of
+from tests.support.torchserve_process import TorchServeRoom, worker_of
 
 pytestmark = pytest.mark.services
 
@@ -22,7 +22,7 @@ BACK_S = 15.0  # the promise for an engine that was killed, on a machine that do
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
-    return Room(tmp_path_factory.mktemp("torchserve"))
+    return TorchServeRoom(tmp_path_factory.mktemp("torchserve"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def patience(pair):
 
 
 def question(ref, seed=0):
-    return Question(person(seed), ref, 2, None, time.monotonic() + 60)
+    return PredictionInput(person(seed), ref, 2, None, time.monotonic() + 60)
 
 
 async def stream(engine, taught, until, strike, seconds):
@@ -104,7 +104,7 @@ def test_a_killed_worker_costs_503_with_retry_after_until_another_is_ready_and_n
             os.kill(killed["pid"], signal.SIGKILL)
 
         async def ready():
-            return "pid" in killed and worker_of(server) != killed["pid"] and await engine.probe()
+            return "pid" in killed and worker_of(server) != killed["pid"] and await engine.is_ready()
 
         try:
             rows = await stream(engine, taught, ready, strike, patience)

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from skeleton_prompt.clips.clip import parse_clip
-from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.clips.normalise import PreparedPerson, prepare
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import Prompt, load_prompt, save_prompt
 from skeleton_prompt.synthetic import make_clip
 from training.tuning.heads import Candidate, fit_head
-from training.tuning.linear_head import half
+from training.tuning.linear_head import round_fp16
 from training.tuning.plda import prior_of
 from training.tuning.prompt_module_tuner import ModuleConfig, fit_module, observe_all
 from training.tuning.temporal_tuner import TemporalConfig, TemporalTuner
-from training.tuning.tune import Lesson, TuneConfig, tune
+from training.tuning.tune import TrainingSet, TuneConfig, tune
 
 FOLDER = Path(__file__).parent
 BACKBONE = "edge"
@@ -38,7 +38,7 @@ HEADS = {
 }
 
 
-def person_of(document: dict[str, Any]) -> Prepared:
+def person_of(document: dict[str, Any]) -> PreparedPerson:
     """The one person of a clip."""
     return prepare(parse_clip(document))[0][0]
 
@@ -71,7 +71,7 @@ def prompts(engine: Engine) -> dict[str, Prompt]:
     ]
     features = engine.features(people)
     names = tuple(str(i) for i in range(len(labels)))
-    lesson = Lesson(features, engine.blocks, tuple(labels), (None,) * len(labels), names, prior_of(engine))
+    lesson = TrainingSet(features, engine.blocks, tuple(labels), (None,) * len(labels), names, prior_of(engine))
     outcome = tune(lesson, TuneConfig(), lambda *_: None)
     observed = observe_all(engine, people)
     module = fit_module(engine, observed, lesson.truth, lesson.classes, ModuleConfig(epochs=2))
@@ -84,7 +84,7 @@ def prompts(engine: Engine) -> dict[str, Prompt]:
         blocks = {block: lesson.block_features()[block] for block in head.blocks}
         tensors = fit_head(head, blocks, lesson.truth, lesson.classes).tensors()
         tensors |= {key: outcome.tensors[key] for key in ("linear.centres", "linear.spread")}
-        tensors |= {key: half(value) for key, value in added.get(name, {}).items()}
+        tensors |= {key: round_fp16(value) for key, value in added.get(name, {}).items()}
         result[name] = Prompt(
             tenant="regression",
             version=1,
@@ -96,8 +96,8 @@ def prompts(engine: Engine) -> dict[str, Prompt]:
             calibration=outcome.calibration,
             tensors=tensors,
             blocks=head.blocks,
-            blend=0.5 if name == "full" else 0.0,
-            temporal=0.5 if name == "temporal" else 0.0,
+            module_weight=0.5 if name == "full" else 0.0,
+            temporal_weight=0.5 if name == "temporal" else 0.0,
         )
     return result
 

@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from service.jobs.queue import JobQueue, make_broker
-from service.redis_client import connect, in_words
+from service.redis_client import connect, describe_error
 from service.settings import Settings
-from service.storage.prompt_cache.redis_tier import HotPrompts, News, redis_key
-from service.storage.prompt_cache.subscriber import PromptNews
+from service.storage.prompt_cache.redis_tier import PromptEvent, RedisPromptCache, redis_key
+from service.storage.prompt_cache.subscriber import PromptEventSubscriber
 from skeleton_prompt.model.prompt_file import PromptRef, digest
 from tests.support.polling import eventually
 from tests.support.redis_server import RedisServer, redis_server
@@ -50,22 +50,22 @@ def test_the_containers_have_a_user_for_each_part_and_none_for_anybody_else() ->
 
 
 def test_a_worker_publishes_what_the_engine_and_the_gateway_read(guarded: RedisServer) -> None:
-    HotPrompts(connect(address(guarded, "worker"), 1.0)).publish(REF, DATA)
+    RedisPromptCache(connect(address(guarded, "worker"), 1.0)).publish(REF, DATA)
     for user in ("engine", "gateway"):
-        assert HotPrompts(connect(address(guarded, user), 1.0)).get(REF) == DATA
+        assert RedisPromptCache(connect(address(guarded, user), 1.0)).get(REF) == DATA
 
 
 def test_a_gateway_hears_what_a_worker_publishes(guarded: RedisServer) -> None:
-    heard: list[News] = []
-    news = PromptNews(address(guarded, "gateway"), heard.append)
+    heard: list[PromptEvent] = []
+    news = PromptEventSubscriber(address(guarded, "gateway"), heard.append)
     news.start()
     try:
         eventually(lambda: news.listening, "it listens")
-        HotPrompts(connect(address(guarded, "worker"), 1.0)).announce(News("acme", REF))
+        RedisPromptCache(connect(address(guarded, "worker"), 1.0)).announce(PromptEvent("acme", REF))
         eventually(lambda: heard, "it hears")
     finally:
         news.stop()
-    assert heard == [News("acme", REF)]
+    assert heard == [PromptEvent("acme", REF)]
 
 
 def test_a_gateway_sends_jobs_and_a_worker_takes_them(guarded: RedisServer) -> None:
@@ -109,9 +109,9 @@ def test_nobody_may_change_redis_or_read_what_is_not_ours(
 def test_a_role_that_may_only_read_prompts_is_not_asked_to_write_them(guarded: RedisServer) -> None:
     with guarded.client() as admin:
         admin.execute_command("ACL", "SETUSER", "reader", "on", ">reader", "~sp:prompt:*", "+get")
-    shelf = HotPrompts(connect(address(guarded, "reader"), 1.0))
+    shelf = RedisPromptCache(connect(address(guarded, "reader"), 1.0))
     assert not shelf.put(REF, DATA)
-    HotPrompts(connect(address(guarded, "worker"), 1.0)).put(REF, DATA)
+    RedisPromptCache(connect(address(guarded, "worker"), 1.0)).put(REF, DATA)
     assert shelf.get(REF) == DATA
 
 
@@ -119,11 +119,11 @@ def test_a_wrong_password_is_said_without_saying_it(guarded: RedisServer) -> Non
     client = connect(f"unix://gateway:secret-word@{guarded.folder.socket}", 1.0)
     with pytest.raises(redis.RedisError) as refused:
         client.ping()
-    assert in_words(refused.value) == "it does not accept the user and password of SKELETON_PROMPT_REDIS_URL"
+    assert describe_error(refused.value) == "it does not accept the user and password of SKELETON_PROMPT_REDIS_URL"
 
 
 def test_what_is_evicted_or_flushed_is_only_slower(guarded: RedisServer) -> None:
-    shelf = HotPrompts(connect(address(guarded, "worker"), 1.0))
+    shelf = RedisPromptCache(connect(address(guarded, "worker"), 1.0))
     shelf.put(REF, DATA)
     with guarded.client() as admin:
         assert 0 < admin.ttl(redis_key(REF)) <= 24 * 3600  # without an end, volatile-lru would never evict it
@@ -146,7 +146,7 @@ def settings(port: int, authority: Authority | None = None, *, client: bool = Fa
 def why_not(chosen: Settings) -> str:
     with pytest.raises(redis.RedisError) as refused:
         connect(str(chosen.redis_address), 5.0).ping()
-    return in_words(refused.value)
+    return describe_error(refused.value)
 
 
 def test_with_the_authority_and_a_client_certificate_redis_answers_over_tls(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skeleton_prompt.clips.normalise import Prepared, windows
+from skeleton_prompt.clips.normalise import PreparedPerson, windows
 
 LIMBS = ((12, 13), (15, 16), (2, 3))
 BODY = np.array(
@@ -17,7 +17,7 @@ BODY = np.array(
 
 def person(
     label: int, seed: int, *, depth: bool = False, missing: tuple[int, ...] = (), seconds: float = 2
-) -> Prepared:
+) -> PreparedPerson:
     """One person; 15 frames a second, so that more than 10 s are several windows."""
     rng = np.random.default_rng(seed)
     N = int(15 * seconds)
@@ -33,7 +33,7 @@ def person(
     return windows(pose * seen[..., None], seen, seen.astype(np.float32), 15.0, float(seen.mean()), N)
 
 
-def class_of(per_class: int, first: int = 0, *, depth: bool = False) -> tuple[list[Prepared], np.ndarray]:
+def class_of(per_class: int, first: int = 0, *, depth: bool = False) -> tuple[list[PreparedPerson], np.ndarray]:
     """People of three classes and their labels."""
     labels = np.repeat(np.arange(3), per_class)
     return [person(int(label), first + i, depth=depth) for i, label in enumerate(labels)], labels

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.backbone import Backbone, BackboneConfig
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import Calibration, Prompt, load_prompt, save_prompt
 from skeleton_prompt.model.prompt_module import initial
-from skeleton_prompt.model.tensor_shapes import layers
+from skeleton_prompt.model.tensor_shapes import temporal_layers
 
 WIDTH = 32
 TEMPORAL_FILTERS = 4
@@ -24,7 +24,7 @@ def small_engine(seed: int = 0) -> Engine:
     return Engine(backbone)
 
 
-def person(seed: int, *, windows: int = 1, depth: bool = False) -> Prepared:
+def person(seed: int, *, windows: int = 1, depth: bool = False) -> PreparedPerson:
     """A random person of some windows, with some joints missing."""
     rng = np.random.default_rng(seed)
     pose = rng.uniform(-1, 1, (windows, 64, 17, 3)).astype(np.float32)
@@ -32,7 +32,7 @@ def person(seed: int, *, windows: int = 1, depth: bool = False) -> Prepared:
     pose[..., :2] *= pose[..., 2:]
     z = rng.uniform(-1, 1, (windows, 64, 17)).astype(np.float32) * pose[..., 2]
     log_seconds = np.log(rng.uniform(1, 8, windows)).astype(np.float32)
-    return Prepared(pose, z if depth else z * 0, depth, log_seconds, visible=0.8, frames=64, motion=1.0)
+    return PreparedPerson(pose, z if depth else z * 0, depth, log_seconds, visible=0.8, frames=64, motion=1.0)
 
 
 def random_prompt(
@@ -73,7 +73,7 @@ def random_prompt(
             "likeness.bias": rng.normal(size=N),
         }
     if temporal:
-        for name, shape in layers(TEMPORAL_FILTERS, N):
+        for name, shape in temporal_layers(TEMPORAL_FILTERS, N):
             tensors[f"temporal.{name}.weight"] = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
             tensors[f"temporal.{name}.bias"] = rng.normal(size=shape[0]) / 10
         tensors["temporal.shown"] = rng.uniform(0.5, 1, 17)
@@ -92,9 +92,9 @@ def random_prompt(
         calibration=Calibration(1.3, 0.2, 4.0),
         tensors={name: value.astype(np.float32) for name, value in tensors.items()},
         blocks=blocks,
-        blend=blend,
+        module_weight=blend,
         metrics={"accuracy": 0.5},
-        temporal=temporal,
-        lacking=temporal / 2,
+        temporal_weight=temporal,
+        temporal_weight_missing_joints=temporal / 2,
     )
     return load_prompt(save_prompt(prompt))

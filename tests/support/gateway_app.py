@@ -13,7 +13,7 @@ import structlog
 
 from service.errors import Overloaded
 from service.gateway.app import create_app
-from service.inference.interface import Answer, Question
+from service.inference.interface import PredictionInput, PredictionResult
 from service.settings import Settings
 from service.storage.records import JobState
 from service.storage.store import Storage
@@ -35,7 +35,7 @@ class SmallEngine:
     """Says the tenant's first label to everybody who moves, and what it was asked."""
 
     def __init__(self) -> None:
-        self.questions: list[Question] = []
+        self.questions: list[PredictionInput] = []
         self.error: Exception | None = None
         self.alive = True
         self.full = False
@@ -47,24 +47,24 @@ class SmallEngine:
     async def stop(self) -> None:
         pass
 
-    def admit(self, tenant: str) -> None:
+    def check_admission(self, tenant: str) -> None:
         if self.full:
             raise Overloaded("full", retry_after=1.0)
 
-    async def predict(self, question: Question) -> Answer:
+    async def predict(self, question: PredictionInput) -> PredictionResult:
         self.questions.append(question)
         if self.hold is not None:
             await self.hold.wait()
         if self.error is not None:
             raise self.error
         ranked = tuple(zip(LABELS, (0.9, 0.1), strict=True))[: question.top_k]
-        return Answer(Prediction(LABELS[0], True, 0.9, ranked), "memory", 0.1, 0.2, 3.0)
+        return PredictionResult(Prediction(LABELS[0], True, 0.9, ranked), "memory", 0.1, 0.2, 3.0)
 
-    async def probe(self) -> bool:
+    async def is_ready(self) -> bool:
         return self.alive
 
 
-class Bench:
+class GatewayApp:
     """A running application, its storage, and one way to ask it from ordinary tests."""
 
     def __init__(self, data_dir: Path, **settings: Any) -> None:
@@ -74,7 +74,7 @@ class Bench:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
 
-    def __enter__(self) -> "Bench":
+    def __enter__(self) -> "GatewayApp":
         self._thread.start()
         self._lifespan = self.app.router.lifespan_context(self.app)
         self.wait(self._lifespan.__aenter__())
@@ -144,8 +144,8 @@ def publish(repository: Any, job: str, token: int, version: int, data: bytes) ->
 
 
 @contextlib.contextmanager
-def gateway(data_dir: Path, **settings: Any) -> Iterator[Bench]:
-    with Bench(data_dir, **settings) as bench:
+def gateway(data_dir: Path, **settings: Any) -> Iterator[GatewayApp]:
+    with GatewayApp(data_dir, **settings) as bench:
         yield bench
 
 

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], what: str, seconds: float = 30.0) -> T:
-    """What `look` gives once it is true; fails when it is not by the deadline."""
+    """What `run_once` gives once it is true; fails when it is not by the deadline."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = look()

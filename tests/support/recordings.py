@@ -12,7 +12,7 @@ from service.settings import Settings
 from service.storage.store import Storage
 from skeleton_prompt.clips.clip import Clip, parse_clip
 from tests.support.engine_rows import small_engine
-from training.jobs.pipeline import Workplace
+from training.jobs.pipeline import WorkerContext
 
 torch.set_num_threads(1)  # threads that fight over a busy core are far slower than one
 ENGINE = small_engine()
@@ -57,9 +57,9 @@ def open_storage(folder: Path, tenant: str | None = "acme") -> Storage:
     return storage
 
 
-def workplace(storage: Storage, **changes: Any) -> Workplace:
+def workplace(storage: Storage, **changes: Any) -> WorkerContext:
     """A worker's workplace on the tests' engine."""
-    return Workplace(
+    return WorkerContext(
         **(
             {"storage": storage, "engine": ENGINE, "name": "worker-1", "lease_s": 5.0, "temporal_seconds": 0.0}
             | changes

@@ -26,7 +26,7 @@ def backbone_file(folder: Path, seed: int = 0) -> Path:
 
 
 @dataclass
-class Room:
+class TorchServeRoom:
     """A data folder, the backbone that is current in it, and its embedded engine to compare with."""
 
     folder: Path

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.tuning.tune import Lesson
+from training.tuning.tune import TrainingSet
 
 BLOCKS = {"frozen": slice(0, 30), "descriptors": slice(30, 90)}
 
 
-def lesson(
+def training_set(
     per_class: int = 6,
     classes: int = 3,
     *,
@@ -17,7 +17,7 @@ def lesson(
     signal: float = 3.0,
     groups: int = 0,
     background: int = 0,
-) -> Lesson:
+) -> TrainingSet:
     """Clips of some classes, and background clips that are like none of them."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(classes, 90)) * signal / 3
@@ -30,4 +30,4 @@ def lesson(
     count = len(labels)
     named = tuple(f"person {i % groups}" if groups else None for i in range(count))
     ids = tuple(f"clip-{i}" for i in range(count))
-    return Lesson(features.astype(np.float32), BLOCKS, tuple(labels), named, ids)
+    return TrainingSet(features.astype(np.float32), BLOCKS, tuple(labels), named, ids)

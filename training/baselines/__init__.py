@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.engine import Engine
 from training.baselines import ddnet, stgcn
 from training.baselines.finetune import fine_tuning
@@ -17,7 +17,7 @@ from training.baselines.linear import OnFeatures, nearest_mean, ridge
 from training.baselines.random_weights import random_engine
 from training.baselines.sources import Descriptors, Frozen
 
-__all__ = ["BASELINES", "Baseline", "Fitted", "baseline", "recall"]
+__all__ = ["BASELINES", "Baseline", "Fitted", "baseline", "prime_feature_cache"]
 
 
 class _Sources:
@@ -59,7 +59,7 @@ def baseline(name: str, engine: Engine) -> Baseline:
     return _MAKERS[name](name, engine, _shared(engine))
 
 
-def recall(engine: Engine, people: Sequence[Prepared], **features: np.ndarray) -> None:
+def prime_feature_cache(engine: Engine, people: Sequence[PreparedPerson], **features: np.ndarray) -> None:
     """Spare the linear baselines of an engine what is known of people already.
 
     Args:

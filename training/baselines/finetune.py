@@ -60,7 +60,7 @@ def builder(engine: Engine) -> Callable[[Windows, np.ndarray, int], FineTuned]:
     def build(windows: Windows, labels: np.ndarray, classes: int) -> FineTuned:
         with torch.inference_mode():
             parts = [
-                engine.observe(windows.select(range(start, min(start + 16, len(labels))))).features
+                engine.encode(windows.select(range(start, min(start + 16, len(labels))))).features
                 for start in range(0, len(labels), 16)
             ]
         features = torch.cat(parts)[:, engine.blocks["frozen"]].numpy()

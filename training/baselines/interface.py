@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 
 Logits = npt.NDArray[np.float32]
 Tick = Callable[[float, str], None]  # told the share done and a message; may raise to stop the work
@@ -25,7 +25,7 @@ class Fitted(Protocol):
     def parameters(self) -> int:
         """See the class."""
 
-    def logits(self, people: Sequence[Prepared]) -> Logits:
+    def logits(self, people: Sequence[PreparedPerson]) -> Logits:
         """Logits ``(n, N)`` float32 of people, the windows of each person averaged."""
 
 
@@ -42,7 +42,7 @@ class Baseline(Protocol):
 
     def fit(
         self,
-        people: Sequence[Prepared],
+        people: Sequence[PreparedPerson],
         labels: np.ndarray,
         classes: int,
         *,
@@ -65,7 +65,7 @@ class Baseline(Protocol):
         """
 
 
-def checked(people: Sequence[Prepared], labels: np.ndarray, classes: int) -> npt.NDArray[np.int64]:
+def checked(people: Sequence[PreparedPerson], labels: np.ndarray, classes: int) -> npt.NDArray[np.int64]:
     """The labels as integers.
 
     Raises:

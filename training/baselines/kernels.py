@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 
 from training.baselines.interface import Logits, Tick
 from training.tuning.cross_validation import FoldPlan
-from training.tuning.heads import Blocks, Standard
+from training.tuning.heads import Blocks, Standardizer
 from training.tuning.linear_head import LinearHead
 
 Floats = npt.NDArray[np.float64]
@@ -117,7 +117,7 @@ def svm(
     width, strength = max(settings, key=lambda setting: right[setting]) if splits else (None, 10.0)
     (name,) = features
     rows = np.arange(len(labels))
-    standard = Standard.of(features, rows)
+    standard = Standardizer.of(features, rows)
     x = standard.apply(features, name, rows)
     kernel = Kernel.of(x, width)
     machines = Machines.fit(kernel.between(x, x), labels, strength)
@@ -154,7 +154,7 @@ def probe_head(features: Blocks, labels: np.ndarray, classes: int, plan: FoldPla
         tick((number + 1) / (len(splits) + 1), f"linear probe: fold {number + 1} of {len(splits)}")
     strength = min(PROBE_STRENGTHS, key=lambda each: losses[each]) if splits else WITHOUT_HELD_OUT
     rows = np.arange(len(labels))
-    standard = Standard.of(features, rows)
+    standard = Standardizer.of(features, rows)
     (name,) = features
     x = standard.apply(features, name, rows)
     basis = _span(x)
@@ -185,7 +185,7 @@ def probe(
 
 def _standardised(features: Blocks, rows: np.ndarray, held: np.ndarray) -> tuple[Floats, Floats]:
     """Rows and held-out rows of the only block, standardised on the rows."""
-    standard = Standard.of(features, rows)
+    standard = Standardizer.of(features, rows)
     (name,) = features
     return standard.apply(features, name, rows), standard.apply(features, name, held)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from training.baselines.interface import Logits, Tick, checked
 from training.baselines.sources import Source, with_copies
 from training.tuning.cross_validation import FoldPlan, plan_folds
@@ -44,7 +44,7 @@ class FittedHead:
     source: Source
     head: Callable[[np.ndarray], Logits] = field(repr=False)
 
-    def logits(self, people: Sequence[Prepared]) -> Logits:
+    def logits(self, people: Sequence[PreparedPerson]) -> Logits:
         """Logits ``(n, N)`` of people."""
         return self.head(self.source.of(people))
 
@@ -65,7 +65,7 @@ class OnFeatures:
 
     def fit(
         self,
-        people: Sequence[Prepared],
+        people: Sequence[PreparedPerson],
         labels: np.ndarray,
         classes: int,
         *,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.features import Windows
 from training.baselines.interface import Logits, Tick, checked
 from training.tuning.joint_dropout import drop_joints as without_some
@@ -82,7 +82,7 @@ class FittedNet:
     known: np.ndarray = field(repr=False)
 
     @torch.inference_mode()
-    def logits(self, people: Sequence[Prepared]) -> Logits:
+    def logits(self, people: Sequence[PreparedPerson]) -> Logits:
         """Logits ``(n, N)`` of people, the windows of each averaged; a class never taught is never told."""
         parts = []
         for start in range(0, len(people), ASKED_AT_ONCE):
@@ -101,7 +101,7 @@ class Net:
         name: As tables show it.
         build: Makes the net.
         schedule: See ``Schedule``.
-        augment: Whether clips are varied; see ``varied``.
+        augment: Whether clips are varied; see ``augment``.
         groups: Splits the net's parameters into groups with a factor on their learning rate each; None is one group.
     """
 
@@ -113,7 +113,7 @@ class Net:
 
     def fit(
         self,
-        people: Sequence[Prepared],
+        people: Sequence[PreparedPerson],
         labels: np.ndarray,
         classes: int,
         *,
@@ -151,7 +151,7 @@ class Net:
             if dropped:
                 batch = half_without(batch, rng)
             if self.augment:
-                batch = varied(batch, rng)
+                batch = augment(batch, rng)
             loss = functional.cross_entropy(net(batch), labels[rows], label_smoothing=schedule.smoothing)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -187,7 +187,7 @@ def half_without(windows: Windows, rng: torch.Generator) -> Windows:
     return Windows(pose, depth, windows.has_depth, windows.log_seconds, windows.counts)
 
 
-def varied(windows: Windows, rng: torch.Generator, frames: int | None = None) -> Windows:
+def augment(windows: Windows, rng: torch.Generator, frames: int | None = None) -> Windows:
     """The same motions cut, seen and measured a little differently; a joint that was not seen stays unseen.
 
     Args:

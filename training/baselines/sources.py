@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.features import Windows, descriptor_features, streams
 from training.baselines.interface import Tick
@@ -32,7 +32,7 @@ class Source(Protocol):
     def block(self) -> str:
         """Name of the feature block."""
 
-    def of(self, people: Sequence[Prepared]) -> Floats:
+    def of(self, people: Sequence[PreparedPerson]) -> Floats:
         """``(n, F)``."""
 
     def of_windows(self, windows: Windows) -> Floats:
@@ -46,11 +46,11 @@ class Remembered:
     features do.
     """
 
-    def __init__(self, compute: Callable[[Sequence[Prepared]], Floats]) -> None:
+    def __init__(self, compute: Callable[[Sequence[PreparedPerson]], Floats]) -> None:
         self._compute = compute
-        self._rows: dict[int, tuple[weakref.ref[Prepared], np.ndarray]] = {}
+        self._rows: dict[int, tuple[weakref.ref[PreparedPerson], np.ndarray]] = {}
 
-    def of(self, people: Sequence[Prepared]) -> Floats:
+    def of(self, people: Sequence[PreparedPerson]) -> Floats:
         """``(n, F)`` of people, computed for those who are new."""
         new = list({id(person): person for person in people if id(person) not in self._rows}.values())
         for start in range(0, len(new), BATCH):
@@ -58,7 +58,7 @@ class Remembered:
             self.recall(batch, self._compute(batch))
         return np.stack([self._rows[id(person)][1] for person in people])
 
-    def recall(self, people: Sequence[Prepared], rows: np.ndarray) -> None:
+    def recall(self, people: Sequence[PreparedPerson], rows: np.ndarray) -> None:
         """Take features ``(n, F)`` of people that somebody has computed already."""
         for person, row in zip(people, rows, strict=True):
             key = id(person)
@@ -74,7 +74,7 @@ class Descriptors:
         self._remembered = Remembered(lambda people: self.of_windows(Windows.of(people)))
         self.recall = self._remembered.recall
 
-    def of(self, people: Sequence[Prepared]) -> Floats:
+    def of(self, people: Sequence[PreparedPerson]) -> Floats:
         """``(n, F)``."""
         return self._remembered.of(people)
 
@@ -98,19 +98,19 @@ class Frozen:
         self._remembered = Remembered(lambda people: engine.features(people, BATCH)[:, self._columns].copy())
         self.recall = self._remembered.recall
 
-    def of(self, people: Sequence[Prepared]) -> Floats:
+    def of(self, people: Sequence[PreparedPerson]) -> Floats:
         """``(n, F)``."""
         return self._remembered.of(people)
 
     def of_windows(self, windows: Windows) -> Floats:
         """``(n, F)`` of people who are windows already."""
         with torch.inference_mode():
-            values: Floats = self._engine.observe(windows).features[:, self._columns].numpy().copy()
+            values: Floats = self._engine.encode(windows).features[:, self._columns].numpy().copy()
         return values
 
 
 def with_copies(
-    source: Source, people: Sequence[Prepared], *, seed: int, dropped: bool, tick: Tick
+    source: Source, people: Sequence[PreparedPerson], *, seed: int, dropped: bool, tick: Tick
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Features of people and, if wanted, of copies of them with joints gone.
 

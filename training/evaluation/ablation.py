@@ -12,23 +12,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.engine import Engine
-from skeleton_prompt.model.prompt_module import WHOLE, Controls
+from skeleton_prompt.model.prompt_module import FULL, Ablation
 from skeleton_prompt.model.tensor_shapes import STREAMS
 from training.tuning.prompt_module_tuner import ModuleConfig, fit_module, observe_all, predict_module
 
 MODULE = "module"
 WITHOUT_TEMPORAL = "without temporal"
 BLOCK_PARTS = ("without house", "without frozen", "without descriptors", "without frontal")
-CONTROLS: dict[str, Controls] = {
-    MODULE: WHOLE,
-    f"{MODULE}, no prompt": replace(WHOLE, prompts="none"),
-    f"{MODULE}, one static prompt": replace(WHOLE, prompts="static"),
-    f"{MODULE}, prompts shuffled": replace(WHOLE, prompts="shuffled"),
-    f"{MODULE}, no queries": replace(WHOLE, queries=False),
+CONTROLS: dict[str, Ablation] = {
+    MODULE: FULL,
+    f"{MODULE}, no prompt": replace(FULL, prompts="none"),
+    f"{MODULE}, one static prompt": replace(FULL, prompts="static"),
+    f"{MODULE}, prompts shuffled": replace(FULL, prompts="shuffled"),
+    f"{MODULE}, no queries": replace(FULL, queries=False),
     **{
-        f"{MODULE}, no {stream} stream": replace(WHOLE, streams=tuple(s for s in STREAMS if s != stream))
+        f"{MODULE}, no {stream} stream": replace(FULL, streams=tuple(s for s in STREAMS if s != stream))
         for stream in STREAMS
     },
 }
@@ -65,10 +65,10 @@ class ModuleAlone:
     """
 
     def __init__(
-        self, engine: Engine, people: Sequence[Prepared], labels: np.ndarray, classes: int, part: str, seed: int
+        self, engine: Engine, people: Sequence[PreparedPerson], labels: np.ndarray, classes: int, part: str, seed: int
     ) -> None:
         self._engine, self._controls = engine, CONTROLS[part]
-        taught = WHOLE if self._controls.prompts == "shuffled" else self._controls
+        taught = FULL if self._controls.prompts == "shuffled" else self._controls
         config = ModuleConfig(seed=seed, seconds=SECONDS, controls=taught)
         self._tensors = fit_module(engine, observe_all(engine, people), labels, classes, config)
 
@@ -77,7 +77,7 @@ class ModuleAlone:
         """How many numbers the module holds."""
         return sum(int(value.size) for value in self._tensors.values())
 
-    def logits(self, people: Sequence[Prepared]) -> np.ndarray:
+    def logits(self, people: Sequence[PreparedPerson]) -> np.ndarray:
         """Logits ``(n, N)`` of people, by the window in the middle of each."""
         parts = []
         for start in range(0, len(people), 256):

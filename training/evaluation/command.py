@@ -103,17 +103,17 @@ class Bar:
         self._progress.stop()
 
     def planned(self, tasks: int, cells: int, there: int) -> None:
-        """See ``run.Watch``."""
+        """See ``run.Reporter``."""
         self._progress.update(self._task, total=tasks)
         if there:
             self._progress.console.print(f"{there} figures are there already, {cells} are missing")
 
     def began(self, task: Task) -> None:
-        """See ``run.Watch``."""
+        """See ``run.Reporter``."""
         self._progress.update(self._task, description=task.name)
 
     def ended(self, task: Task, error: str | None) -> None:
-        """See ``run.Watch``."""
+        """See ``run.Reporter``."""
         self._progress.advance(self._task)
         if error:
             self._progress.console.print(f"failed: {task.name}: {error}", markup=False)

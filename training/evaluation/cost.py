@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.backbone import Backbone, BackboneConfig
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.prompt_file import save_prompt
-from training.evaluation.data import Material
-from training.evaluation.episodes import draw_lesson
-from training.evaluation.experiments import Cell
+from training.evaluation.data import EvaluationData
+from training.evaluation.episodes import draw_episode
+from training.evaluation.experiments import Experiment
 from training.evaluation.feature_cache import BATCH, main_person
 from training.evaluation.methods import lesson_of, prompt_of
-from training.module_tuner import EngineModule
-from training.tuning.ensembling import Tuners
+from training.module_tuner import PromptModuleTuner
+from training.tuning.ensembling import MemberTuners
 from training.tuning.report import Facts, build_report
 from training.tuning.temporal_tuner import TemporalTuner
 from training.tuning.tune import TuneConfig, tune
@@ -34,7 +34,7 @@ TIMED_SECONDS = 2.0
 BASE = BackboneConfig("base", width=160, blocks=5, heads=5)
 
 
-def run_cost(material: Material, cell: Cell) -> dict[str, Any]:
+def run_cost(material: EvaluationData, cell: Experiment) -> dict[str, Any]:
     """The line of a cost cell."""
     engine = material.engine
     before = torch.get_num_threads()
@@ -64,18 +64,18 @@ def run_cost(material: Material, cell: Cell) -> dict[str, Any]:
     }
 
 
-def time_tuning(material: Material, cell: Cell) -> dict[str, Any]:
+def time_tuning(material: EvaluationData, cell: Experiment) -> dict[str, Any]:
     """Seconds from the clips as sent to the prompt file and its report, on two cores; size of the prompt."""
     key, engine = cell.lesson, material.engine
     labelled = material.labelled(key.set, key.split)
-    drawn, _ = draw_lesson(material, key)
+    drawn, _ = draw_episode(material, key)
     began = time.monotonic()
     people = [person for i in drawn if (person := main_person(labelled, int(i))) is not None]
     features = engine.features(people, BATCH)
     featured = time.monotonic()
     lesson = lesson_of(labelled, features, engine.blocks, drawn)
-    tuners = Tuners(
-        TemporalTuner(engine, people, key.seed, lambda: None), EngineModule(engine, people, key.seed, lambda: None)
+    tuners = MemberTuners(
+        TemporalTuner(engine, people, key.seed, lambda: None), PromptModuleTuner(engine, people, key.seed, lambda: None)
     )
     outcome = tune(lesson, TuneConfig(seed=key.seed), lambda *_: None, tuners)
     build_report(lesson, outcome, Facts(backbone=engine.backbone_sha256, seed=key.seed))
@@ -93,17 +93,17 @@ def time_tuning(material: Material, cell: Cell) -> dict[str, Any]:
     }
 
 
-def macs(engine: Engine, person: Prepared) -> int:
+def macs(engine: Engine, person: PreparedPerson) -> int:
     """Multiply-accumulates of one clip of one window, backbone and features; counted, two operations each."""
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
-        engine.observe(Windows.of([person], engine.device).select([0]))
+        engine.encode(Windows.of([person], engine.device).select([0]))
     return int(counter.get_total_flops()) // 2
 
 
 def clips_per_second(
     engine: Engine,
-    people: Sequence[Prepared],
+    people: Sequence[PreparedPerson],
     batch: int,
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from skeleton_prompt.model.engine import Engine
-from training.baselines import recall
+from training.baselines import prime_feature_cache
 from training.baselines.random_weights import random_engine
 from training.datasets import LabelledSet, read_set
 from training.evaluation.config import EvaluationConfig
@@ -28,7 +28,7 @@ KEPT = 30  # views with their features and people: those of one set and a few ov
 Entry = TypeVar("Entry")
 
 
-class Kept:
+class LruCache:
     """The last few things that were computed."""
 
     def __init__(self, most: int) -> None:
@@ -45,7 +45,7 @@ class Kept:
         return self._entries[key]  # type: ignore[return-value]
 
 
-class Material:
+class EvaluationData:
     """What the lessons of one evaluation read.
 
     Args:
@@ -55,7 +55,12 @@ class Material:
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         self.cache = config.cache or default_cache()
-        self._sets, self._features, self._people, self._frontal = Kept(6), Kept(KEPT), Kept(KEPT), Kept(KEPT)
+        self._sets, self._features, self._people, self._frontal = (
+            LruCache(6),
+            LruCache(KEPT),
+            LruCache(KEPT),
+            LruCache(KEPT),
+        )
 
     @cached_property
     def engine(self) -> Engine:
@@ -109,7 +114,9 @@ class Material:
         clips = np.array(list(people), dtype=np.int64)
         blocks = {block: known.of(clips)[:, columns] for block, columns in self.engine.blocks.items()}
         if unlearnt:
-            recall(self.engine, list(people.values()), unlearnt=blocks["frozen"])
+            prime_feature_cache(self.engine, list(people.values()), unlearnt=blocks["frozen"])
         else:
-            recall(self.engine, list(people.values()), frozen=blocks["frozen"], descriptors=blocks["descriptors"])
+            prime_feature_cache(
+                self.engine, list(people.values()), frozen=blocks["frozen"], descriptors=blocks["descriptors"]
+            )
         return people

@@ -10,20 +10,20 @@ import numpy as np
 
 from training.datasets import LabelledSet, draw_shots
 from training.evaluation.config import OURS
-from training.evaluation.data import Material
-from training.evaluation.experiments import Cell, LessonKey
+from training.evaluation.data import EvaluationData
+from training.evaluation.experiments import EpisodeKey, Experiment
 from training.evaluation.methods import Taught, teach
 from training.evaluation.scores import accuracy, calibration, confusion, open_set
 
 
-def draw_lesson(material: Material, key: LessonKey) -> tuple[np.ndarray, np.ndarray]:
+def draw_episode(material: EvaluationData, key: EpisodeKey) -> tuple[np.ndarray, np.ndarray]:
     """The clips that are taught, and the classes that are left out of teaching.
 
     Returns:
         Sorted indices of clips that show something, and class indices.
     """
     labelled = material.labelled(key.set, key.split)
-    candidates = material.features(key.set, key.split, key.taught).shown(labelled.train_indices)
+    candidates = material.features(key.set, key.split, key.taught).visible_clips(labelled.train_indices)
     left_out = np.zeros(0, dtype=np.int64)
     if key.left_out:
         classes = np.unique(labelled.labels[candidates])
@@ -33,7 +33,7 @@ def draw_lesson(material: Material, key: LessonKey) -> tuple[np.ndarray, np.ndar
     return draw_shots(labelled.labels, candidates, key.shots, key.seed), left_out
 
 
-def run_lesson(material: Material, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def run_episode(material: EvaluationData, cells: Sequence[Experiment]) -> list[dict[str, Any]]:
     """Teach what the cells share and measure each.
 
     Args:
@@ -45,7 +45,7 @@ def run_lesson(material: Material, cells: Sequence[Cell]) -> list[dict[str, Any]
     """
     key = cells[0].lesson
     labelled = material.labelled(key.set, key.split)
-    drawn, left_out = draw_lesson(material, key)
+    drawn, left_out = draw_episode(material, key)
     began = time.monotonic()
     taught = teach(material, key, drawn)
     shared = {"clips_taught": len(drawn), "teach_seconds": round(time.monotonic() - began, 3), **taught.facts}
@@ -58,11 +58,11 @@ def run_lesson(material: Material, cells: Sequence[Cell]) -> list[dict[str, Any]
 
 
 def measure(
-    material: Material, labelled: LabelledSet, cell: Cell, taught: Taught, left_out: np.ndarray
+    material: EvaluationData, labelled: LabelledSet, cell: Experiment, taught: Taught, left_out: np.ndarray
 ) -> dict[str, Any]:
     """The figures of one cell, over the whole test side."""
     test = labelled.test_indices
-    shown = material.features(cell.lesson.set, cell.lesson.split, cell.asked).shown(test)
+    shown = material.features(cell.lesson.set, cell.lesson.split, cell.asked).visible_clips(test)
     answers, truth = taught.answers(cell.asked, shown), labelled.labels[shown]
     if cell.protocol == "open-set":
         return open_set(answers, ~np.isin(truth, left_out)) | {"left_out_classes": left_out.tolist()}

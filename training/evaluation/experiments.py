@@ -36,7 +36,7 @@ BASELINE_CODE = (*JUDGING_CODE, "baselines")
 
 
 @dataclass(frozen=True)
-class LessonKey:
+class EpisodeKey:
     """What is taught.
 
     Attributes:
@@ -63,11 +63,11 @@ class LessonKey:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Experiment:
     """One figure to be measured: a lesson, asked through a view."""
 
     protocol: str
-    lesson: LessonKey
+    lesson: EpisodeKey
     asked: str = WHOLE
 
     @property
@@ -112,7 +112,7 @@ def code_version(library: tuple[str, ...], ours: tuple[str, ...]) -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
-def plan(config: EvaluationConfig) -> list[Cell]:
+def plan(config: EvaluationConfig) -> list[Experiment]:
     """All cells of an evaluation, set by set: what a set needs is then computed once."""
     makers = {
         "few-shot": _few_shot,
@@ -136,57 +136,57 @@ def _draws(config: EvaluationConfig, name: str, shots: int | None) -> Iterator[t
             yield SETS[name].split, shots, seed
 
 
-def _few_shot(config: EvaluationConfig, name: str) -> Iterator[Cell]:
+def _few_shot(config: EvaluationConfig, name: str) -> Iterator[Experiment]:
     for shots in config.shots:
         for split, k, seed in _draws(config, name, shots):
             for method in config.methods:
-                yield Cell("few-shot", LessonKey(name, split, method, k, seed))
+                yield Experiment("few-shot", EpisodeKey(name, split, method, k, seed))
 
 
-def _calibration(config: EvaluationConfig, name: str) -> Iterator[Cell]:
+def _calibration(config: EvaluationConfig, name: str) -> Iterator[Experiment]:
     for shots in [shots for shots in config.shots if shots in (5, None)] or [5]:
         for split, k, seed in _draws(config, name, shots):
             for method in config.methods:
-                yield Cell("calibration", LessonKey(name, split, method, k, seed))
+                yield Experiment("calibration", EpisodeKey(name, split, method, k, seed))
 
 
-def _occlusion(config: EvaluationConfig, name: str) -> Iterator[Cell]:
+def _occlusion(config: EvaluationConfig, name: str) -> Iterator[Experiment]:
     for split, shots, seed in _draws(config, name, OCCLUSION_SHOTS):
         for method in config.methods:
             for dropped in (False,) if method == OURS else (False, True):
                 for view in (WHOLE, *config.damages):
-                    lesson = LessonKey(name, split, method, shots, seed, dropped=dropped)
-                    yield Cell("occlusion", lesson, view)
+                    lesson = EpisodeKey(name, split, method, shots, seed, dropped=dropped)
+                    yield Experiment("occlusion", lesson, view)
 
 
-def _cross_layout(config: EvaluationConfig, name: str) -> Iterator[Cell]:
+def _cross_layout(config: EvaluationConfig, name: str) -> Iterator[Experiment]:
     others = [f"as-{layout}" for layout in LAYOUTS if layout != SETS[name].layout]
     for split, shots, seed in _draws(config, name, 5):
         for method in config.methods:
-            own = LessonKey(name, split, method, shots, seed)
-            yield Cell("cross-layout", own)
+            own = EpisodeKey(name, split, method, shots, seed)
+            yield Experiment("cross-layout", own)
             for other in others:
-                foreign = LessonKey(name, split, method, shots, seed, taught=other)
-                yield Cell("cross-layout", own, other)
-                yield Cell("cross-layout", foreign)
-                yield Cell("cross-layout", foreign, other)
+                foreign = EpisodeKey(name, split, method, shots, seed, taught=other)
+                yield Experiment("cross-layout", own, other)
+                yield Experiment("cross-layout", foreign)
+                yield Experiment("cross-layout", foreign, other)
 
 
-def _open_set(config: EvaluationConfig, name: str) -> Iterator[Cell]:
+def _open_set(config: EvaluationConfig, name: str) -> Iterator[Experiment]:
     for split, shots, seed in _draws(config, name, 5):
         for method in config.methods:
-            yield Cell("open-set", LessonKey(name, split, method, shots, seed, left_out=LEFT_OUT))
+            yield Experiment("open-set", EpisodeKey(name, split, method, shots, seed, left_out=LEFT_OUT))
 
 
-def _cost(config: EvaluationConfig, name: str) -> Iterator[Cell]:
+def _cost(config: EvaluationConfig, name: str) -> Iterator[Experiment]:
     if name == config.sets[0] and OURS in config.methods:
-        yield Cell("cost", LessonKey(name, SETS[name].split, OURS, 5, config.seeds[0]))
+        yield Experiment("cost", EpisodeKey(name, SETS[name].split, OURS, 5, config.seeds[0]))
 
 
-def _ablation(config: EvaluationConfig, name: str) -> Iterator[Cell]:
+def _ablation(config: EvaluationConfig, name: str) -> Iterator[Experiment]:
     from training.evaluation.ablation import PARTS
 
     if OURS in config.methods:
         for split, shots, seed in _draws(config, name, 5):
             for part in ("", *PARTS):
-                yield Cell("ablation", LessonKey(name, split, OURS, shots, seed, part=part))
+                yield Experiment("ablation", EpisodeKey(name, split, OURS, shots, seed, part=part))

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from skeleton_prompt.clips.clip import InvalidClip
-from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.clips.normalise import PreparedPerson, prepare
 from skeleton_prompt.model.decision import MIN_FRAMES, MIN_VISIBLE
 from skeleton_prompt.model.engine import Engine
 from training.datasets import LabelledSet
 from training.evaluation.experiments import FEATURE_CODE, code_version
 from training.evaluation.perturbations import WHOLE, view_clip
-from training.jobs.training_examples import pack, unpack
+from training.jobs.training_examples import decode_checkpoint, encode_checkpoint
 
 BATCH = 16
 CODE = ("evaluation/views", "evaluation/feature_cache", "datasets/labelled")
-People = dict[int, Prepared]  # by index of their clip; a clip in which nothing is visible has none
+People = dict[int, PreparedPerson]  # by index of their clip; a clip in which nothing is visible has none
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class SetFeatures:
         values: np.ndarray = self.features[self.places(clips)]
         return values
 
-    def shown(self, clips: np.ndarray) -> np.ndarray:
+    def visible_clips(self, clips: np.ndarray) -> np.ndarray:
         """Those of the clips that show anything."""
         kept: np.ndarray = clips[self.visible[self.places(clips)]]
         return kept
@@ -61,7 +61,7 @@ def default_cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "skeleton-prompt" / "features"
 
 
-def main_person(labelled: LabelledSet, index: int, view: str = WHOLE) -> Prepared | None:
+def main_person(labelled: LabelledSet, index: int, view: str = WHOLE) -> PreparedPerson | None:
     """Who is taught or asked about in a clip; None where nothing is visible."""
     try:
         people, _ = prepare(view_clip(view, labelled.clip(index), labelled.name, index))
@@ -97,11 +97,11 @@ def set_features(
     """
     rows = np.arange(len(labelled)) if rows is None else rows
     path, mark = _place(engine, labelled, cache, view, rows)
-    saved = unpack(path.read_bytes() if path.exists() else None, mark)
+    saved = decode_checkpoint(path.read_bytes() if path.exists() else None, mark)
     if saved is not None:
         return SetFeatures(rows, saved["features"], saved["visible"].astype(bool), saved["enough"].astype(bool))
     result = _compute(engine, people_of(labelled, rows, view), rows, tick)
-    _keep(path, pack(mark, features=result.features, visible=result.visible, enough=result.enough))
+    _keep(path, encode_checkpoint(mark, features=result.features, visible=result.visible, enough=result.enough))
     return result
 
 
@@ -109,12 +109,12 @@ def frontal_people(engine: Engine, labelled: LabelledSet, people: People, cache:
     """People as ``Engine.frontal`` gives them, from the cache or computed now and kept."""
     rows = np.array(sorted(people), dtype=np.int64)
     path, mark = _place(engine, labelled, cache, view, rows, "frontal")
-    saved = unpack(path.read_bytes() if path.exists() else None, mark)
+    saved = decode_checkpoint(path.read_bytes() if path.exists() else None, mark)
     if saved is None:
         found = engine.frontal([people[int(index)] for index in rows], BATCH)
         parts = [np.concatenate((one.pose[..., :2], one.depth[..., None]), -1).astype(np.float16) for one in found]
         saved = {"points": np.concatenate(parts)}
-        _keep(path, pack(mark, **saved))
+        _keep(path, encode_checkpoint(mark, **saved))
     points = saved["points"].astype(np.float32)
     pose = np.concatenate((points[..., :2], np.ones_like(points[..., :1])), -1)
     starts = np.cumsum([0, *(len(people[int(index)].pose) for index in rows)])

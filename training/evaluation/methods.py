@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import softmax
-from skeleton_prompt.model.engine import with_temporal
+from skeleton_prompt.model.engine import blend_temporal
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.prompt_file import Prompt, save_prompt
 from skeleton_prompt.model.temporal_net import joints_shown
@@ -22,16 +22,16 @@ from training.baselines import baseline
 from training.datasets import LabelledSet
 from training.evaluation.ablation import CONTROLS, WITHOUT_TEMPORAL, ModuleAlone, blocks_without
 from training.evaluation.config import OURS
-from training.evaluation.data import Material
-from training.evaluation.experiments import LessonKey
+from training.evaluation.data import EvaluationData
+from training.evaluation.experiments import EpisodeKey
 from training.evaluation.scores import Answers
-from training.module_tuner import EngineModule
+from training.module_tuner import PromptModuleTuner
 from training.tuning.calibration import confidences, distances, probabilities
-from training.tuning.ensembling import Tuners
+from training.tuning.ensembling import MemberTuners
 from training.tuning.linear_head import linear_logits
 from training.tuning.plda import Prior, prior_of
-from training.tuning.temporal_tuner import TemporalTuner, logits_of
-from training.tuning.tune import Lesson, Outcome, TuneConfig, tune
+from training.tuning.temporal_tuner import TemporalTuner, predict
+from training.tuning.tune import TrainingSet, TuneConfig, TuningResult, tune
 
 RANDOM = "linear probe on random frozen weights"
 BATCH = 16
@@ -49,11 +49,11 @@ class Taught(Protocol):
         """What it says about clips, all of which show something."""
 
 
-def teach(material: Material, key: LessonKey, drawn: np.ndarray) -> Taught:
+def teach(material: EvaluationData, key: EpisodeKey, drawn: np.ndarray) -> Taught:
     """Teach a method the drawn clips."""
     if key.part in CONTROLS:
-        return TaughtPeer(material, key, drawn)
-    return (TaughtOurs if key.method == OURS else TaughtPeer)(material, key, drawn)
+        return BaselineMethod(material, key, drawn)
+    return (OurMethod if key.method == OURS else BaselineMethod)(material, key, drawn)
 
 
 def lesson_of(
@@ -62,9 +62,9 @@ def lesson_of(
     blocks: Mapping[str, slice],
     drawn: np.ndarray,
     prior: Prior | None = None,
-) -> Lesson:
+) -> TrainingSet:
     """What a tenant who sent the drawn clips teaches; ``features`` are those of the drawn clips."""
-    return Lesson(
+    return TrainingSet(
         prior=prior,
         features=features,
         blocks=blocks,
@@ -74,7 +74,7 @@ def lesson_of(
     )
 
 
-def prompt_of(lesson: Lesson, outcome: Outcome, backbone_sha256: str) -> Prompt:
+def prompt_of(lesson: TrainingSet, outcome: TuningResult, backbone_sha256: str) -> Prompt:
     """The prompt that a tuning job would publish."""
     return Prompt(
         tenant="evaluation",
@@ -87,16 +87,16 @@ def prompt_of(lesson: Lesson, outcome: Outcome, backbone_sha256: str) -> Prompt:
         calibration=outcome.calibration,
         tensors=outcome.tensors,
         blocks=outcome.choice.chosen.blocks,
-        blend=outcome.blend,
-        temporal=outcome.temporal_blend,
-        lacking=outcome.temporal.lacking if outcome.temporal else 0.0,
+        module_weight=outcome.blend,
+        temporal_weight=outcome.temporal_blend,
+        temporal_weight_missing_joints=outcome.temporal.lacking if outcome.temporal else 0.0,
     )
 
 
-class TaughtOurs:
+class OurMethod:
     """Ours, taught exactly as a tuning job teaches."""
 
-    def __init__(self, material: Material, key: LessonKey, drawn: np.ndarray) -> None:
+    def __init__(self, material: EvaluationData, key: EpisodeKey, drawn: np.ndarray) -> None:
         self._material, self._key = material, key
         self._labelled = material.labelled(key.set, key.split)
         engine = material.engine
@@ -105,9 +105,9 @@ class TaughtOurs:
         blocks = blocks_without(engine.blocks, key.part)
         self._lesson = lesson_of(self._labelled, features.of(drawn), blocks, drawn, prior_of(engine))
         drawn_people = [people[int(i)] for i in drawn]
-        tuners = Tuners(
+        tuners = MemberTuners(
             None if key.part == WITHOUT_TEMPORAL else TemporalTuner(engine, drawn_people, key.seed, lambda: None),
-            None if key.part else EngineModule(engine, drawn_people, key.seed, lambda: None),
+            None if key.part else PromptModuleTuner(engine, drawn_people, key.seed, lambda: None),
         )
         # Not cut short on a busy machine: figures must not hang on what else it does.
         config = TuneConfig(seed=key.seed, temporal_seconds=PATIENCE_S)
@@ -116,7 +116,7 @@ class TaughtOurs:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """See ``Taught``."""
+        """See ``LabelSpace``."""
         outcome = self._outcome
         return {
             "parameters": self.prompt.parameters,
@@ -126,14 +126,14 @@ class TaughtOurs:
             "strength": outcome.choice.chosen.strength or None,
             "blend": outcome.blend,
             "temporal": outcome.temporal_blend,
-            "lacking": self.prompt.lacking,
+            "lacking": self.prompt.temporal_weight_missing_joints,
             "temporal_note": outcome.temporal_note,
             "module": outcome.module_note,
             "expected": outcome.judged.accuracy if outcome.judged else None,
         }
 
     def answers(self, view: str, clips: np.ndarray) -> Answers:
-        """See ``Taught``."""
+        """See ``LabelSpace``."""
         features = self._material.features(self._key.set, self._key.split, view)
         logits = self._logits(view, clips, features.of(clips))
         calibration, lesson = self._outcome.calibration, self._lesson
@@ -160,9 +160,9 @@ class TaughtOurs:
             if not prompt.has_temporal:
                 return linear
             frontal = self._material.frontal(self._key.set, self._key.split, view)
-            temporal = torch.from_numpy(logits_of(prompt.tensors, [frontal[int(i)] for i in clips]))
+            temporal = torch.from_numpy(predict(prompt.tensors, [frontal[int(i)] for i in clips]))
             shown = joints_shown(Windows.of([people[int(i)] for i in clips]))
-            return with_temporal(prompt, torch.from_numpy(linear), temporal, shown).numpy()
+            return blend_temporal(prompt, torch.from_numpy(linear), temporal, shown).numpy()
         results = []
         for start in range(0, len(clips), BATCH):
             for logits in engine.forward([(people[int(i)], prompt) for i in clips[start : start + BATCH]]):
@@ -179,14 +179,14 @@ class Peer(Protocol):
     def parameters(self) -> int:
         """How many numbers training set."""
 
-    def logits(self, people: Sequence[Prepared]) -> np.ndarray:
+    def logits(self, people: Sequence[PreparedPerson]) -> np.ndarray:
         """``(n, N)``."""
 
 
-class TaughtPeer:
+class BaselineMethod:
     """A baseline, or our module by itself; its probabilities are the softmax of its logits as they are."""
 
-    def __init__(self, material: Material, key: LessonKey, drawn: np.ndarray) -> None:
+    def __init__(self, material: EvaluationData, key: EpisodeKey, drawn: np.ndarray) -> None:
         self._material, self._key = material, key
         labelled = material.labelled(key.set, key.split)
         people = self._people(key.taught)
@@ -205,11 +205,11 @@ class TaughtPeer:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """See ``Taught``."""
+        """See ``LabelSpace``."""
         return {"parameters": self._fitted.parameters}
 
     def answers(self, view: str, clips: np.ndarray) -> Answers:
-        """See ``Taught``."""
+        """See ``LabelSpace``."""
         people = self._people(view)
         logits = self._fitted.logits([people[int(i)] for i in clips]).astype(np.float64)
         taught = softmax(logits[:, self._taught])

@@ -10,7 +10,7 @@ import numpy as np
 
 from training.evaluation.config import METHODS, OURS
 from training.evaluation.perturbations import WHOLE
-from training.evaluation.tables import MEAN, grouped, label, of, shots_of
+from training.evaluation.tables import MEAN, cell_value, grouped, label, shots_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,12 +35,12 @@ def draw_plots(document: Mapping[str, Any], out: Path) -> list[Path]:
     """
     lines, labels = document["cells"], {entry["set"]: entry["labels"] for entry in document["sets"]}
     figures: dict[str, Figure | None] = {
-        "accuracy-over-shots": over_shots(of(lines, "few-shot")),
-        "accuracy-over-missing-joints": over_joints(of(lines, "occlusion")),
-        "reliability": reliability_diagram(of(lines, "calibration")),
+        "accuracy-over-shots": over_shots(cell_value(lines, "few-shot")),
+        "accuracy-over-missing-joints": over_joints(cell_value(lines, "occlusion")),
+        "reliability": reliability_diagram(cell_value(lines, "calibration")),
     }
     for name, names in labels.items():
-        figures[f"confusion-{name}"] = confusion_matrix(of(lines, "few-shot"), name, names)
+        figures[f"confusion-{name}"] = confusion_matrix(cell_value(lines, "few-shot"), name, names)
     written = []
     for name, figure in figures.items():
         if figure is not None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation.plots import draw_plots
-from training.evaluation.tables import TABLES, of
-from training.evaluation.targets import gates, gates_table
+from training.evaluation.tables import TABLES, cell_value
+from training.evaluation.targets import targets, targets_table
 
 
 def write_results(results: Mapping[str, Any], out: Path) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def write_results(results: Mapping[str, Any], out: Path) -> dict[str, Any]:
         What ``results.json`` says.
     """
     out.mkdir(parents=True, exist_ok=True)
-    document = {**results, "gates": gates(results["cells"])}
+    document = {**results, "gates": targets(results["cells"])}
     (out / "results.json").write_text(json.dumps(document, indent=1))
     (out / "results.md").write_text(markdown(document))
     draw_plots(document, out)
@@ -41,9 +41,9 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"{document['machine']}. Sets: {sets}. Mean ± standard deviation over the draws.",
         "",
     ]
-    parts += ["## gates", "", *gates_table(document["gates"]), ""]
+    parts += ["## gates", "", *targets_table(document["gates"]), ""]
     for protocol, (title, rows) in TABLES.items():
-        if of(document["cells"], protocol):
+        if cell_value(document["cells"], protocol):
             parts += [f"## {protocol}", "", f"{title}.", "", *rows(document["cells"]), ""]
     if document["failed"]:
         parts += ["## failed", "", *(f"- {one['task']}: {one['error']}" for one in document["failed"]), ""]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Ledger:
+class ResultsStore:
     """``cells.jsonl`` of an evaluation's folder.
 
     Args:

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from training.datasets import read_set
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.data import Material
-from training.evaluation.experiments import Cell, plan
-from training.evaluation.results_store import Ledger
+from training.evaluation.data import EvaluationData
+from training.evaluation.experiments import Experiment, plan
+from training.evaluation.results_store import ResultsStore
 from training.evaluation.schedule import Task, run_tasks, tasks_of
 
 
-class Watch(Protocol):
+class Reporter(Protocol):
     """Who is told how an evaluation goes."""
 
     def planned(self, tasks: int, cells: int, there: int) -> None:
@@ -29,21 +29,21 @@ class Watch(Protocol):
         """A task is done, or failed."""
 
 
-class Silent:
+class NullReporter:
     """Nobody."""
 
     def planned(self, tasks: int, cells: int, there: int) -> None:
-        """See ``Watch``."""
+        """See ``Reporter``."""
 
     def began(self, task: Task) -> None:
-        """See ``Watch``."""
+        """See ``Reporter``."""
 
     def ended(self, task: Task, error: str | None) -> None:
-        """See ``Watch``."""
+        """See ``Reporter``."""
 
 
 def evaluate(
-    config: EvaluationConfig, out: Path, *, jobs: int = 1, fresh: bool = False, watch: Watch | None = None
+    config: EvaluationConfig, out: Path, *, jobs: int = 1, fresh: bool = False, watch: Reporter | None = None
 ) -> dict[str, Any]:
     """Measure the cells that are not in ``out`` yet.
 
@@ -62,12 +62,12 @@ def evaluate(
         DatasetMissing: If a set is not there.
         FileNotFoundError: If the backbone is not.
     """
-    watch = watch or Silent()
-    material = Material(config)
+    watch = watch or NullReporter()
+    material = EvaluationData(config)
     sets = [describe_set(config, name) for name in config.sets]
     sha256 = material.engine.backbone_sha256
     cells = plan(config)
-    ledger = Ledger(out / "cells.jsonl", fresh=fresh)
+    ledger = ResultsStore(out / "cells.jsonl", fresh=fresh)
     missing = [cell for cell in cells if cell.key(sha256) not in ledger.lines]
     tasks = tasks_of(material, missing)
     watch.planned(len(tasks), len(missing), len(cells) - len(missing))
@@ -101,7 +101,7 @@ def describe_set(config: EvaluationConfig, name: str) -> dict[str, Any]:
     }
 
 
-def lines_of(cells: Sequence[Cell], ledger: Ledger, backbone_sha256: str) -> list[dict[str, Any]]:
+def lines_of(cells: Sequence[Experiment], ledger: ResultsStore, backbone_sha256: str) -> list[dict[str, Any]]:
     """The lines of cells that are measured."""
     keys = dict.fromkeys(cell.key(backbone_sha256) for cell in cells)
     return [ledger.lines[key] for key in keys if key in ledger.lines]

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.data import Material
-from training.evaluation.episodes import run_lesson
-from training.evaluation.experiments import Cell, LessonKey
+from training.evaluation.data import EvaluationData
+from training.evaluation.episodes import run_episode
+from training.evaluation.experiments import EpisodeKey, Experiment
 from training.evaluation.methods import RANDOM
 
 FeatureKey = tuple[str, str, str, bool]  # set, split, view, whether of random weights
@@ -41,7 +41,7 @@ class Task:
 
     name: str
     features: FeatureKey | None = None
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[Experiment, ...] = ()
     needs: frozenset[FeatureKey] = frozenset()
     alone: bool = False
 
@@ -55,9 +55,9 @@ class Done:
     error: str | None = None
 
 
-def tasks_of(material: Material, cells: Iterable[Cell]) -> list[Task]:
+def tasks_of(material: EvaluationData, cells: Iterable[Experiment]) -> list[Task]:
     """Tasks for cells: their features set by set, each followed by the lessons; what is timed comes last."""
-    lessons: dict[tuple[bool, LessonKey], list[Cell]] = {}
+    lessons: dict[tuple[bool, EpisodeKey], list[Experiment]] = {}
     for cell in cells:
         lessons.setdefault((cell.protocol == "cost", cell.lesson), []).append(cell)
     named: dict[tuple[str, str, bytes, bool], FeatureKey] = {}
@@ -78,14 +78,14 @@ def tasks_of(material: Material, cells: Iterable[Cell]) -> list[Task]:
     return sorted(tasks.values(), key=lambda task: task.alone)
 
 
-_MATERIAL: Material | None = None
+_MATERIAL: EvaluationData | None = None
 
 
 def _begin(config: EvaluationConfig) -> None:
     """The start of a worker process: one thread each, or they fight over the cores."""
     global _MATERIAL
     torch.set_num_threads(1)
-    _MATERIAL = Material(config)
+    _MATERIAL = EvaluationData(config)
 
 
 def _in_process(task: Task) -> Lines:
@@ -94,7 +94,7 @@ def _in_process(task: Task) -> Lines:
     return perform(_MATERIAL, task)
 
 
-def perform(material: Material, task: Task) -> Lines:
+def perform(material: EvaluationData, task: Task) -> Lines:
     """Do a task."""
     if task.features is not None:
         name, split, view, unlearnt = task.features
@@ -104,10 +104,12 @@ def perform(material: Material, task: Task) -> Lines:
         from training.evaluation.cost import run_cost
 
         return [run_cost(material, cell) for cell in task.cells]
-    return run_lesson(material, task.cells)
+    return run_episode(material, task.cells)
 
 
-def run_tasks(material: Material, tasks: Sequence[Task], jobs: int, started: Callable[[Task], None]) -> Iterator[Done]:
+def run_tasks(
+    material: EvaluationData, tasks: Sequence[Task], jobs: int, started: Callable[[Task], None]
+) -> Iterator[Done]:
     """Do all tasks; one that fails is told and leaves the others as they are.
 
     Args:

@@ -69,19 +69,21 @@ def table(
     return lines
 
 
-def of(lines: Iterable[Line], protocol: str) -> list[Line]:
+def cell_value(lines: Iterable[Line], protocol: str) -> list[Line]:
     """The lines of a protocol."""
     return [line for line in lines if line["protocol"] == protocol]
 
 
 def few_shot(lines: Sequence[Line]) -> list[str]:
     """Accuracy by set, method and shots."""
-    return table(grouped(of(lines, "few-shot"), "accuracy", label, shots_of), ["set", "method"])
+    return table(grouped(cell_value(lines, "few-shot"), "accuracy", label, shots_of), ["set", "method"])
 
 
 def occlusion(lines: Sequence[Line]) -> list[str]:
     """Accuracy by set, method and damage."""
-    return table(grouped(of(lines, "occlusion"), "accuracy", label, lambda line: line["asked"]), ["set", "method"])
+    return table(
+        grouped(cell_value(lines, "occlusion"), "accuracy", label, lambda line: line["asked"]), ["set", "method"]
+    )
 
 
 def cross_layout(lines: Sequence[Line]) -> list[str]:
@@ -91,12 +93,12 @@ def cross_layout(lines: Sequence[Line]) -> list[str]:
         words = ["own" if view == WHOLE else view.removeprefix("as-") for view in (line["taught"], line["asked"])]
         return " → ".join(words)
 
-    return table(grouped(of(lines, "cross-layout"), "accuracy", label, pair), ["set", "method"])
+    return table(grouped(cell_value(lines, "cross-layout"), "accuracy", label, pair), ["set", "method"])
 
 
 def calibration(lines: Sequence[Line]) -> list[str]:
     """Calibration error in per cent, what chance makes of a perfect one, and Brier score times 100."""
-    mine = of(lines, "calibration")
+    mine = cell_value(lines, "calibration")
     values: dict[tuple[str, str, str], Value] = {}
     for figure, name in (("ece", "ECE"), ("ece_by_chance", "by chance"), ("brier", "Brier")):
         values |= grouped(mine, figure, label, lambda line, name=name: f"{name}, {shots_of(line)} shots")  # type: ignore[misc]
@@ -112,7 +114,7 @@ def open_set(lines: Sequence[Line]) -> list[str]:
         "wrongly_refused": "wrongly refused",
         "wrongly_accepted": "wrongly accepted",
     }
-    mine = of(lines, "open-set")
+    mine = cell_value(lines, "open-set")
     values: dict[tuple[str, str, str], Value] = {}
     for figure, name in names.items():
         values |= grouped(mine, figure, label, lambda _, name=name: name)  # type: ignore[misc]
@@ -122,7 +124,7 @@ def open_set(lines: Sequence[Line]) -> list[str]:
 def ablation(lines: Sequence[Line]) -> list[str]:
     """Accuracy of ours without each of its parts."""
     return table(
-        grouped(of(lines, "ablation"), "accuracy", lambda line: line["part"] or "whole", lambda _: "accuracy"),
+        grouped(cell_value(lines, "ablation"), "accuracy", lambda line: line["part"] or "whole", lambda _: "accuracy"),
         ["set", "part"],
     )
 
@@ -130,7 +132,7 @@ def ablation(lines: Sequence[Line]) -> list[str]:
 def cost(lines: Sequence[Line]) -> list[str]:
     """What a tenant and a clip cost."""
     rows = []
-    for line in of(lines, "cost"):
+    for line in cell_value(lines, "cost"):
         rows += [
             f"| tuned | {line['set']}, {line['classes']} classes, {line['clips_taught']} clips |",
             f"| seconds, clips to prompt and report, {line['tuning_cores']} threads | {line['tuning_seconds']:.1f} |",

@@ -10,7 +10,7 @@ import numpy as np
 from training.evaluation.ablation import MODULE, whole_of
 from training.evaluation.config import ALL_SETS, OURS, SCRATCH
 from training.evaluation.perturbations import WHOLE
-from training.evaluation.tables import of
+from training.evaluation.tables import cell_value
 
 Line = Mapping[str, Any]
 # Best published figures of the same protocol, %: aims, not measurements. UTD-MHAD cross-subject: Bayesian HDM; NW-UCLA
@@ -25,7 +25,7 @@ R8_ERROR, R8_AREA = 5.0, 0.90
 R9_SECONDS = 60.0
 
 
-class Gate:
+class Target:
     """One line of the table.
 
     Args:
@@ -38,7 +38,7 @@ class Gate:
         self.figure = "not measured"
         self.met: bool | None = None
 
-    def found(self, figure: str, met: bool) -> Gate:
+    def found(self, figure: str, met: bool) -> Target:
         """The gate with what was measured."""
         self.figure, self.met = figure, met
         return self
@@ -48,13 +48,13 @@ class Gate:
         return {"gate": self.name, "aim": self.aim, "figure": self.figure, "met": self.met}
 
 
-def gates(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def targets(lines: Sequence[Line]) -> list[dict[str, Any]]:
     """The gates of the cells, in order."""
-    makers: tuple[Callable[[Sequence[Line]], Gate], ...] = (_r1, _r2, _r3, _r4, _r5, _r6, _r7, _r8, _r9)
+    makers: tuple[Callable[[Sequence[Line]], Target], ...] = (_r1, _r2, _r3, _r4, _r5, _r6, _r7, _r8, _r9)
     return [maker(lines).document() for maker in makers]
 
 
-def gates_table(documents: Iterable[Mapping[str, Any]]) -> list[str]:
+def targets_table(documents: Iterable[Mapping[str, Any]]) -> list[str]:
     """The gates in Markdown."""
     words = {True: "met", False: "not met", None: "not measured"}
     rows = [f"| {one['gate']} | {one['aim']} | {one['figure']} | {words[one['met']]} |" for one in documents]
@@ -82,7 +82,7 @@ def _lead(lines: Sequence[Line], shots: int) -> tuple[float, str, dict[str, floa
         In the mean over the sets, against the peer that is best in that mean; the same in words; and on each set,
         against whoever is best there. None where ours or all peers are missing.
     """
-    mine = [line for line in of(lines, "few-shot") if line["shots"] == shots]
+    mine = [line for line in cell_value(lines, "few-shot") if line["shots"] == shots]
     found = {name: mean_by_set((li for li in mine if li["method"] == name), "accuracy") for name in (OURS, *SCRATCH)}
     ours = found.pop(OURS)
     peers = {name: each for name, each in found.items() if set(each) >= set(ours)}
@@ -97,8 +97,8 @@ def _lead(lines: Sequence[Line], shots: int) -> tuple[float, str, dict[str, floa
     return lead, words, {name: ours[name] - max(peer[name] for peer in peers.values()) for name in ours}
 
 
-def _r1(lines: Sequence[Line]) -> Gate:
-    gate = Gate("R1", f"5 clips: {R1_MEAN:g} points over the best peer from scratch, {R1_EACH:g} on each set")
+def _r1(lines: Sequence[Line]) -> Target:
+    gate = Target("R1", f"5 clips: {R1_MEAN:g} points over the best peer from scratch, {R1_EACH:g} on each set")
     found = _lead(lines, 5)
     if found is None:
         return gate
@@ -107,8 +107,8 @@ def _r1(lines: Sequence[Line]) -> Gate:
     return gate.found(f"{words}; least {each[worst]:+.1f} on {worst}", lead >= R1_MEAN and each[worst] >= R1_EACH)
 
 
-def _r2(lines: Sequence[Line]) -> Gate:
-    gate = Gate("R2", f"1 and 10 clips: {R2_ONE:g} and {R2_TEN:g} points over the best peer from scratch")
+def _r2(lines: Sequence[Line]) -> Target:
+    gate = Target("R2", f"1 and 10 clips: {R2_ONE:g} and {R2_TEN:g} points over the best peer from scratch")
     found = {shots: _lead(lines, shots) for shots in (1, 10)}
     if not all(found.values()):
         return gate
@@ -117,9 +117,9 @@ def _r2(lines: Sequence[Line]) -> Gate:
     return gate.found(words, leads[1][0] >= R2_ONE and leads[10][0] >= R2_TEN)
 
 
-def _r3(lines: Sequence[Line]) -> Gate:
-    gate = Gate("R3", "all clips: " + ", ".join(f"{name} {value:g}" for name, value in PUBLISHED.items()))
-    mine = [line for line in of(lines, "few-shot") if line["shots"] is None and line["method"] == OURS]
+def _r3(lines: Sequence[Line]) -> Target:
+    gate = Target("R3", "all clips: " + ", ".join(f"{name} {value:g}" for name, value in PUBLISHED.items()))
+    mine = [line for line in cell_value(lines, "few-shot") if line["shots"] is None and line["method"] == OURS]
     found = {name: value for name, value in mean_by_set(mine, "accuracy").items() if name in PUBLISHED}
     if not found:
         return gate
@@ -136,10 +136,10 @@ def _lost(lines: Iterable[Line], view: str) -> tuple[dict[str, float], dict[str,
     return {name: whole[name] - left[name] for name in left if name in whole}, left
 
 
-def _r4(lines: Sequence[Line]) -> Gate:
+def _r4(lines: Sequence[Line]) -> Target:
     aim = f"5 joints missing: at most {R4_LOST:g} points lost in the mean, and {R4_SHARE:.0%} of the best peer's loss"
-    gate = Gate("R4", aim)
-    mine = of(lines, "occlusion")
+    gate = Target("R4", aim)
+    mine = cell_value(lines, "occlusion")
     ours, _ = _lost((line for line in mine if line["method"] == OURS), "joints-5")
     if not ours:
         return gate
@@ -158,9 +158,9 @@ def _r4(lines: Sequence[Line]) -> Gate:
     return gate.found(f"{words}; {best}, taught with joints dropped, loses {peers[best][1]:.1f}", met)
 
 
-def _r5(lines: Sequence[Line]) -> Gate:
-    gate = Gate("R5", f"taught in one layout, asked in another: at most {R5_LOST:g} points lost, either way")
-    mine = [line for line in of(lines, "cross-layout") if line["method"] == OURS]
+def _r5(lines: Sequence[Line]) -> Target:
+    gate = Target("R5", f"taught in one layout, asked in another: at most {R5_LOST:g} points lost, either way")
+    mine = [line for line in cell_value(lines, "cross-layout") if line["method"] == OURS]
     losses: dict[tuple[str, str], list[float]] = {}
     for taught in dict.fromkeys(line["taught"] for line in mine):
         same = mean_by_set((li for li in mine if li["taught"] == taught and li["asked"] == taught), "accuracy")
@@ -177,9 +177,9 @@ def _r5(lines: Sequence[Line]) -> Gate:
     return gate.found(words + _note({line["set"] for line in mine}), means[worst] <= R5_LOST)
 
 
-def _r6(lines: Sequence[Line]) -> Gate:
-    gate = Gate("R6", "every part earns its place: accuracy falls without it")
-    mine = of(lines, "ablation")
+def _r6(lines: Sequence[Line]) -> Target:
+    gate = Target("R6", "every part earns its place: accuracy falls without it")
+    mine = cell_value(lines, "ablation")
     wholes = {name: mean_by_set((line for line in mine if line["part"] == name), "accuracy") for name in ("", MODULE)}
     gains = {}
     for part in dict.fromkeys(line["part"] for line in mine if line["part"] not in wholes):
@@ -192,10 +192,10 @@ def _r6(lines: Sequence[Line]) -> Gate:
     return gate.found(words, all(gain < 0 for gain in gains.values()))
 
 
-def _r7(lines: Sequence[Line]) -> Gate:
-    gate = Gate("R7", f"a tenant: at most {R7_PARAMETERS:,} parameters, {R7_BYTES:,} bytes, {R7_SHARE:.0%} of `base`")
+def _r7(lines: Sequence[Line]) -> Target:
+    gate = Target("R7", f"a tenant: at most {R7_PARAMETERS:,} parameters, {R7_BYTES:,} bytes, {R7_SHARE:.0%} of `base`")
     mine = [line for line in lines if line["method"] == OURS and "bytes" in line]
-    costs = of(lines, "cost")
+    costs = cell_value(lines, "cost")
     if not mine or not costs:
         return gate
     parameters, most = (max(int(line[name]) for line in mine) for name in ("parameters", "bytes"))
@@ -204,10 +204,10 @@ def _r7(lines: Sequence[Line]) -> Gate:
     return gate.found(f"at most {parameters:,} parameters, {most:,} bytes, {part:.1%} of `base`", met)
 
 
-def _r8(lines: Sequence[Line]) -> Gate:
-    gate = Gate("R8", f"calibration error at most {R8_ERROR:g} %; AUROC with 3 classes left out at least {R8_AREA:g}")
-    calibrated = [line for line in of(lines, "calibration") if line["method"] == OURS]
-    opened = [line for line in of(lines, "open-set") if line["method"] == OURS]
+def _r8(lines: Sequence[Line]) -> Target:
+    gate = Target("R8", f"calibration error at most {R8_ERROR:g} %; AUROC with 3 classes left out at least {R8_AREA:g}")
+    calibrated = [line for line in cell_value(lines, "calibration") if line["method"] == OURS]
+    opened = [line for line in cell_value(lines, "open-set") if line["method"] == OURS]
     if not calibrated or not opened:
         return gate
     errors, chances = {}, {}
@@ -226,9 +226,9 @@ def _r8(lines: Sequence[Line]) -> Gate:
     return gate.found(f"{words}; AUROC {auroc:.3f}{_note(found)}", met)
 
 
-def _r9(lines: Sequence[Line]) -> Gate:
-    gate = Gate("R9", f"27 classes × 5 clips tuned on 2 cores, report included: at most {R9_SECONDS:g} s")
-    costs = [line for line in of(lines, "cost") if line["set"] == "utd_mhad"]
+def _r9(lines: Sequence[Line]) -> Target:
+    gate = Target("R9", f"27 classes × 5 clips tuned on 2 cores, report included: at most {R9_SECONDS:g} s")
+    costs = [line for line in cell_value(lines, "cost") if line["set"] == "utd_mhad"]
     if not costs:
         return gate
     seconds = float(costs[0]["tuning_seconds"])

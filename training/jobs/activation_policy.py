@@ -10,15 +10,15 @@ import numpy as np
 from skeleton_prompt.model.prompt_file import Prompt
 from training.tuning.heads import Candidate, held_out_logits
 from training.tuning.plda import Prior
-from training.tuning.tune import Lesson, Outcome
+from training.tuning.tune import TrainingSet, TuningResult
 
-Ask = Callable[[Prompt, np.ndarray], np.ndarray]  # a prompt and rows to logits (rows, N of the prompt)
+ComputeLogits = Callable[[Prompt, np.ndarray], np.ndarray]  # a prompt and rows to logits (rows, N of the prompt)
 
 KINDS = ("prototypes", "ridge", "lda", "plda")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ActivationDecision:
     """Whether to activate, and why in one sentence."""
 
     activate: bool
@@ -26,7 +26,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
-class Previous:
+class ActiveVersion:
     """The active version.
 
     Attributes:
@@ -49,8 +49,14 @@ class Previous:
 
 
 def decide(
-    option: str, lesson: Lesson, outcome: Outcome, previous: Previous | None, ask: Ask, *, again: bool = False
-) -> Verdict:
+    option: str,
+    lesson: TrainingSet,
+    outcome: TuningResult,
+    previous: ActiveVersion | None,
+    ask: ComputeLogits,
+    *,
+    again: bool = False,
+) -> ActivationDecision:
     """Apply the job's ``activate`` option.
 
     Args:
@@ -63,34 +69,40 @@ def decide(
             it can be asked, nothing takes over.
     """
     if option == "always":
-        return Verdict(True, "activate is always")
+        return ActivationDecision(True, "activate is always")
     if option == "never":
-        return Verdict(False, "activate is never")
+        return ActivationDecision(False, "activate is never")
     if previous is None:
-        return Verdict(True, "there was no active version")
+        return ActivationDecision(True, "there was no active version")
     if set(previous.labels) != set(lesson.names):
-        return Verdict(not again, f"the labels differ from those of version {previous.version}")
+        return ActivationDecision(not again, f"the labels differ from those of version {previous.version}")
     if outcome.judged is None:
         if previous.clips > len(lesson.truth):
-            return Verdict(False, f"version {previous.version} has learnt from more clips, and nothing was held out")
-        return Verdict(True, f"version {previous.version} has not learnt from more clips")
+            return ActivationDecision(
+                False, f"version {previous.version} has learnt from more clips, and nothing was held out"
+            )
+        return ActivationDecision(True, f"version {previous.version} has not learnt from more clips")
     ours = outcome.judged.right
     if previous.prompt is not None and outcome.choice.best is not None and _has_more_than_a_head(previous.prompt):
         # Of what it has learnt only its head is fitted again: there head is compared with head.
         ours = np.where(previous.taught, outcome.choice.best.right, ours)
-    theirs = right_before(lesson, outcome, previous, ask)
+    theirs = previous_accuracy(lesson, outcome, previous, ask)
     both = np.isfinite(ours) & np.isfinite(theirs) & (lesson.truth < len(lesson.names))
     if not both.any() and again and previous.prompt is not None:
-        return Verdict(False, f"version {previous.version} cannot be compared on these clips")
+        return ActivationDecision(False, f"version {previous.version} cannot be compared on these clips")
     if not both.any():
-        return Verdict(True, f"version {previous.version} cannot be asked about these clips")
+        return ActivationDecision(True, f"version {previous.version} cannot be asked about these clips")
     new, old = float(ours[both].mean()), float(theirs[both].mean())
     better = new >= old - 1e-9
     word = "not lower than" if better else "lower than"
-    return Verdict(better, f"held-out accuracy {new:.1%} is {word} the {old:.1%} of version {previous.version}")
+    return ActivationDecision(
+        better, f"held-out accuracy {new:.1%} is {word} the {old:.1%} of version {previous.version}"
+    )
 
 
-def right_before(lesson: Lesson, outcome: Outcome, previous: Previous, ask: Ask) -> np.ndarray:
+def previous_accuracy(
+    lesson: TrainingSet, outcome: TuningResult, previous: ActiveVersion, ask: ComputeLogits
+) -> np.ndarray:
     """How often the version before tells each held-out clip right, on the same folds.
 
     A clip that it has not learnt from is simply asked. One that it has learnt from would be told too well: there its
@@ -112,7 +124,7 @@ def right_before(lesson: Lesson, outcome: Outcome, previous: Previous, ask: Ask)
     blocks = previous.features() if known.any() else {}
     if not known.any() or not set(prompt.blocks) <= set(blocks):
         return right
-    recipe = _recipe(prompt, previous.prior)
+    recipe = _refit_spec(prompt, previous.prior)
     counts, hits = np.zeros(len(right)), np.zeros(len(right))
     features = {name: values for name, values in blocks.items() if name in prompt.blocks}
     for splits in outcome.plan.splits:
@@ -131,7 +143,7 @@ def _has_more_than_a_head(prompt: Prompt) -> bool:
     return prompt.has_temporal or prompt.has_module
 
 
-def _recipe(prompt: Prompt, prior: Prior | None) -> Candidate:
+def _refit_spec(prompt: Prompt, prior: Prior | None) -> Candidate:
     head = str(prompt.metrics.get("head") or prompt.kind)
     kind = head if head in KINDS else "ridge"
     if "linear.square" in prompt.tensors:  # its linear part, whatever stands beside it

@@ -13,7 +13,7 @@ from service.storage.blobs.paths import BackboneGone
 from service.storage.records import JobKind
 from skeleton_prompt.model.backbone import BackboneError
 from skeleton_prompt.model.prompt_file import BadPrompt, Prompt, load_prompt
-from training.jobs.activation_policy import Previous, Verdict, decide
+from training.jobs.activation_policy import ActivationDecision, ActiveVersion, decide
 from training.tuning.plda import prior_of
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from service.storage.store import TenantRepository
     from skeleton_prompt.model.engine import Engine
     from training.jobs.lease import Lease
-    from training.jobs.pipeline import Workplace
+    from training.jobs.pipeline import WorkerContext
     from training.jobs.training_examples import Example
-    from training.tuning.tune import Lesson, Outcome
+    from training.tuning.tune import TrainingSet, TuningResult
 
 log = structlog.get_logger(__name__)
 
 BATCH = 16
 
 
-class Comparison:
+class ActiveVersionComparison:
     """Decides whether what a job made takes over.
 
     Args:
@@ -43,7 +43,7 @@ class Comparison:
 
     def __init__(
         self,
-        workplace: Workplace,
+        workplace: WorkerContext,
         repository: TenantRepository,
         job: JobRecord,
         lease: Lease,
@@ -57,7 +57,7 @@ class Comparison:
         self._stored = [one.stored for one in examples]
         self._engine = workplace.engine
 
-    def verdict(self, lesson: Lesson, outcome: Outcome) -> Verdict:
+    def verdict(self, lesson: TrainingSet, outcome: TuningResult) -> ActivationDecision:
         """Apply the job's ``activate`` option.
 
         Raises:
@@ -66,10 +66,10 @@ class Comparison:
         option = str(self._job.options.get("activate") or "if_better")
         active = self._repository.active_prompt()
         previous = None if active is None or option != "if_better" else self._previous(active, lesson)
-        again = self._job.kind is JobKind.NEW_BACKBONE
+        again = self._job.kind is JobKind.BACKBONE_UPGRADE
         return decide(option, lesson, outcome, previous, self._ask, again=again)
 
-    def _previous(self, active: PromptRecord, lesson: Lesson) -> Previous:
+    def _previous(self, active: PromptRecord, lesson: TrainingSet) -> ActiveVersion:
         prompt = self._load(active)
         try:
             known = set(self._repository.job_clips(active.job)) if active.job else set()
@@ -78,7 +78,7 @@ class Comparison:
         taught = np.array([stored in known for stored in self._stored])
         own = self._engine is self._workplace.engine
         features = lesson.block_features if own else self._features
-        return Previous(
+        return ActiveVersion(
             active.version, prompt, tuple(active.labels), taught, len(known), features, prior_of(self._engine)
         )
 
@@ -107,7 +107,7 @@ class Comparison:
         parts = []
         for start in range(0, len(self._people), BATCH):
             done = start / len(self._people)
-            self._lease.show(0.82 + 0.02 * done, "compare", "features on the backbone of the active version")
+            self._lease.report_progress(0.82 + 0.02 * done, "compare", "features on the backbone of the active version")
             parts.append(self._engine.features(self._people[start : start + BATCH], BATCH))
         values = np.concatenate(parts)
         return {name: values[:, columns] for name, columns in self._engine.blocks.items()}

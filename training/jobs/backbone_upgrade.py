@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from service.storage.store import TenantRepository
 
 
-class GaveWay(Exception):
+class Superseded(Exception):
     """The tenant did something else meanwhile, which counts for more; the message says what."""
 
 
-class LessonGone(Exception):
+class TrainingClipsMissing(Exception):
     """The clips that a version was made of are not there any more; the message is for the tenant."""
 
 
-def check_wanted(repository: TenantRepository, job: JobRecord) -> None:
+def require_still_active(repository: TenantRepository, job: JobRecord) -> None:
     """Whether the version is still the one that predicts; nothing to check for a job that a tenant asked for.
 
     Raises:
-        GaveWay: Another one does, or none.
+        Superseded: Another one does, or none.
     """
-    if job.kind is not JobKind.NEW_BACKBONE:
+    if job.kind is not JobKind.BACKBONE_UPGRADE:
         return
     active = repository.active_prompt()
     # The job's own version is active where an attempt died between activating it and saying so.
     if active is None or active.version not in (job.source, job.version):
         now = "no version is" if active is None else f"version {active.version} is"
-        raise GaveWay(f"{now} active by now, not version {job.source} that was to be tuned again")
+        raise Superseded(f"{now} active by now, not version {job.source} that was to be tuned again")
 
 
-def check_whole(repository: TenantRepository, job: JobRecord, labels: Iterable[str | None]) -> None:
+def require_all_labels(repository: TenantRepository, job: JobRecord, labels: Iterable[str | None]) -> None:
     """Whether everything that the version tells apart can be taught again.
 
     Args:
@@ -45,9 +45,9 @@ def check_whole(repository: TenantRepository, job: JobRecord, labels: Iterable[s
         labels: Of the clips that are still stored; None is background.
 
     Raises:
-        LessonGone: Of some label no clip is left.
+        TrainingClipsMissing: Of some label no clip is left.
     """
-    if job.kind is not JobKind.NEW_BACKBONE or job.source is None:
+    if job.kind is not JobKind.BACKBONE_UPGRADE or job.source is None:
         return
     there = set(labels)
     missing = [repr(label) for label in repository.get_prompt(job.source).labels if label not in there]
@@ -55,14 +55,14 @@ def check_whole(repository: TenantRepository, job: JobRecord, labels: Iterable[s
         missing.append("background")
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise LessonGone(
+        raise TrainingClipsMissing(
             f"version {job.source} cannot be tuned again for the new backbone: no clip is stored any more of "
             f"{', '.join(missing[:5])}{more}. It goes on predicting on the backbone it was made on; to move on, send "
             "clips of all labels to tune"
         )
 
 
-def origin(repository: TenantRepository, job: JobRecord) -> dict[str, Any]:
+def provenance(repository: TenantRepository, job: JobRecord) -> dict[str, Any]:
     """Where a version comes from, for its report."""
     base = job.options.get("base_version")
     try:
@@ -79,5 +79,5 @@ def origin(repository: TenantRepository, job: JobRecord) -> dict[str, Any]:
         "kind": job.kind.value,
         "base_version": before.version,
         "base_backbone_sha256": before.backbone_sha256,
-        "why": again if job.kind is JobKind.NEW_BACKBONE else on,
+        "why": again if job.kind is JobKind.BACKBONE_UPGRADE else on,
     }

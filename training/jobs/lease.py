@@ -28,11 +28,11 @@ class Cancelled(Exception):
     """The tenant cancelled the job."""
 
 
-class OutOfTime(Exception):
+class TimeLimitExceeded(Exception):
     """The job took longer than it may."""
 
 
-class GivenBack(Exception):
+class Requeued(Exception):
     """This worker is stopping; another attempt continues from the checkpoints."""
 
 
@@ -101,8 +101,8 @@ class Lease:
         Raises:
             LostLease: Another worker has the job.
             Cancelled: The tenant wants it no more (until the version is being published).
-            OutOfTime: It took longer than it may.
-            GivenBack: The worker is stopping.
+            TimeLimitExceeded: It took longer than it may.
+            Requeued: The worker is stopping.
         """
         if self._lost:
             raise LostLease(f"the lease of job {self.job.id} went to another worker")
@@ -111,11 +111,11 @@ class Lease:
         if self._cancelled:
             raise Cancelled
         if time.monotonic() > self._deadline:
-            raise OutOfTime(f"the tuning took longer than its limit of {self.max_seconds:g} s (max_seconds)")
+            raise TimeLimitExceeded(f"the tuning took longer than its limit of {self.max_seconds:g} s (max_seconds)")
         if self._stopping.is_set():
-            raise GivenBack
+            raise Requeued
 
-    def show(self, progress: float, step: str, message: str) -> None:
+    def report_progress(self, progress: float, step: str, message: str) -> None:
         """Check, and let the tenant see how far the job is: every step, and at most twice a second within one."""
         self.check()
         now = time.monotonic()

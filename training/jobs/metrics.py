@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 SECONDS = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 900.0)
 
 
-class JobCounters:
+class WorkerMetrics:
     """Jobs of one worker: how long their attempts took and how they ended."""
 
     def __init__(self) -> None:

@@ -22,18 +22,18 @@ from service.errors import ServiceError
 from service.storage.records import JobState
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import BadPrompt, Prompt, PromptRef, digest, load_prompt, save_prompt
-from training.jobs.activation_policy import Verdict
-from training.jobs.active_version import Comparison
-from training.jobs.backbone_upgrade import check_wanted, check_whole, origin
+from training.jobs.activation_policy import ActivationDecision
+from training.jobs.active_version import ActiveVersionComparison
+from training.jobs.backbone_upgrade import provenance, require_all_labels, require_still_active
 from training.jobs.lease import Lease
-from training.jobs.training_examples import Example, collect, fingerprint, pack, unpack
-from training.module_tuner import EngineModule
-from training.tuning.ensembling import Tuners
+from training.jobs.training_examples import Example, build_examples, decode_checkpoint, encode_checkpoint, fingerprint
+from training.module_tuner import PromptModuleTuner
+from training.tuning.ensembling import MemberTuners
 from training.tuning.linear_head import linear_logits
 from training.tuning.plda import prior_of
 from training.tuning.report import Facts, build_report, metrics
 from training.tuning.temporal_tuner import TemporalTuner
-from training.tuning.tune import Lesson, Outcome, TuneConfig, tune
+from training.tuning.tune import TrainingSet, TuneConfig, TuningResult, tune
 
 if TYPE_CHECKING:
     from service.storage.records import JobRecord, PromptRecord
@@ -53,7 +53,7 @@ class JobFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Workplace:
+class WorkerContext:
     """What a worker brings to every job.
 
     Attributes:
@@ -82,7 +82,7 @@ class Workplace:
     on_published: Callable[[PromptRef, bytes], object] = lambda _ref, _data: None
 
 
-class Clock:
+class StepTimer:
     """Seconds by step."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class Clock:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class TuningArtifact:
     """What tuning leaves behind: a prompt file, its report, and what it must answer.
 
     Attributes:
@@ -117,19 +117,19 @@ class Tuned:
     report: dict[str, Any]
     rows: np.ndarray
     logits: np.ndarray
-    verdict: Verdict
+    verdict: ActivationDecision
 
 
-class Attempt:
+class TuningRun:
     """One worker's attempt at a job."""
 
-    def __init__(self, workplace: Workplace, repository: TenantRepository, job: JobRecord, lease: Lease) -> None:
+    def __init__(self, workplace: WorkerContext, repository: TenantRepository, job: JobRecord, lease: Lease) -> None:
         self.workplace = workplace
         self.engine = workplace.engine
         self.repository = repository
         self.job = job
         self.lease = lease
-        self.clock = Clock()
+        self.clock = StepTimer()
         self.skipped: list[dict[str, str]] = list(job.options.get("skipped") or [])
 
     def run(self) -> None:
@@ -147,9 +147,9 @@ class Attempt:
             raise
         self.activate(record, tuned)
 
-    def show(self, progress: float, step: str, message: str) -> None:
+    def report_progress(self, progress: float, step: str, message: str) -> None:
         """Tell the tenant; raises if the work should stop."""
-        self.lease.show(progress, step, message)
+        self.lease.report_progress(progress, step, message)
 
     def _publishing(self, progress: float, step: str, message: str) -> None:
         """Tell the tenant from where a cancel comes too late."""
@@ -161,20 +161,20 @@ class Attempt:
 
         Raises:
             JobFailed: If fewer than two labels can be taught.
-            GaveWay, LessonGone: If a version need not, or cannot be, tuned again.
+            Superseded, TrainingClipsMissing: If a version need not, or cannot be, tuned again.
         """
-        self.show(0.0, "validate", f"reading {self.job.clips} clips")
-        check_wanted(self.repository, self.job)
+        self.report_progress(0.0, "validate", f"reading {self.job.clips} clips")
+        require_still_active(self.repository, self.job)
         ids = self.repository.job_clips(self.job.id)
         clips = []
         for record, clip in self.repository.load_clips(ids):
             self.lease.check()
             clips.append((record.id, clip))
-        examples, skipped = collect(clips)
+        examples, skipped = build_examples(clips)
         gone = set(ids) - {stored for stored, _ in clips}
         self.skipped += skipped
         self.skipped += [{"clip": clip, "reason": "it was deleted before the job ran"} for clip in sorted(gone)]
-        check_whole(self.repository, self.job, (example.label for example in examples))
+        require_all_labels(self.repository, self.job, (example.label for example in examples))
         labels = {example.label for example in examples if example.label is not None}
         if len(labels) < 2:
             raise JobFailed(
@@ -190,10 +190,12 @@ class Attempt:
         for start in range(0, total, CHUNK):
             chunk = examples[start : start + CHUNK]
             name, mark = f"features_{start // CHUNK}", fingerprint(chunk, self.engine.backbone_sha256)
-            saved = unpack(self.repository.load_checkpoint(self.job.id, name), mark)
+            saved = decode_checkpoint(self.repository.load_checkpoint(self.job.id, name), mark)
             if saved is None:
                 values = self._chunk_features(chunk, start, total)
-                self.repository.save_checkpoint(self.job.id, self.job.token, name, pack(mark, features=values))
+                self.repository.save_checkpoint(
+                    self.job.id, self.job.token, name, encode_checkpoint(mark, features=values)
+                )
                 parts.append(values)
             else:
                 parts.append(saved["features"])
@@ -204,29 +206,29 @@ class Attempt:
         parts = []
         for first in range(0, len(chunk), BATCH):
             done = start + first
-            self.show(0.05 + 0.4 * done / total, "features", f"features of clip {done + 1} of {total}")
+            self.report_progress(0.05 + 0.4 * done / total, "features", f"features of clip {done + 1} of {total}")
             parts.append(self.engine.features([one.person for one in chunk[first : first + BATCH]], BATCH))
         return np.concatenate(parts)
 
-    def tuned(self, examples: Sequence[Example], features: np.ndarray) -> Tuned:
+    def tuned(self, examples: Sequence[Example], features: np.ndarray) -> TuningArtifact:
         """Choose, fit and calibrate, or what an earlier attempt made of the same clips."""
         mark = fingerprint(examples, self.engine.backbone_sha256)
-        saved = unpack(self.repository.load_checkpoint(self.job.id, "tuned"), mark)
+        saved = decode_checkpoint(self.repository.load_checkpoint(self.job.id, "tuned"), mark)
         if saved is None:
             saved = self._tune(examples, features)
-            self.show(0.85, "calibrate", "tuned")
-            self.repository.save_checkpoint(self.job.id, self.job.token, "tuned", pack(mark, **saved))
+            self.report_progress(0.85, "calibrate", "tuned")
+            self.repository.save_checkpoint(self.job.id, self.job.token, "tuned", encode_checkpoint(mark, **saved))
         texts = {name: saved[name].tobytes() for name in ("data", "report", "verdict")}
-        return Tuned(
+        return TuningArtifact(
             data=texts["data"],
             report=json.loads(texts["report"]),
             rows=saved["rows"].astype(int),
             logits=saved["logits"],
-            verdict=Verdict(**json.loads(texts["verdict"])),
+            verdict=ActivationDecision(**json.loads(texts["verdict"])),
         )
 
     def _tune(self, examples: Sequence[Example], features: np.ndarray) -> dict[str, np.ndarray]:
-        lesson = Lesson(
+        lesson = TrainingSet(
             features=features,
             blocks=self.engine.blocks,
             labels=tuple(one.label for one in examples),
@@ -242,14 +244,16 @@ class Attempt:
             temporal_seconds=min(self.workplace.temporal_seconds, most),
         )
         people = [one.person for one in examples]
-        tuners = Tuners(
+        tuners = MemberTuners(
             TemporalTuner(self.engine, people, config.seed, self.lease.check),
-            EngineModule(self.engine, people, config.seed, self.lease.check),
+            PromptModuleTuner(self.engine, people, config.seed, self.lease.check),
         )
         outcome = tune(lesson, config, self._tick, tuners)
         self.clock.lap("tune")
-        self.show(0.82, "calibrate", "comparing with the active version")
-        verdict = Comparison(self.workplace, self.repository, self.job, self.lease, examples).verdict(lesson, outcome)
+        self.report_progress(0.82, "calibrate", "comparing with the active version")
+        verdict = ActiveVersionComparison(self.workplace, self.repository, self.job, self.lease, examples).verdict(
+            lesson, outcome
+        )
         self.clock.lap("compare")
         facts = Facts(
             skipped=tuple(self.skipped),
@@ -257,7 +261,7 @@ class Attempt:
             backbone=self.engine.backbone_sha256,
             seed=config.seed,
             warnings=self._warnings(),
-            origin=origin(self.repository, self.job),
+            origin=provenance(self.repository, self.job),
             verdict={"activate": verdict.activate, "reason": verdict.reason},
         )
         report = build_report(lesson, outcome, facts)
@@ -270,12 +274,12 @@ class Attempt:
 
     def _tick(self, share: float, message: str) -> None:
         step = "choose" if share < 0.8 else "fit" if share < 0.95 else "calibrate"
-        self.show(0.45 + 0.37 * share, step, message)
+        self.report_progress(0.45 + 0.37 * share, step, message)
 
     def _warnings(self) -> tuple[str, ...]:
         return (f"{len(self.skipped)} clips were skipped.",) if self.skipped else ()
 
-    def _prompt(self, lesson: Lesson, outcome: Outcome, report: dict[str, Any]) -> Prompt:
+    def _prompt(self, lesson: TrainingSet, outcome: TuningResult, report: dict[str, Any]) -> Prompt:
         return Prompt(
             tenant=self.repository.tenant,
             version=self.repository.next_version(self.job.id, self.job.token),
@@ -288,14 +292,14 @@ class Attempt:
             calibration=outcome.calibration,
             tensors=outcome.tensors,
             blocks=outcome.choice.chosen.blocks,
-            blend=outcome.blend,
+            module_weight=outcome.blend,
             metrics=metrics(report),
-            temporal=outcome.temporal_blend,
-            lacking=outcome.temporal.lacking if outcome.temporal else 0.0,
+            temporal_weight=outcome.temporal_blend,
+            temporal_weight_missing_joints=outcome.temporal.lacking if outcome.temporal else 0.0,
         )
 
     def _canary_logits(
-        self, prompt: Prompt, lesson: Lesson, examples: Sequence[Example], rows: np.ndarray
+        self, prompt: Prompt, lesson: TrainingSet, examples: Sequence[Example], rows: np.ndarray
     ) -> np.ndarray:
         """Logits of a few clips by the engine, which must agree with the tuning's own arithmetic."""
         logits = np.stack(self._forward(prompt, examples, rows))
@@ -313,7 +317,7 @@ class Attempt:
                 raise JobFailed(f"the engine refuses the tuned prompt: {result}")
         return [result for result in results if not isinstance(result, Exception)]
 
-    def publish(self, tuned: Tuned) -> PromptRecord:
+    def publish(self, tuned: TuningArtifact) -> PromptRecord:
         """Make the version durable: from here on the job completes, a cancel comes too late."""
         self.lease.check()
         self.lease.cancellable = False
@@ -334,7 +338,7 @@ class Attempt:
         self.clock.lap("publish")
         return record
 
-    def canary(self, record: PromptRecord, tuned: Tuned, examples: Sequence[Example]) -> None:
+    def canary(self, record: PromptRecord, tuned: TuningArtifact, examples: Sequence[Example]) -> None:
         """Read the version back as a replica would, and compare what it answers.
 
         Raises:
@@ -351,7 +355,7 @@ class Attempt:
             raise JobFailed(f"version {record.version} does not answer as it did while tuning (off by {gap:.2g})")
         self.clock.lap("canary")
 
-    def activate(self, record: PromptRecord, tuned: Tuned) -> None:
+    def activate(self, record: PromptRecord, tuned: TuningArtifact) -> None:
         """Move the pointer where the verdict says so, and end the job."""
         self._publishing(0.98, "activate", tuned.verdict.reason)
         ref = PromptRef(self.repository.tenant, record.version, record.sha256)

@@ -11,9 +11,9 @@ import structlog
 from service.errors import LostLease, ServiceError, StorageUnavailable
 from service.storage.records import JobState
 from skeleton_prompt.model.prompt_file import BadPrompt
-from training.jobs.backbone_upgrade import GaveWay, LessonGone
-from training.jobs.lease import Cancelled, GivenBack, Lease, OutOfTime
-from training.jobs.pipeline import Attempt, JobFailed, Workplace
+from training.jobs.backbone_upgrade import Superseded, TrainingClipsMissing
+from training.jobs.lease import Cancelled, Lease, Requeued, TimeLimitExceeded
+from training.jobs.pipeline import JobFailed, TuningRun, WorkerContext
 
 if TYPE_CHECKING:
     from service.storage.records import JobRecord
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 5
 
 
-def run_job(workplace: Workplace, tenant: str, job_id: str) -> str:
+def run_job(workplace: WorkerContext, tenant: str, job_id: str) -> str:
     """Run a job to its end, if it is free.
 
     Returns:
@@ -42,13 +42,13 @@ def run_job(workplace: Workplace, tenant: str, job_id: str) -> str:
         lease = Lease(repository, job, lease_s=workplace.lease_s, max_seconds=limit, stopping=workplace.stopping)
         began = time.monotonic()
         with lease:
-            ended = _guarded(Attempt(workplace, repository, job, lease))
+            ended = _guarded(TuningRun(workplace, repository, job, lease))
         with contextlib.suppress(ServiceError):
             repository.add_usage(tuning_seconds=time.monotonic() - began)
         return ended
 
 
-def _guarded(attempt: Attempt) -> str:
+def _guarded(attempt: TuningRun) -> str:
     """Run an attempt and record how it ended."""
     job, repository = attempt.job, attempt.repository
     try:
@@ -58,15 +58,15 @@ def _guarded(attempt: Attempt) -> str:
     except LostLease as error:
         log.warning("job lost to another worker", error=str(error))
         return "lost"
-    except GivenBack:
+    except Requeued:
         log.info("job given back, the worker is stopping")
         _give_back(repository, job)
         return "returned"
     except Cancelled:
         return _finish(repository, job, JobState.CANCELLED)
-    except GaveWay as error:
+    except Superseded as error:
         return _finish(repository, job, JobState.CANCELLED, reason=str(error), gave_way=True)
-    except (JobFailed, LessonGone, OutOfTime, BadPrompt) as error:
+    except (JobFailed, TrainingClipsMissing, TimeLimitExceeded, BadPrompt) as error:
         return _finish(repository, job, JobState.FAILED, error=str(error))
     except StorageUnavailable as error:
         if job.attempt < MAX_ATTEMPTS:
@@ -105,6 +105,6 @@ def _finish(
 
 def _give_back(repository: TenantRepository, job: JobRecord) -> None:
     try:
-        repository.give_back(job.id, job.token)
+        repository.release(job.id, job.token)
     except (LostLease, ServiceError):
         log.exception("the job could not be given back; its lease will run out")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from skeleton_prompt.clips.clip import Clip, InvalidClip, cut_segments
-from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.clips.normalise import PreparedPerson, prepare
 from skeleton_prompt.model.prompt_file import Array
 
 
@@ -32,7 +32,7 @@ class Example:
     stored: str
     label: str | None
     group: str | None
-    person: Prepared
+    person: PreparedPerson
 
 
 def examples_of(stored: str, clip: Clip) -> Iterator[Example | dict[str, str]]:
@@ -56,7 +56,7 @@ def examples_of(stored: str, clip: Clip) -> Iterator[Example | dict[str, str]]:
         yield Example(name, stored, part.label, part.group, main)
 
 
-def collect(clips: Iterable[tuple[str, Clip]]) -> tuple[list[Example], list[dict[str, str]]]:
+def build_examples(clips: Iterable[tuple[str, Clip]]) -> tuple[list[Example], list[dict[str, str]]]:
     """Examples of all clips in order, and what was skipped."""
     examples: list[Example] = []
     skipped: list[dict[str, str]] = []
@@ -75,7 +75,7 @@ def fingerprint(examples: Sequence[Example], backbone_sha256: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def pack(mark: str, **arrays: np.ndarray) -> bytes:
+def encode_checkpoint(mark: str, **arrays: np.ndarray) -> bytes:
     """Arrays as an npz checkpoint that is only good for ``mark``."""
     buffer = io.BytesIO()
     named: dict[str, Any] = {"mark": np.frombuffer(mark.encode(), dtype=np.uint8), **arrays}
@@ -83,7 +83,7 @@ def pack(mark: str, **arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(data: bytes | None, mark: str) -> dict[str, Array] | None:
+def decode_checkpoint(data: bytes | None, mark: str) -> dict[str, Array] | None:
     """The arrays of a checkpoint, or None if there is none, it is damaged, or it was made for something else."""
     if data is None:
         return None

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.backbone_loader import old_engine
-from service.jobs.queue import ACTOR, QUEUE, RETUNE, make_broker
+from service.jobs.queue import ACTOR, QUEUE, UPGRADE, make_broker
 from service.logs import configure_logging
 from service.settings import Settings
-from service.storage.prompt_cache.redis_tier import HotPrompts, redis_client
-from service.storage.sql.postgres import DatabaseTrouble
+from service.storage.prompt_cache.redis_tier import RedisPromptCache, redis_client
+from service.storage.sql.postgres import DatabaseUnusable
 from service.storage.store import Storage
 from skeleton_prompt.model.backbone import parse_backbone
 from skeleton_prompt.model.backbone_files import backbone_path
 from skeleton_prompt.model.engine import Engine
-from training.jobs.metrics import JobCounters
-from training.jobs.pipeline import Workplace
+from training.jobs.metrics import WorkerMetrics
+from training.jobs.pipeline import WorkerContext
 from training.jobs.run import run_job
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class NoQueue(RuntimeError):
     """There is no Redis to take jobs from."""
 
 
-def declare_actor(broker: dramatiq.Broker, workplace: Workplace, counters: JobCounters | None = None) -> None:
+def declare_actor(broker: dramatiq.Broker, workplace: WorkerContext, counters: WorkerMetrics | None = None) -> None:
     """Make the actors that messages name; what they raise is logged by ``run_job`` and never retried by the broker."""
     import dramatiq
 
@@ -53,7 +53,7 @@ def declare_actor(broker: dramatiq.Broker, workplace: Workplace, counters: JobCo
         counters.count(work) if counters else work()
 
     # Of the messages that a worker has fetched, those of a lower number go first: tenants before new backbones.
-    for actor, queue, priority in ((ACTOR, QUEUE, 0), (RETUNE, RETUNE, 10)):
+    for actor, queue, priority in ((ACTOR, QUEUE, 0), (UPGRADE, UPGRADE, 10)):
         declare = dramatiq.actor(
             broker=broker,
             actor_name=actor,
@@ -75,7 +75,7 @@ def main(settings: Settings | None = None) -> None:
 
     Raises:
         NoQueue: If no Redis is set.
-        DatabaseTrouble: If the database cannot be used.
+        DatabaseUnusable: If the database cannot be used.
     """
     import dramatiq
 
@@ -96,7 +96,7 @@ def main(settings: Settings | None = None) -> None:
         # One core is left to predictions; threads that fight over a core cost far more than they bring.
         data = backbone_path(settings.backbone).read_bytes()
         engine = Engine(parse_backbone(data, settings.backbone), threads=max(1, cores() - 1))
-        workplace = Workplace(
+        workplace = WorkerContext(
             storage=storage,
             engine=engine,
             name=name,
@@ -106,11 +106,11 @@ def main(settings: Settings | None = None) -> None:
             stopping=stopping,
             old_engine=lru_cache(1)(partial(old_engine, storage)),
             # By value: an upgrade under a running worker changes the file, not what its prompts are made on.
-            keep_backbone=partial(storage.backbones.keep, data),
-            on_published=HotPrompts(redis_client(address)).publish,
+            keep_backbone=partial(storage.backbones.store, data),
+            on_published=RedisPromptCache(redis_client(address)).publish,
         )
         broker = make_broker(address)
-        counters = JobCounters()
+        counters = WorkerMetrics()
         if settings.worker_metrics_port is not None:
             counters.serve(settings.host, settings.worker_metrics_port)
         declare_actor(broker, workplace, counters)
@@ -130,5 +130,5 @@ def main(settings: Settings | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except DatabaseTrouble as error:
+    except DatabaseUnusable as error:
         sys.exit(f"error  {error}")

@@ -21,7 +21,7 @@ PATIENCE = timedelta(hours=2)  # how long others wait while the first process ev
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """This process among those of the run; one process alone is rank 0 of 1.
 
     Attributes:
@@ -87,7 +87,7 @@ class Ranks:
 
 
 @contextmanager
-def joined(device: str | None = None) -> Iterator[Ranks]:
+def joined(device: str | None = None) -> Iterator[ProcessGroup]:
     """Join the run that ``torchrun`` started, or be alone where there is none.
 
     Args:
@@ -95,9 +95,9 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Ranks()
+        yield ProcessGroup()
         return
-    ranks = Ranks(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
+    ranks = ProcessGroup(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
     on_gpu = ranks.device(device).type == "cuda"
     if on_gpu:
         torch.cuda.set_device(ranks.device(device))

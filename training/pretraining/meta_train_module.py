@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from skeleton_prompt.model.engine import Observed
+from skeleton_prompt.model.engine import FrozenFeatures
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.prompt_module import initial, shared_names
 from training.pretraining.trainer import contrast_loss
@@ -29,7 +29,7 @@ PROMPTS = ("generator.mix", "generator.mix_bias", "generator.keys", "generator.v
 
 
 @dataclass(frozen=True)
-class HouseModuleConfig:
+class MetaTrainConfig:
     """How the module is meta-trained.
 
     Attributes:
@@ -56,7 +56,7 @@ class HouseModuleConfig:
 
 
 @dataclass
-class Episodes:
+class EpisodeBank:
     """What the module reads of the views of motions, in half precision.
 
     Attributes:
@@ -75,7 +75,7 @@ class Episodes:
     groups: list[Tensor] = field(default_factory=list)
     views: int = 0
 
-    def add(self, views: Sequence[Observed], groups: Tensor, *, most: int) -> None:
+    def add(self, views: Sequence[FrozenFeatures], groups: Tensor, *, most: int) -> None:
         """Keep a batch of motions unless ``most`` motions are kept already."""
         if sum(map(len, self.groups)) >= most:
             return
@@ -86,16 +86,16 @@ class Episodes:
             getattr(self, name).append(together if name == "masks" else together.half())
         self.groups.append(groups)
 
-    def observed(self) -> tuple[Observed, Tensor]:
+    def observed(self) -> tuple[FrozenFeatures, Tensor]:
         """All views as one observation, and the groups of the motions."""
         top, embedded, tokens, masks = (torch.cat(part) for part in (self.top, self.embedded, self.tokens, self.masks))
         empty = torch.zeros(0)
         windows = Windows(empty, empty, empty, empty, ())
-        return Observed(windows, embedded, empty, empty, top, empty, tokens, masks, empty), torch.cat(self.groups)
+        return FrozenFeatures(windows, embedded, empty, empty, top, empty, tokens, masks, empty), torch.cat(self.groups)
 
 
 def train_module(
-    width: int, episodes: Sequence[Episodes], config: HouseModuleConfig, progress: Callable[[float], None]
+    width: int, episodes: Sequence[EpisodeBank], config: MetaTrainConfig, progress: Callable[[float], None]
 ) -> dict[str, Tensor]:
     """Meta-train the module.
 
@@ -137,11 +137,11 @@ def train_module(
 
 def episode_loss(
     parameters: dict[str, Tensor],
-    observed: Observed,
+    observed: FrozenFeatures,
     groups: Tensor,
     motions: Tensor,
     views: int,
-    config: HouseModuleConfig,
+    config: MetaTrainConfig,
     rng: torch.Generator | None,
 ) -> Tensor:
     """InfoNCE between two views of every motion; with ``rng`` they are drawn at random, and joints are dropped."""

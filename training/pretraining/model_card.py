@@ -12,8 +12,8 @@ from typing import Any
 
 from skeleton_prompt.model.backbone import backbone_bytes, load_backbone
 from skeleton_prompt.model.engine import Engine
-from training.pretraining.meta_train_module import HouseModuleConfig
-from training.pretraining.shared_projection import fit_house
+from training.pretraining.meta_train_module import MetaTrainConfig
+from training.pretraining.shared_projection import fit_shared_projection
 
 TERMS = (
     "| Source | Share of the draws | Terms and acknowledgement |\n|---|---|---|\n"
@@ -93,9 +93,11 @@ def ship(
     config = json.loads((run / "config.json").read_text())
     model = load_backbone(chosen.path)
     if house_motions:
-        module = HouseModuleConfig(steps=house_steps)
+        module = MetaTrainConfig(steps=house_steps)
         motion = Path(config["motion"])
-        model.house = fit_house(Engine(model), motion, motions=house_motions, module=module, progress=progress)
+        model.house = fit_shared_projection(
+            Engine(model), motion, motions=house_motions, module=module, progress=progress
+        )
     store.mkdir(parents=True, exist_ok=True)
     target = store / f"{model.config.name}.safetensors"
     data = backbone_bytes(model, {"steps": str(chosen.step)})

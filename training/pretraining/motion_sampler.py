@@ -161,7 +161,7 @@ def rotate_about(vectors: Tensor, axis: Tensor, angle: Tensor) -> Tensor:
     return turned
 
 
-def swing(bones: Tensor, rng: torch.Generator) -> Tensor:
+def perturb_limbs(bones: Tensor, rng: torch.Generator) -> Tensor:
     """Swing arms (often) and legs (seldom) along smooth random paths: gestures that no recording holds."""
     B, G = bones.shape[:2]
     for upper, lower, size in CHAINS:
@@ -228,7 +228,7 @@ class MotionSampler:
         back = torch.from_numpy(draw.random(count) < 0.2)[:, None, None, None]
         first, other = (torch.where(back, x.flip(1), x) for x in (first, other))
 
-        invented = from_bones(swing(self.splice(to_bones(first), first, rng), rng))
+        invented = from_bones(perturb_limbs(self.splice(to_bones(first), first, rng), rng))
         new = torch.from_numpy(draw.random(count) < 0.7) & ~paired
         first = torch.where(new[:, None, None, None], invented, first)
         other = torch.where(paired[:, None, None, None], other, first)
@@ -277,10 +277,10 @@ class MotionSampler:
         body[:, :, list(MIRROR)] = (body + body[:, :, list(MIRROR)]) / 2
         bones = to_bones(resample(pose, index))
         bones[:, :, 1:] *= body[:, :, 1:]
-        image, camera = photograph(from_bones(bones), rng)
+        image, camera = project(from_bones(bones), rng)
         target = camera - camera[:, :, :1]
         seen = visibility(B, hide, rng)
-        image = detector(substitute(image, seen, rng), rng)
+        image = add_detector_noise(replace_joints(image, seen, rng), rng)
         placed, scaled = normalise(image, seen, target)
         metres = target.flatten(1).norm(dim=1) / scaled.flatten(1).norm(dim=1)
         return placed, torch.log(seconds), scaled, metres
@@ -303,7 +303,7 @@ def stretch(B: int, seconds: Tensor, rng: torch.Generator) -> tuple[Tensor, Tens
     return (first + span * warped) * (BASE_FRAMES - 1), seconds * span[:, 0] / speed
 
 
-def photograph(pose: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def project(pose: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Random cameras: pitch ±20°, roll ±5°, half perspective at 2.5 to 7 m, half orthographic.
 
     The yaw is uniform over 360° for most and within 15° of the person's front for a third, because 3-D input is
@@ -354,7 +354,7 @@ def visibility(B: int, hide: float, rng: torch.Generator) -> Tensor:
     return seen & ~(away & (torch.rand(B, 1, 1, generator=rng) < 0.3))
 
 
-def substitute(image: Tensor, seen: Tensor, rng: torch.Generator) -> Tensor:
+def replace_joints(image: Tensor, seen: Tensor, rng: torch.Generator) -> Tensor:
     """Put mid-hips, mid-shoulders and their middle for root, thorax and spine in most clips, as for COCO."""
     chosen = (torch.rand(len(image), 1, 1, 1, generator=rng) < 0.6).expand(-1, *image.shape[1:3], 1)
     stand_in = image.clone()
@@ -366,7 +366,7 @@ def substitute(image: Tensor, seen: Tensor, rng: torch.Generator) -> Tensor:
     return torch.where(chosen, stand_in, image)
 
 
-def detector(image: Tensor, rng: torch.Generator) -> Tensor:
+def add_detector_noise(image: Tensor, rng: torch.Generator) -> Tensor:
     """Add a detector's noise: Gaussian of up to 2 cm, slow drift per joint, and rare outliers."""
     B = len(image)
     size = torch.rand(B, 1, 1, 1, generator=rng) ** 2 * 0.03

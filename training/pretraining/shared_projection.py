@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skeleton_prompt.model.engine import Engine, Observed
+from skeleton_prompt.model.engine import Engine, FrozenFeatures
 from skeleton_prompt.model.features import Windows
-from skeleton_prompt.model.shared_projection import BLOCKS, KINDS, House
-from training.pretraining.meta_train_module import Episodes, HouseModuleConfig, train_module
+from skeleton_prompt.model.shared_projection import BLOCKS, KINDS, SharedProjection
+from training.pretraining.meta_train_module import EpisodeBank, MetaTrainConfig, train_module
 from training.pretraining.motion_sampler import (
     JOINTS,
     MIRROR,
@@ -83,7 +83,7 @@ def episodes(
     kind: str,
     motions: int,
     progress: Callable[[float], None],
-    shown: Callable[[list[Observed], Tensor], None] | None = None,
+    shown: Callable[[list[FrozenFeatures], Tensor], None] | None = None,
 ) -> Floats:
     """Features ``(n, v, F)`` of motions, each from several cameras.
 
@@ -111,7 +111,7 @@ def episodes(
                 depth = torch.zeros(pose.shape[:3])
             has_depth = torch.full((BATCH,), kind == "deep")
             with torch.inference_mode():
-                views.append(engine.observe(Windows(pose, depth, has_depth, log_seconds, (1,) * BATCH)))
+                views.append(engine.encode(Windows(pose, depth, has_depth, log_seconds, (1,) * BATCH)))
         rows.append(torch.stack([seen.features[:, columns].half() for seen in views], 1))
         if shown is not None:
             shown(views, groups)
@@ -119,7 +119,7 @@ def episodes(
     return torch.cat(rows).float().numpy()
 
 
-def discriminants(shots: Floats, width: int) -> tuple[Floats, Floats]:
+def lda_projection(shots: Floats, width: int) -> tuple[Floats, Floats]:
     """Linear discriminant analysis with motions as classes, in the space of the largest principal components.
 
     Args:
@@ -154,7 +154,7 @@ def discriminants(shots: Floats, width: int) -> tuple[Floats, Floats]:
     return mean.astype(np.float32), projection.astype(np.float32)
 
 
-def spread_of(shots: Floats, mean: Floats, projection: Floats) -> Floats:
+def variance_components(shots: Floats, mean: Floats, projection: Floats) -> Floats:
     """How much the projection ``(n, v, R)`` of motions varies within a motion and between motions, ``(2, R)``."""
     n, v, F = shots.shape
     projected = (shots.reshape(n * v, F) - mean) @ projection
@@ -165,14 +165,14 @@ def spread_of(shots: Floats, mean: Floats, projection: Floats) -> Floats:
     return np.stack((within, np.maximum(between, 1e-3 * within)))
 
 
-def fit_house(
+def fit_shared_projection(
     engine: Engine,
     motion: Path,
     *,
     motions: int = 2048,
-    module: HouseModuleConfig | None = None,
+    module: MetaTrainConfig | None = None,
     progress: Callable[[str, float], None] | None = None,
-) -> House:
+) -> SharedProjection:
     """Learn house weights for an engine's backbone from the training part of the corpus.
 
     Args:
@@ -183,15 +183,15 @@ def fit_house(
         progress: Told what is done (a kind of input, or ``module``) and the share.
     """
     sampler = MotionSampler(load_corpus(motion, held_out=False))
-    module = module or HouseModuleConfig()
+    module = module or MetaTrainConfig()
     told = progress or (lambda _what, _share: None)
     mean, projection, variances = {}, {}, []
-    kept = [Episodes() for _ in KINDS]
+    kept = [EpisodeBank() for _ in KINDS]
     for kind, keep in zip(KINDS, kept, strict=True):
         shots = episodes(engine, sampler, kind, motions, partial(told, kind), partial(keep.add, most=module.motions))
-        centre, directions = discriminants(shots, WIDTH)
+        centre, directions = lda_projection(shots, WIDTH)
         mean[kind], projection[kind] = torch.from_numpy(centre), torch.from_numpy(directions)
-        variances.append(spread_of(shots, centre, directions))
+        variances.append(variance_components(shots, centre, directions))
         log.info("house weights for %s input: %d motions, %d features", kind, len(shots), shots.shape[2])
     trained = train_module(engine.backbone.config.width, kept, module, partial(told, "module")) if module.steps else {}
-    return House(mean, projection, module=trained, variances=torch.from_numpy(np.mean(variances, axis=0)))
+    return SharedProjection(mean, projection, module=trained, variances=torch.from_numpy(np.mean(variances, axis=0)))

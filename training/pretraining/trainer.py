@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skeleton_prompt.model.backbone import CONFIGS, JOINTS, PATCH, Backbone, backbone_bytes, load_backbone
-from training.pretraining.distributed import Ranks
+from training.pretraining.distributed import ProcessGroup
 from training.pretraining.motion_sampler import MotionSampler, load_corpus
 from training.pretraining.net2net import grow
 from training.pretraining.run_log import RunLog
@@ -150,10 +150,10 @@ def kept_part(poses: Tensor, keep: tuple[Tensor, Tensor]) -> Tensor:
 class Trainer:
     """The state of a run: model, projector, moving average, optimiser and step."""
 
-    def __init__(self, config: PretrainConfig, ranks: Ranks | None = None) -> None:
+    def __init__(self, config: PretrainConfig, ranks: ProcessGroup | None = None) -> None:
         torch.manual_seed(config.seed)
         self.config = config
-        self.ranks = ranks or Ranks()
+        self.ranks = ranks or ProcessGroup()
         self.device = self.ranks.device(config.device)
         form = CONFIGS[config.backbone]
         model = Backbone(form) if config.start is None else grow(load_backbone(config.start), form)
@@ -255,7 +255,7 @@ class Trainer:
         return True
 
 
-def run(config: PretrainConfig, ranks: Ranks | None = None) -> Iterator[dict[str, float]]:
+def run(config: PretrainConfig, ranks: ProcessGroup | None = None) -> Iterator[dict[str, float]]:
     """Pre-train, yielding the figures of every step; checkpoints and held-out figures land in ``config.out``.
 
     Args:
@@ -266,7 +266,7 @@ def run(config: PretrainConfig, ranks: Ranks | None = None) -> Iterator[dict[str
     Raises:
         FileNotFoundError: If the corpus is not there.
     """
-    ranks = ranks or Ranks()
+    ranks = ranks or ProcessGroup()
     trainer = Trainer(config, ranks)
     resumed = trainer.resume()
     ranks.wait()  # nobody saves before everybody has read where the run stands

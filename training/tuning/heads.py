@@ -52,7 +52,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, eq=False)
-class Standard:
+class Standardizer:
     """Standardisation of blocks that makes inner products of rows the mean over blocks of mean products.
 
     Attributes:
@@ -64,7 +64,7 @@ class Standard:
     scale: Mapping[str, Floats]
 
     @classmethod
-    def of(cls, features: Blocks, rows: np.ndarray) -> Standard:
+    def of(cls, features: Blocks, rows: np.ndarray) -> Standardizer:
         """Standardisation measured on some rows."""
         mean, scale = {}, {}
         for name, values in features.items():
@@ -83,7 +83,7 @@ class Standard:
 
 
 @dataclass(frozen=True, eq=False)
-class Dual:
+class DualSolution:
     """A head over the training rows: logits are ``cross @ alpha + bias``; ``alpha`` ``(n, N)``, ``bias`` ``(N,)``."""
 
     alpha: Floats
@@ -96,7 +96,7 @@ def one_hot(labels: np.ndarray, classes: int) -> Floats:
     return result
 
 
-def fit_prototypes(gram: Floats, labels: np.ndarray, classes: int) -> Dual:
+def fit_prototypes(gram: Floats, labels: np.ndarray, classes: int) -> DualSolution:
     """Nearest class mean by cosine, the clips being centred by the standardisation.
 
     The length of the clip itself is left out: it scales all logits of a clip alike and keeps the head linear.
@@ -104,10 +104,10 @@ def fit_prototypes(gram: Floats, labels: np.ndarray, classes: int) -> Dual:
     counts = np.bincount(labels, minlength=classes)
     alpha = one_hot(labels, classes) / np.maximum(counts, 1)
     lengths = np.sqrt(np.maximum(np.einsum("nc,nm,mc->c", alpha, gram, alpha, optimize=True), 1e-12))
-    return Dual(alpha / lengths, np.zeros(classes))
+    return DualSolution(alpha / lengths, np.zeros(classes))
 
 
-def fit_ridges(gram: Floats, labels: np.ndarray, classes: int, strengths: Sequence[float]) -> list[Dual]:
+def fit_ridges(gram: Floats, labels: np.ndarray, classes: int, strengths: Sequence[float]) -> list[DualSolution]:
     """Ridge regression onto centred one-hot targets, classes weighing the same whatever their counts.
 
     With weights w the dual solution is ``(K + λ diag(1/w))⁻¹ Y`` (Saunders et al. 1998, weighted); it is solved through
@@ -123,11 +123,11 @@ def fit_ridges(gram: Floats, labels: np.ndarray, classes: int, strengths: Sequen
     duals = []
     for strength in strengths:
         shrunk = projected / (np.maximum(values, 0) + strength * max(size, 1e-12) + 1e-12)[:, None]
-        duals.append(Dual(vectors @ shrunk * root[:, None], np.full(classes, 1 / present)))
+        duals.append(DualSolution(vectors @ shrunk * root[:, None], np.full(classes, 1 / present)))
     return duals
 
 
-def fit_lda(gram: Floats, labels: np.ndarray, classes: int) -> Dual:
+def fit_lda(gram: Floats, labels: np.ndarray, classes: int) -> DualSolution:
     """Linear discriminant analysis with equal priors and Ledoit-Wolf shrinkage, in the span of the clips."""
     values, vectors = np.linalg.eigh(gram)
     order = np.argsort(-values)[:LDA_RANK]
@@ -144,10 +144,10 @@ def fit_lda(gram: Floats, labels: np.ndarray, classes: int) -> Dual:
     bias[absent] = bias.min() - 1
     # Unit size, as the other heads have: logits in the hundreds would be blurred by float16 weights.
     size = max(float((scores @ weight + bias).std()), 1e-12)
-    return Dual(vectors[:, order] / lengths @ weight / size, bias / size)
+    return DualSolution(vectors[:, order] / lengths @ weight / size, bias / size)
 
 
-def fit_dual(candidates: Sequence[Candidate], gram: Floats, labels: np.ndarray, classes: int) -> list[Dual]:
+def fit_dual(candidates: Sequence[Candidate], gram: Floats, labels: np.ndarray, classes: int) -> list[DualSolution]:
     """Heads of candidates that read the same blocks, in order."""
     ridges = [candidate for candidate in candidates if candidate.kind == "ridge"]
     solved = dict(
@@ -159,7 +159,7 @@ def fit_dual(candidates: Sequence[Candidate], gram: Floats, labels: np.ndarray, 
 
 def grams(features: Blocks, rows: np.ndarray, others: np.ndarray) -> dict[str, tuple[Floats, Floats]]:
     """Per block the Gram matrix of the rows and the products of other rows with them, standardised on the rows."""
-    standard = Standard.of(features, rows)
+    standard = Standardizer.of(features, rows)
     result = {}
     for name in features:
         x = standard.apply(features, name, rows)
@@ -200,7 +200,7 @@ def fit_head(candidate: Candidate, features: Blocks, labels: np.ndarray, classes
         (block,) = candidate.blocks
         return fit_plda(features[block], labels, classes, candidate.prior)
     rows = np.arange(len(labels))
-    standard = Standard.of(features, rows)
+    standard = Standardizer.of(features, rows)
     share = 1 / np.sqrt(len(candidate.blocks))
     x = np.concatenate([standard.apply(features, name, rows) * share for name in candidate.blocks], 1)
     (dual,) = fit_dual([candidate], x @ x.T, labels, classes)

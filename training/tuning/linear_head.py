@@ -39,7 +39,7 @@ class LinearHead:
 
     def tensors(self, part: str = "linear") -> dict[str, np.ndarray]:
         """The prompt's tensors of a part, rounded as their file will round them."""
-        return {name: half(values) for name, values in self._arrays(part).items()}
+        return {name: round_fp16(values) for name, values in self._arrays(part).items()}
 
     def logits(self, x: np.ndarray) -> npt.NDArray[np.float32]:
         """``(n, F)`` to ``(n, N)``, without the rounding of a file."""
@@ -49,7 +49,7 @@ class LinearHead:
         return {f"{part}.{one.name}": value for one in fields(self) if (value := getattr(self, one.name)) is not None}
 
 
-def half(values: np.ndarray) -> npt.NDArray[np.float32]:
+def round_fp16(values: np.ndarray) -> npt.NDArray[np.float32]:
     """Values as they come back from a prompt file, which holds float16."""
     return values.astype(np.float16).astype(np.float32)
 
@@ -62,12 +62,12 @@ def linear_logits(tensors: Mapping[str, np.ndarray], features: np.ndarray) -> np
     logits = _logits(tensors, "linear", features)
     if "likeness.mean" in tensors:
         likeness = _logits(tensors, "likeness", features[:, : len(tensors["likeness.mean"])])
-        logits = shifted(logits, likeness)
+        logits = align_max(logits, likeness)
     rounded: npt.NDArray[np.float32] = logits.astype(np.float32)
     return rounded
 
 
-def shifted(logits: np.ndarray, likeness: np.ndarray) -> np.ndarray:
+def align_max(logits: np.ndarray, likeness: np.ndarray) -> np.ndarray:
     """Logits ``(..., N)`` whose largest is that of other logits: the same probabilities, another familiarity."""
     moved: np.ndarray = logits + (likeness.max(-1, keepdims=True) - logits.max(-1, keepdims=True))
     return moved

@@ -17,25 +17,25 @@ from training.tuning.heads import STRENGTHS, Blocks, Candidate, held_out_logits
 from training.tuning.plda import Prior
 
 Floats = npt.NDArray[np.float64]
-Tick = Callable[[float, str], None]  # told the share done and a message; may raise to stop the work
+ProgressCallback = Callable[[float, str], None]  # told the share done and a message; may raise to stop the work
 
-HOUSE = ("house",)
+PROJECTED = ("house",)
 FROZEN, BOTH, ALL = ("frozen",), ("frozen", "descriptors"), ("frozen", "descriptors", "frontal")
 BASELINE_BLOCKS = ("descriptors",)
 # Simplest first: a later one must beat an earlier one by more than the noise of the comparison. The house projection
 # was learned from thousands of motions; on labelled sets LDA on it alone was best at 5 clips per label, and the plain
 # blocks beside it gained from about 10. PLDA is LDA that knows beforehand what the corpus says; it stands for both.
-ORDER: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("plda", HOUSE),
-    ("lda", HOUSE),
-    ("ridge", HOUSE),
-    ("ridge", (*HOUSE, "descriptors")),
-    ("lda", (*HOUSE, *ALL)),
-    ("ridge", (*HOUSE, *ALL)),
+CANDIDATES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("plda", PROJECTED),
+    ("lda", PROJECTED),
+    ("ridge", PROJECTED),
+    ("ridge", (*PROJECTED, "descriptors")),
+    ("lda", (*PROJECTED, *ALL)),
+    ("ridge", (*PROJECTED, *ALL)),
     ("ridge", BASELINE_BLOCKS),
 )
 # For a backbone without house weights.
-ORDER_WITHOUT_HOUSE: tuple[tuple[str, tuple[str, ...]], ...] = (
+CANDIDATES_WITHOUT_PROJECTION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("prototypes", BOTH),
     ("ridge", BASELINE_BLOCKS),
     ("ridge", FROZEN),
@@ -48,7 +48,7 @@ BASELINE = Candidate("ridge", BASELINE_BLOCKS).name
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class CandidateScore:
     """What one candidate got on the held-out clips.
 
     Attributes:
@@ -67,7 +67,7 @@ class Judged:
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class Selection:
     """The outcome of the comparison.
 
     Attributes:
@@ -78,12 +78,12 @@ class Choice:
 
     chosen: Candidate
     why: str
-    judged: Mapping[str, Judged]
+    scores: Mapping[str, CandidateScore]
 
     @property
-    def best(self) -> Judged | None:
+    def best(self) -> CandidateScore | None:
         """What the chosen candidate got."""
-        return self.judged.get(self.chosen.name)
+        return self.scores.get(self.chosen.name)
 
 
 def candidates(
@@ -98,37 +98,37 @@ def candidates(
     """
     left_out = "plda" if prior is None else "lda"
     result = []
-    for kind, wanted in ORDER if set(HOUSE) <= set(blocks) else ORDER_WITHOUT_HOUSE:
-        if set(wanted) <= set(blocks) and (kinds is None or kind in kinds) and (kind, wanted) != (left_out, HOUSE):
+    for kind, wanted in CANDIDATES if set(PROJECTED) <= set(blocks) else CANDIDATES_WITHOUT_PROJECTION:
+        if set(wanted) <= set(blocks) and (kinds is None or kind in kinds) and (kind, wanted) != (left_out, PROJECTED):
             strengths = STRENGTHS if kind == "ridge" else (0.0,)
             known = prior if kind == "plda" else None
             result += [Candidate(kind, wanted, strength, known) for strength in strengths]
     return result
 
 
-def without_held_out(blocks: Sequence[str], prior: Prior | None = None) -> Candidate:
+def default_candidate(blocks: Sequence[str], prior: Prior | None = None) -> Candidate:
     """What to fit where one clip per label leaves nothing to compare with.
 
     PLDA on the house projection, which was learned for just that. A backbone that says nothing of variances has ridge
     there: with one clip per label it is prototypes that know of each other, and on labelled sets it was two points
     better than prototypes that do not. Without the projection it is the most shrunk ridge on the best plain block.
     """
-    if set(HOUSE) <= set(blocks) and prior is not None:
-        return Candidate("plda", HOUSE, prior=prior)
-    if set(HOUSE) <= set(blocks):
-        return Candidate("ridge", HOUSE, 0.3)
+    if set(PROJECTED) <= set(blocks) and prior is not None:
+        return Candidate("plda", PROJECTED, prior=prior)
+    if set(PROJECTED) <= set(blocks):
+        return Candidate("ridge", PROJECTED, 0.3)
     plain = BASELINE_BLOCKS if set(BASELINE_BLOCKS) <= set(blocks) else FROZEN
     return Candidate("ridge", plain, STRENGTHS[-1])
 
 
-def judge(candidate: Candidate, logits: Floats, labels: np.ndarray) -> Judged:
+def score(candidate: Candidate, logits: Floats, labels: np.ndarray) -> CandidateScore:
     """Score held-out logits ``(R, n, N)``."""
     held = np.isfinite(logits[0, :, 0])
     right = np.full(len(labels), np.nan)
     right[held] = (logits[:, held].argmax(2) == labels[held]).mean(0)
     flat, truth = pooled(logits, labels)
     loss = log_loss(flat, truth, fit_temperature(flat, truth))
-    return Judged(candidate, logits, right, float(np.nanmean(right)), loss)
+    return CandidateScore(candidate, logits, right, float(np.nanmean(right)), loss)
 
 
 def pooled(logits: Floats, labels: np.ndarray) -> tuple[Floats, np.ndarray]:
@@ -138,8 +138,13 @@ def pooled(logits: Floats, labels: np.ndarray) -> tuple[Floats, np.ndarray]:
 
 
 def cross_validate(
-    choices: Sequence[Candidate], features: Blocks, labels: np.ndarray, classes: int, plan: FoldPlan, tick: Tick
-) -> dict[str, Judged]:
+    choices: Sequence[Candidate],
+    features: Blocks,
+    labels: np.ndarray,
+    classes: int,
+    plan: FoldPlan,
+    tick: ProgressCallback,
+) -> dict[str, CandidateScore]:
     """Held-out figures of every candidate; of the strengths of one kind and blocks only the best remains.
 
     Args:
@@ -162,23 +167,23 @@ def cross_validate(
                 logits[candidate][repeat, others] = values
             done += 1
             tick(done / total, f"cross-validation: fold {done} of {total}")
-    result: dict[str, Judged] = {}
+    result: dict[str, CandidateScore] = {}
     for candidate in choices:
-        judged = judge(candidate, logits[candidate], labels)
+        judged = score(candidate, logits[candidate], labels)
         # Log loss tells strengths apart where accuracy, counted on few clips, cannot.
         if candidate.name not in result or judged.loss < result[candidate.name].loss:
             result[candidate.name] = judged
     return result
 
 
-def difference(better: Judged, worse: Judged) -> tuple[float, float]:
+def difference(better: CandidateScore, worse: CandidateScore) -> tuple[float, float]:
     """Mean and standard error of the paired difference in accuracy, clip by clip."""
     gaps = better.right - worse.right
     gaps = gaps[np.isfinite(gaps)]
     return float(gaps.mean()), float(gaps.std() / np.sqrt(max(1, len(gaps))))
 
 
-def choose(judged: Mapping[str, Judged]) -> Choice:
+def choose(judged: Mapping[str, CandidateScore]) -> Selection:
     """The simplest candidate whose deficit to the best is within one standard error of the paired difference."""
     best = max(judged.values(), key=lambda one: (one.accuracy, -one.loss))
     for one in judged.values():
@@ -194,4 +199,4 @@ def choose(judged: Mapping[str, Judged]) -> Choice:
             f"the simplest within one standard error ({error:.1%}) of the most accurate, "
             f"{best.candidate.name} with {best.accuracy:.1%}; it has {one.accuracy:.1%}"
         )
-    return Choice(one.candidate, why, judged)
+    return Selection(one.candidate, why, judged)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.backbone import BackboneError
-from skeleton_prompt.model.engine import Engine, Observed
+from skeleton_prompt.model.engine import Engine, FrozenFeatures
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.prompt_file import Array
-from skeleton_prompt.model.prompt_module import WHOLE, Controls, ask, fuse, generate, initial, shared_names
+from skeleton_prompt.model.prompt_module import FULL, Ablation, dynamic_queries, fuse, generate, initial, shared_names
 
 
 @dataclass(frozen=True)
@@ -49,31 +49,31 @@ class ModuleConfig:
     joint_drop: float = 0.15
     smoothing: float = 0.05
     seed: int = 0
-    controls: Controls = WHOLE
+    controls: Ablation = FULL
 
 
 class TuningStopped(RuntimeError):
     """Tuning was asked to stop between two steps."""
 
 
-def observe_all(engine: Engine, people: Sequence[Prepared], batch_size: int = 32) -> Observed:
-    """``Engine.observe`` for any number of people, one window of each (the one that moves on from the middle).
+def observe_all(engine: Engine, people: Sequence[PreparedPerson], batch_size: int = 32) -> FrozenFeatures:
+    """``Engine.encode`` for any number of people, one window of each (the one that moves on from the middle).
 
     Returns:
         One window per person, in order.
     """
     middles = [Windows.of([person], engine.device).select([len(person.pose) // 2]) for person in people]
     with torch.inference_mode():
-        parts = [engine.observe(Windows.join(middles[i : i + batch_size])) for i in range(0, len(middles), batch_size)]
+        parts = [engine.encode(Windows.join(middles[i : i + batch_size])) for i in range(0, len(middles), batch_size)]
     # Clones leave inference mode, which autograd demands of what it saves for the way back.
     names = ("embedded", "x", "lifted", "top", "bias", "tokens", "masks", "features")
     joined = {name: torch.cat([getattr(part, name) for part in parts]).clone() for name in names}
-    return Observed(windows=Windows.join([part.windows for part in parts]), **joined)
+    return FrozenFeatures(windows=Windows.join([part.windows for part in parts]), **joined)
 
 
 def fit_module(
     engine: Engine,
-    observed: Observed,
+    observed: FrozenFeatures,
     labels: np.ndarray,
     classes: int,
     config: ModuleConfig = ModuleConfig(),
@@ -133,7 +133,7 @@ def fit_module(
 
 
 def starting_point(
-    engine: Engine, observed: Observed, labels: np.ndarray, classes: int, config: ModuleConfig
+    engine: Engine, observed: FrozenFeatures, labels: np.ndarray, classes: int, config: ModuleConfig
 ) -> dict[str, Tensor]:
     """The house module, its class centres at the means of the clips that are taught; random where there is none.
 
@@ -159,7 +159,9 @@ def starting_point(
     return parameters
 
 
-def embed(parameters: Mapping[str, Tensor], observed: Observed, rows: Tensor, masks: Tensor | None = None) -> Tensor:
+def embed(
+    parameters: Mapping[str, Tensor], observed: FrozenFeatures, rows: Tensor, masks: Tensor | None = None
+) -> Tensor:
     """Queries and fusion on the unprompted backbone.
 
     Args:
@@ -173,12 +175,14 @@ def embed(parameters: Mapping[str, Tensor], observed: Observed, rows: Tensor, ma
     """
     g = generate(parameters, observed.embedded[rows].float())
     seen = observed.masks[rows] if masks is None else masks
-    return fuse(parameters, ask(parameters, g, observed.top[rows].float()), observed.tokens[rows].float(), seen)
+    return fuse(
+        parameters, dynamic_queries(parameters, g, observed.top[rows].float()), observed.tokens[rows].float(), seen
+    )
 
 
 def module_loss(
     engine: Engine,
-    observed: Observed,
+    observed: FrozenFeatures,
     parameters: dict[str, Tensor],
     rows: Tensor,
     goal: Tensor,
@@ -195,7 +199,7 @@ def module_loss(
 
 
 def predict_module(
-    engine: Engine, observed: Observed, tensors: dict[str, Array], rows: Sequence[int], controls: Controls = WHOLE
+    engine: Engine, observed: FrozenFeatures, tensors: dict[str, Array], rows: Sequence[int], controls: Ablation = FULL
 ) -> Array:
     """Logits ``(len(rows), N)`` of a tuned module on observed windows."""
     parameters = {

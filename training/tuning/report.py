@@ -10,7 +10,7 @@ import numpy as np
 
 from training.tuning.calibration import confidences, distances, probabilities, reliability, wilson_interval
 from training.tuning.model_selection import BASELINE, difference
-from training.tuning.tune import Lesson, Outcome
+from training.tuning.tune import TrainingSet, TuningResult
 
 BACKGROUND = "(background)"
 SUSPECTS = 20
@@ -41,7 +41,7 @@ class Facts:
     verdict: Mapping[str, Any] = field(default_factory=dict)
 
 
-def build_report(lesson: Lesson, outcome: Outcome, facts: Facts) -> dict[str, Any]:
+def build_report(lesson: TrainingSet, outcome: TuningResult, facts: Facts) -> dict[str, Any]:
     """The report of a tuning; plain numbers, strings, lists and dicts."""
     names = [*lesson.names, BACKGROUND][: lesson.classes]
     counts = np.bincount(lesson.truth, minlength=lesson.classes)
@@ -98,7 +98,7 @@ def metrics(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _answers(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
+def _answers(outcome: TuningResult) -> tuple[np.ndarray, np.ndarray]:
     """Held-out answers and truths over all repeats."""
     if outcome.held_out is None:
         return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
@@ -106,7 +106,7 @@ def _answers(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
     return logits.argmax(1), truth
 
 
-def _accuracy(lesson: Lesson, outcome: Outcome) -> dict[str, Any] | None:
+def _accuracy(lesson: TrainingSet, outcome: TuningResult) -> dict[str, Any] | None:
     if outcome.judged is None or outcome.plan is None:
         return None
     right = outcome.judged.right[(lesson.truth < len(lesson.names)) & np.isfinite(outcome.judged.right)]
@@ -125,7 +125,7 @@ def _accuracy(lesson: Lesson, outcome: Outcome) -> dict[str, Any] | None:
     }
 
 
-def _classes(names: list[str], counts: np.ndarray, outcome: Outcome) -> list[dict[str, Any]]:
+def _classes(names: list[str], counts: np.ndarray, outcome: TuningResult) -> list[dict[str, Any]]:
     said, truth = _answers(outcome)
     repeats = len(outcome.judged.logits) if outcome.judged else 1
     rows = []
@@ -144,7 +144,7 @@ def _classes(names: list[str], counts: np.ndarray, outcome: Outcome) -> list[dic
     return rows
 
 
-def _confusion(names: list[str], outcome: Outcome) -> dict[str, Any] | None:
+def _confusion(names: list[str], outcome: TuningResult) -> dict[str, Any] | None:
     said, truth = _answers(outcome)
     if not len(said):
         return None
@@ -153,7 +153,7 @@ def _confusion(names: list[str], outcome: Outcome) -> dict[str, Any] | None:
     return {"labels": names, "rows": "taught as", "columns": "told as", "counts": table.tolist()}
 
 
-def _calibration(lesson: Lesson, outcome: Outcome) -> dict[str, Any]:
+def _calibration(lesson: TrainingSet, outcome: TuningResult) -> dict[str, Any]:
     calibration = outcome.calibration
     result: dict[str, Any] = {
         "temperature": calibration.temperature,
@@ -181,7 +181,7 @@ def _calibration(lesson: Lesson, outcome: Outcome) -> dict[str, Any]:
     return result
 
 
-def _candidates(outcome: Outcome) -> list[dict[str, Any]]:
+def _candidates(outcome: TuningResult) -> list[dict[str, Any]]:
     rows = [
         {
             "name": name,
@@ -190,7 +190,7 @@ def _candidates(outcome: Outcome) -> list[dict[str, Any]]:
             "strength": judged.candidate.strength or None,
             "chosen": judged.candidate == outcome.choice.chosen,
         }
-        for name, judged in outcome.choice.judged.items()
+        for name, judged in outcome.choice.scores.items()
     ]
     for kind, what, part in (("temporal", "temporal part", outcome.temporal), ("full", "module", outcome.module)):
         if part is not None and part.judged is not None:
@@ -199,15 +199,15 @@ def _candidates(outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def _baseline(outcome: Outcome) -> dict[str, Any] | None:
-    judged, ours = outcome.choice.judged.get(BASELINE), outcome.judged
+def _baseline(outcome: TuningResult) -> dict[str, Any] | None:
+    judged, ours = outcome.choice.scores.get(BASELINE), outcome.judged
     if judged is None or ours is None:
         return None
     gain, error = difference(ours, judged)
     return {"name": BASELINE, "accuracy": judged.accuracy, "gain": gain, "gain_error": error}
 
 
-def _suspects(lesson: Lesson, outcome: Outcome) -> list[dict[str, Any]]:
+def _suspects(lesson: TrainingSet, outcome: TuningResult) -> list[dict[str, Any]]:
     """Clips that may be mislabelled, by confident learning (Northcutt et al. 2021, section 3.1).
 
     A clip is suspected where, held out, it is told as another label with at least the probability that clips of that
@@ -247,7 +247,7 @@ def _needs_more(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _warnings(lesson: Lesson, outcome: Outcome) -> list[str]:
+def _warnings(lesson: TrainingSet, outcome: TuningResult) -> list[str]:
     warnings = []
     if outcome.plan is None:
         warnings.append("One clip per label: nothing could be held out, so there is no figure, threshold or distance.")

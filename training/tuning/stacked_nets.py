@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from skeleton_prompt.model.prompt_file import Array
 from skeleton_prompt.model.temporal_net import POOLED, SLOPE
-from skeleton_prompt.model.tensor_shapes import BRANCHES, TEMPORAL, TRUNK, layers
+from skeleton_prompt.model.tensor_shapes import BRANCHES, TEMPORAL, TRUNK, temporal_layers
 
 EPSILON = 1e-3  # of the batch norms, as in DD-Net
 HALVED_AFTER = (1, 3)  # layers of the trunk
@@ -60,7 +60,7 @@ class Layer(nn.Module):
         return (self.weight[net] * gain[:, None]).view(shape), self.norm.bias[mine] - mean * gain
 
 
-class SideBySide(nn.Module):
+class StackedTemporalNets(nn.Module):
     """K untrained temporal parts; see ``skeleton_prompt.model.temporal_net`` for what one of them is.
 
     Args:
@@ -74,7 +74,7 @@ class SideBySide(nn.Module):
     def __init__(self, nets: int, filters: int, classes: int, *, dropout: float, spatial: float) -> None:
         super().__init__()
         self.nets, self.spatial = nets, spatial
-        *self.shapes, self.last = layers(filters, classes)
+        *self.shapes, self.last = temporal_layers(filters, classes)
         shares = {"head.0": dropout, "head.1": dropout, **{f"{name}.{n}": spatial for name in BRANCHES for n in (0, 1)}}
         self.parts = nn.ModuleList(
             Layer(nets, shape[1], shape[0], shape[2] if len(shape) == 3 else 1, shares.get(name, 0.0))
@@ -92,11 +92,11 @@ class SideBySide(nn.Module):
         for name, x in zip(BRANCHES, (distance, slow, fast), strict=True):
             for number in range(3):
                 x = part[f"{name}.{number}"](x)
-            branches.append(self._dropped(halved(x) if name in POOLED else x))
+            branches.append(self._dropped(max_pool_time(x) if name in POOLED else x))
         x = torch.cat(branches, 1)
         for number in range(TRUNK):
             x = part[f"trunk.{number}"](x)
-            x = halved(x) if number in HALVED_AFTER else x
+            x = max_pool_time(x) if number in HALVED_AFTER else x
             x = self._dropped(x) if number % 2 else x
         x = x.amax(3, keepdim=True)
         for number in range(2):
@@ -142,6 +142,6 @@ def dropped(x: Tensor, share: float) -> Tensor:
     return x * (kept / (1 - share))
 
 
-def halved(x: Tensor) -> Tensor:
+def max_pool_time(x: Tensor) -> Tensor:
     """The larger of every two frames of ``(K, C, B, F)``."""
     return torch.maximum(x[..., ::2], x[..., 1::2])

@@ -22,15 +22,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.prompt_file import Array
 from skeleton_prompt.model.temporal_net import FRAMES, joints_shown, signals, temporal_logits
-from skeleton_prompt.model.tensor_shapes import JOINTS, SHOWN, TEMPORAL, layers
-from training.baselines.neural import CLIP_NORM, Schedule, varied
+from skeleton_prompt.model.tensor_shapes import JOINTS, TEMPORAL, VISIBLE_JOINT_INPUTS, temporal_layers
+from training.baselines.neural import CLIP_NORM, Schedule, augment
 from training.tuning.joint_dropout import drop_joints
-from training.tuning.stacked_nets import SideBySide
+from training.tuning.stacked_nets import StackedTemporalNets
 
 FILTERS = 16
 DROPOUT, SPATIAL = 0.2, 0.05
@@ -43,7 +43,7 @@ BATCH = 16
 
 def temporal_numbers(classes: int) -> int:
     """How many numbers the temporal part of a prompt holds."""
-    return sum(math.prod(shape) + shape[0] for _, shape in layers(FILTERS, classes)) + JOINTS
+    return sum(math.prod(shape) + shape[0] for _, shape in temporal_layers(FILTERS, classes)) + JOINTS
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TemporalConfig:
 
 
 class TemporalTuner:
-    """Tunes temporal parts on the people of a lesson; see ``training.tuning.ensembling.PartTuner``.
+    """Tunes temporal parts on the people of a lesson; see ``training.tuning.ensembling.MemberTuner``.
 
     Args:
         engine: Whose backbone lifts the people.
@@ -77,7 +77,7 @@ class TemporalTuner:
     def __init__(
         self,
         engine: Engine,
-        people: Sequence[Prepared],
+        people: Sequence[PreparedPerson],
         seed: int,
         check: Callable[[], None],
         config: TemporalConfig | None = None,
@@ -86,20 +86,22 @@ class TemporalTuner:
         self._config = config or TemporalConfig()
 
     @cached_property
-    def whole(self) -> list[Prepared]:
+    def whole(self) -> list[PreparedPerson]:
         """The people as the temporal part sees them; computed at the first use, a few at a time."""
         return self._frontal(self._people)
 
     @cached_property
-    def _bare(self) -> list[list[Prepared]]:
+    def _missing_joint_features(self) -> list[list[PreparedPerson]]:
         """The people without some of their joints; one list per copy."""
         rng = torch.Generator().manual_seed(self._seed)
-        return [[lacks_joints(person, rng) for person in self._people] for _ in range(max(1, self._config.copies))]
+        return [
+            [without_random_joints(person, rng) for person in self._people] for _ in range(max(1, self._config.copies))
+        ]
 
     @cached_property
-    def lacking(self) -> list[list[Prepared]]:
+    def missing_joint_copies(self) -> list[list[PreparedPerson]]:
         """Those copies with the backbone's lift in the place of the joints that they lack."""
-        return [self._frontal(copy) for copy in self._bare]
+        return [self._frontal(copy) for copy in self._missing_joint_features]
 
     def fit(
         self,
@@ -109,18 +111,18 @@ class TemporalTuner:
         seconds: float,
         tick: Callable[[float], None],
     ) -> list[dict[str, Array]]:
-        """Tensors of K temporal parts, each taught on some of the people; see ``ensembling.PartTuner``."""
-        people = [person for copy in (self.whole, *self.lacking[: self._config.copies]) for person in copy]
+        """Tensors of K temporal parts, each taught on some of the people; see ``ensembling.MemberTuner``."""
+        people = [person for copy in (self.whole, *self.missing_joint_copies[: self._config.copies]) for person in copy]
         windows = Windows.of(people)
         owner = np.repeat(np.tile(np.arange(len(self._people)), 1 + self._config.copies), windows.counts)
         pools = [torch.from_numpy(np.flatnonzero(np.isin(owner, rows))) for rows in lessons]
         truth = torch.from_numpy(labels.astype(np.int64)[owner])
 
-        def trained(steps: int, tick: Callable[[float], None]) -> SideBySide:
+        def trained(steps: int, tick: Callable[[float], None]) -> StackedTemporalNets:
             # Dropout draws from the global state: it is seeded here and given back as it was.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._seed)
-                nets = SideBySide(len(lessons), FILTERS, classes, dropout=DROPOUT, spatial=SPATIAL)
+                nets = StackedTemporalNets(len(lessons), FILTERS, classes, dropout=DROPOUT, spatial=SPATIAL)
                 self._train(nets, windows, truth, pools, steps, tick)
             return nets.eval()
 
@@ -130,29 +132,32 @@ class TemporalTuner:
         allowed = int(TRIED * seconds / max(time.monotonic() - began, 1e-6))
         nets = trained(min(self._config.steps, max(MIN_STEPS, allowed)), tick)
         shown = joints_shown(Windows.of(self._people)).numpy()
-        return [{**nets.folded(number), TEMPORAL + SHOWN: shown[rows].mean(0)} for number, rows in enumerate(lessons)]
+        return [
+            {**nets.folded(number), TEMPORAL + VISIBLE_JOINT_INPUTS: shown[rows].mean(0)}
+            for number, rows in enumerate(lessons)
+        ]
 
     def logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
         """Logits ``(len(rows), N)`` on some of the people, the windows of each averaged."""
-        return logits_of(tensors, [self.whole[int(row)] for row in rows])
+        return predict(tensors, [self.whole[int(row)] for row in rows])
 
-    def deep(self) -> bool:
+    def mostly_3d(self) -> bool:
         """Whether most of the people came with depth."""
         return sum(person.has_depth for person in self._people) * 2 > len(self._people)
 
-    def lacking_features(self) -> Array:
+    def missing_joint_features(self) -> Array:
         """Features ``(n, F)`` of the first copy of the people that lacks joints."""
         parts = []
         for start in range(0, len(self._people), BATCH):
             self._check()
-            parts.append(self._engine.features(self._bare[0][start : start + BATCH], BATCH))
+            parts.append(self._engine.features(self._missing_joint_features[0][start : start + BATCH], BATCH))
         return np.concatenate(parts)
 
-    def lacking_logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
+    def missing_joint_logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
         """Logits ``(len(rows), N)`` on that copy of some of the people."""
-        return logits_of(tensors, [self.lacking[0][int(row)] for row in rows])
+        return predict(tensors, [self.missing_joint_copies[0][int(row)] for row in rows])
 
-    def _frontal(self, people: Sequence[Prepared]) -> list[Prepared]:
+    def _frontal(self, people: Sequence[PreparedPerson]) -> list[PreparedPerson]:
         found = []
         for start in range(0, len(people), BATCH):
             self._check()
@@ -161,7 +166,7 @@ class TemporalTuner:
 
     def _train(
         self,
-        nets: SideBySide,
+        nets: StackedTemporalNets,
         windows: Windows,
         truth: Tensor,
         pools: Sequence[Tensor],
@@ -173,14 +178,14 @@ class TemporalTuner:
         schedule = Schedule(steps=steps, passes=0, batch=config.batch, rate=config.rate)
         optimiser = torch.optim.AdamW(nets.groups(schedule.decay), lr=schedule.rate, fused=True)
         pace = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, steps))
-        draws = [Shuffled(pool, rng) for pool in pools]
+        draws = [EpochSampler(pool, rng) for pool in pools]
         nets.train()
         for step in range(steps):
             self._check()
             if step % TOLD_EVERY == 0:
                 tick(step / steps)
             rows = torch.cat([draw.next(config.batch) for draw in draws])
-            batch = varied(windows.select(rows.tolist()), rng, FRAMES)
+            batch = augment(windows.select(rows.tolist()), rng, FRAMES)
             points = torch.cat((batch.pose[..., :2], batch.depth[..., None]), -1)
             inputs = (x.reshape(len(pools), config.batch, *x.shape[1:]).transpose(1, 2) for x in signals(points))
             logits = nets(*inputs).flatten(0, 1)
@@ -192,7 +197,7 @@ class TemporalTuner:
             pace.step()
 
 
-class Shuffled:
+class EpochSampler:
     """Draws from a pool, all of it in a new order before any of it again.
 
     Args:
@@ -213,13 +218,13 @@ class Shuffled:
         return drawn
 
 
-def lacks_joints(person: Prepared, rng: torch.Generator) -> Prepared:
+def without_random_joints(person: PreparedPerson, rng: torch.Generator) -> PreparedPerson:
     """The same person without 1 to 8 of the joints it shows, placed anew on what is left."""
     windows = drop_joints(Windows.of([person]), rng)
     return replace(person, pose=windows.pose.numpy(), depth=windows.depth.numpy())
 
 
-def logits_of(tensors: Mapping[str, Array], frontal: Sequence[Prepared]) -> Array:
+def predict(tensors: Mapping[str, Array], frontal: Sequence[PreparedPerson]) -> Array:
     """Logits ``(len(frontal), N)`` of a prompt's temporal part on people as ``Engine.frontal`` gives them."""
     p = {name.removeprefix(TEMPORAL): torch.from_numpy(value) for name, value in tensors.items()}
     parts = []

@@ -29,39 +29,39 @@ from training.tuning.calibration import (
 from training.tuning.cross_validation import FoldPlan, plan_folds
 from training.tuning.ensembling import (
     BLENDS,
+    DEFAULT_WEIGHT,
+    DEFAULT_WEIGHT_MISSING_JOINTS,
     TEMPORAL_BLENDS,
-    UNJUDGED,
-    UNJUDGED_LACKING,
-    Part,
-    SequenceTuner,
-    Tuners,
-    blended,
-    held_out_part,
-    scaled,
-    share_lacking,
+    EnsembleMember,
+    MemberTuners,
+    TemporalMemberTuner,
+    fit_blend_weight,
+    fit_missing_joint_weight,
+    held_out_member,
+    rescaled,
 )
 from training.tuning.heads import Candidate, fit_head
-from training.tuning.linear_head import half, linear_logits, shifted
+from training.tuning.linear_head import align_max, linear_logits, round_fp16
 from training.tuning.model_selection import (
-    HOUSE,
-    Choice,
-    Judged,
-    Tick,
+    PROJECTED,
+    CandidateScore,
+    ProgressCallback,
+    Selection,
     candidates,
     choose,
     cross_validate,
+    default_candidate,
     pooled,
-    without_held_out,
 )
 from training.tuning.plda import Prior, fit_plda
 from training.tuning.temporal_tuner import temporal_numbers
 
 PART_FOLDS = 3
-LIKENESS = Candidate("plda", HOUSE).name
+FAMILIARITY = Candidate("plda", PROJECTED).name
 MODULE_ERRORS = 2.0  # standard errors by which the best of the blends must gain: it is the pick of several
 
 
-MOST_NUMBERS = 300_000  # of a prompt: of many tenants, many shall be kept at hand
+MAX_PARAMETERS = 300_000  # of a prompt: of many tenants, many shall be kept at hand
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class TuneConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TrainingSet:
     """The clips that a tenant teaches.
 
     Attributes:
@@ -134,7 +134,7 @@ class Lesson:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class TuningResult:
     """A tuned prompt without its address.
 
     Attributes:
@@ -149,13 +149,13 @@ class Outcome:
         held_out: Held-out logits ``(R·held, N)`` of the final answer and their labels, or None.
     """
 
-    choice: Choice
+    choice: Selection
     plan: FoldPlan | None
     tensors: Mapping[str, Array]
     calibration: Calibration
-    temporal: Part | None = None
+    temporal: EnsembleMember | None = None
     temporal_note: str = ""
-    module: Part | None = None
+    module: EnsembleMember | None = None
     module_note: str = ""
     held_out: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -177,13 +177,15 @@ class Outcome:
         return self.temporal.blend if self.temporal else 0.0
 
     @property
-    def judged(self) -> Judged | None:
+    def judged(self) -> CandidateScore | None:
         """Held-out figures of the final answer."""
         last = self.module or self.temporal
         return last.judged if last else self.choice.best
 
 
-def tune(lesson: Lesson, config: TuneConfig, tick: Tick, tuners: Tuners | None = None) -> Outcome:
+def tune(
+    lesson: TrainingSet, config: TuneConfig, tick: ProgressCallback, tuners: MemberTuners | None = None
+) -> TuningResult:
     """Choose, fit and calibrate.
 
     Args:
@@ -195,7 +197,7 @@ def tune(lesson: Lesson, config: TuneConfig, tick: Tick, tuners: Tuners | None =
     Returns:
         The outcome.
     """
-    tuners = tuners or Tuners()
+    tuners = tuners or MemberTuners()
     plan = plan_folds(lesson.truth, lesson.groups, config.seed)
     wanted = tuners.temporal is not None and config.temporal_seconds > 0
     spare = temporal_numbers(lesson.classes) if wanted else 0
@@ -207,52 +209,64 @@ def tune(lesson: Lesson, config: TuneConfig, tick: Tick, tuners: Tuners | None =
     tensors = fit_tensors(lesson, choice)
     for part in (temporal, module):
         if part is not None:
-            tensors |= scaled(part)
+            tensors |= rescaled(part)
     tick(0.95, "calibrating")
     judged = module.judged if module else before
     calibration, centres, held_out = calibrate(lesson, choice, judged, tensors, ratios=module is None)
-    return Outcome(choice, plan, tensors | centres, calibration, temporal, temporal_note, module, module_note, held_out)
+    return TuningResult(
+        choice, plan, tensors | centres, calibration, temporal, temporal_note, module, module_note, held_out
+    )
 
 
 def _temporal(
-    lesson: Lesson, choice: Choice, plan: FoldPlan | None, tuners: Tuners, config: TuneConfig, tick: Tick
-) -> tuple[Part | None, str]:
+    lesson: TrainingSet,
+    choice: Selection,
+    plan: FoldPlan | None,
+    tuners: MemberTuners,
+    config: TuneConfig,
+    tick: ProgressCallback,
+) -> tuple[EnsembleMember | None, str]:
     """The temporal part if it earns its place, and what became of it."""
     if tuners.temporal is None or config.temporal_seconds <= 0:
         return None, "left out"
     if plan is None or choice.best is None:
-        return _unjudged(lesson, choice, tuners.temporal, config, tick)
+        return _without_validation(lesson, choice, tuners.temporal, config, tick)
     splits = plan.splits[0][:PART_FOLDS]
     lessons = [*(rows for rows, _ in splits), np.arange(len(lesson.truth))]
     *folds, whole = tuners.temporal.fit(
         lessons, lesson.truth, lesson.classes, config.temporal_seconds, lambda share: tick(share, "temporal part")
     )
-    logits = held_out_part(lesson, splits, tuners.temporal, folds)
-    found, gained = blended(choice.best, logits, lesson.truth, TEMPORAL_BLENDS, keep_largest=True)
+    logits = held_out_member(lesson, splits, tuners.temporal, folds)
+    found, gained = fit_blend_weight(choice.best, logits, lesson.truth, TEMPORAL_BLENDS, keep_largest=True)
     note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over the linear part"
     if gained <= 0:
         return None, note
-    lacking = share_lacking(lesson, choice.chosen, splits, tuners.temporal, folds, found.rescale)
+    lacking = fit_missing_joint_weight(lesson, choice.chosen, splits, tuners.temporal, folds, found.rescale)
     return replace(found, tensors=whole, lacking=lacking), note
 
 
-def _unjudged(
-    lesson: Lesson, choice: Choice, tuner: SequenceTuner, config: TuneConfig, tick: Tick
-) -> tuple[Part | None, str]:
+def _without_validation(
+    lesson: TrainingSet, choice: Selection, tuner: TemporalMemberTuner, config: TuneConfig, tick: ProgressCallback
+) -> tuple[EnsembleMember | None, str]:
     """A temporal part of one clip a label, whose share is a fixed one; where the pose is a lift it gains too little."""
-    if choice.chosen.prior is None or not tuner.deep():
+    if choice.chosen.prior is None or not tuner.mostly_3d():
         return None, "needs two clips of a label to compare with, or clips with depth"
     everything = [np.arange(len(lesson.truth))]
     (tensors,) = tuner.fit(
         everything, lesson.truth, lesson.classes, config.temporal_seconds, lambda share: tick(share, "temporal part")
     )
-    part = Part(UNJUDGED, None, (0.0, 0.0), 1.0, tensors, UNJUDGED_LACKING)
+    part = EnsembleMember(DEFAULT_WEIGHT, None, (0.0, 0.0), 1.0, tensors, DEFAULT_WEIGHT_MISSING_JOINTS)
     return part, "one clip per label: a fixed share, nothing could be held out to compare with"
 
 
 def _module(
-    lesson: Lesson, before: Judged | None, plan: FoldPlan | None, tuners: Tuners, config: TuneConfig, tick: Tick
-) -> tuple[Part | None, str]:
+    lesson: TrainingSet,
+    before: CandidateScore | None,
+    plan: FoldPlan | None,
+    tuners: MemberTuners,
+    config: TuneConfig,
+    tick: ProgressCallback,
+) -> tuple[EnsembleMember | None, str]:
     """The prompt module if it earns its place, and what became of it."""
     if tuners.module is None or plan is None or before is None or not _enough(lesson, config):
         return None, "needs more clips per label"
@@ -261,7 +275,7 @@ def _module(
     fit = partial(tuners.module.fit, labels=lesson.truth, classes=lesson.classes)
     lessons = [rows for rows, _ in splits]
     folds = fit(lessons, seconds=each * len(splits), tick=lambda share: tick(0.75 * share, "prompt module"))
-    found, _ = blended(before, held_out_part(lesson, splits, tuners.module, folds), lesson.truth, BLENDS)
+    found, _ = fit_blend_weight(before, held_out_member(lesson, splits, tuners.module, folds), lesson.truth, BLENDS)
     note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over what there was without it"
     if found.gain[0] <= MODULE_ERRORS * found.gain[1]:
         return None, note
@@ -271,7 +285,9 @@ def _module(
     return replace(found, tensors=tensors[0]), note
 
 
-def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick: Tick, spare: int = 0) -> Choice:
+def choose_head(
+    lesson: TrainingSet, plan: FoldPlan | None, config: TuneConfig, tick: ProgressCallback, spare: int = 0
+) -> Selection:
     """The linear head that the labels justify; a fixed one where nothing can be held out.
 
     Args:
@@ -282,54 +298,56 @@ def choose_head(lesson: Lesson, plan: FoldPlan | None, config: TuneConfig, tick:
         spare: Numbers that the prompt may hold beside the head: one that leaves no room for them is passed over.
     """
     if plan is None:
-        alone = without_held_out(tuple(lesson.blocks), lesson.prior)
-        return Choice(alone, "one clip per label: nothing could be held out to compare with", {})
+        alone = default_candidate(tuple(lesson.blocks), lesson.prior)
+        return Selection(alone, "one clip per label: nothing could be held out to compare with", {})
     choices = candidates(tuple(lesson.blocks), config.kinds, lesson.prior)
     judged = cross_validate(choices, lesson.block_features(), lesson.truth, lesson.classes, plan, tick)
     choice = _choice_that_fits(lesson, judged, spare)
-    likeness = judged.get(LIKENESS)
-    if likeness is not None and _borrows_likeness(choice.chosen, lesson):
+    likeness = judged.get(FAMILIARITY)
+    if likeness is not None and _borrows_familiarity(choice.chosen, lesson):
         best = judged[choice.chosen.name]
-        judged[choice.chosen.name] = replace(best, logits=shifted(best.logits, likeness.logits))
+        judged[choice.chosen.name] = replace(best, logits=align_max(best.logits, likeness.logits))
     return choice
 
 
-def _choice_that_fits(lesson: Lesson, judged: Mapping[str, Judged], spare: int) -> Choice:
+def _choice_that_fits(lesson: TrainingSet, judged: Mapping[str, CandidateScore], spare: int) -> Selection:
     """The choice among heads that leave a prompt room for ``spare`` numbers; among all where none does."""
     left = dict(judged)
     while left:
-        choice = replace(choose(left), judged=judged)
+        choice = replace(choose(left), scores=judged)
         N = lesson.classes
         numbers = sum(value.size for value in fit_tensors(lesson, choice).values()) + N * (N + 2)  # centres and limits
-        if numbers + spare <= MOST_NUMBERS:
+        if numbers + spare <= MAX_PARAMETERS:
             passed = len(judged) - len(left)
-            note = f"; {passed} that were better make a prompt of more than {MOST_NUMBERS:,} numbers" if passed else ""
+            note = (
+                f"; {passed} that were better make a prompt of more than {MAX_PARAMETERS:,} numbers" if passed else ""
+            )
             return replace(choice, why=choice.why + note)
         del left[choice.chosen.name]
     return choose(judged)
 
 
-def _borrows_likeness(chosen: Candidate, lesson: Lesson) -> bool:
+def _borrows_familiarity(chosen: Candidate, lesson: TrainingSet) -> bool:
     """Whether a head takes from PLDA how much of any class a clip shows; it must read the house projection first."""
-    return lesson.prior is not None and chosen.prior is None and chosen.blocks[:1] == HOUSE
+    return lesson.prior is not None and chosen.prior is None and chosen.blocks[:1] == PROJECTED
 
 
-def _enough(lesson: Lesson, config: TuneConfig) -> bool:
+def _enough(lesson: TrainingSet, config: TuneConfig) -> bool:
     return float(np.median(np.bincount(lesson.truth))) >= config.module_shots
 
 
-def fit_tensors(lesson: Lesson, choice: Choice) -> dict[str, Array]:
+def fit_tensors(lesson: TrainingSet, choice: Selection) -> dict[str, Array]:
     """The tensors of the chosen head on all clips."""
     blocks = {name: values for name, values in lesson.block_features().items() if name in choice.chosen.blocks}
     tensors = fit_head(choice.chosen, blocks, lesson.truth, lesson.classes).tensors()
-    if LIKENESS in choice.judged and lesson.prior is not None and _borrows_likeness(choice.chosen, lesson):
-        house = lesson.block_features()[HOUSE[0]]
+    if FAMILIARITY in choice.scores and lesson.prior is not None and _borrows_familiarity(choice.chosen, lesson):
+        house = lesson.block_features()[PROJECTED[0]]
         tensors |= fit_plda(house, lesson.truth, lesson.classes, lesson.prior).tensors("likeness")
     return tensors
 
 
 def calibrate(
-    lesson: Lesson, choice: Choice, judged: Judged | None, tensors: Mapping[str, Array], *, ratios: bool
+    lesson: TrainingSet, choice: Selection, judged: CandidateScore | None, tensors: Mapping[str, Array], *, ratios: bool
 ) -> tuple[Calibration, dict[str, Array], tuple[np.ndarray, np.ndarray] | None]:
     """Temperature, limits and class centres from held-out logits.
 
@@ -349,5 +367,5 @@ def calibrate(
         # A module's own logits are no ratios; the temporal part leaves the largest as it is.
         ratios = ratios and ("linear.square" in tensors or "likeness.mean" in tensors)
         calibration = fit_limits(logits, truth, len(lesson.names), temperature, centres, spread, ratios=ratios)
-    tables: dict[str, Any] = {"linear.centres": half(centres), "linear.spread": half(spread)}
+    tables: dict[str, Any] = {"linear.centres": round_fp16(centres), "linear.spread": round_fp16(spread)}
     return calibration, tables, None if judged is None else (logits, truth)

@@ -10,7 +10,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from service.errors import Forbidden, NotFound, Unauthenticated
-from service.gateway.state.context import Gateway, gateway_of, run
+from service.gateway.state.context import GatewayContext, context_of, run_in_thread
 from service.storage.records import Principal
 from service.storage.store import TenantRepository
 
@@ -32,7 +32,7 @@ class Access:
     principal: Principal
     tenant: str
     repository: TenantRepository
-    gateway: Gateway
+    gateway: GatewayContext
 
 
 def secret_of(request: Request) -> str:
@@ -54,7 +54,7 @@ async def principal_of(request: Request) -> Principal:
     Raises:
         Unauthenticated: No key, or one that is not known.
     """
-    principal = await run(gateway_of(request).storage.admin.authenticate, secret_of(request))
+    principal = await run_in_thread(context_of(request).storage.admin.authenticate, secret_of(request))
     if principal is None:
         raise Unauthenticated("The key is not known.")
     return principal
@@ -88,7 +88,7 @@ async def observer(request: Request) -> None:
     Raises:
         Forbidden: It is a tenant's key.
     """
-    key = gateway_of(request).settings.metrics_key
+    key = context_of(request).settings.metrics_key
     given = secret_of(request).encode()
     if key is None or not hmac.compare_digest(given, key.get_secret_value().encode()):
         await admin(request)
@@ -103,11 +103,11 @@ def tenant_access(scope: str | None, *, admin_only: bool = False) -> Callable[..
     """
 
     async def access(request: Request, tenant: str) -> Access:
-        gateway = gateway_of(request)
+        gateway = context_of(request)
         principal = await principal_of(request)
         if principal.kind == "admin":
             # The repository of a tenant that does not exist would answer with empty lists.
-            await run(gateway.storage.admin.get_tenant, tenant)
+            await run_in_thread(gateway.storage.admin.get_tenant, tenant)
         elif principal.tenant != tenant:
             raise NotFound(NOT_FOUND)
         elif admin_only:
@@ -118,9 +118,9 @@ def tenant_access(scope: str | None, *, admin_only: bool = False) -> Callable[..
     return access
 
 
-Admin = Depends(admin)
-Observer = Depends(observer)
-Reader = Depends(tenant_access(None))
-Teacher = Depends(tenant_access("tune"))
-Owner = Depends(tenant_access("manage"))
-Eraser = Depends(tenant_access(None, admin_only=True))
+RequireAdmin = Depends(admin)
+RequireMetricsKey = Depends(observer)
+RequireAnyScope = Depends(tenant_access(None))
+RequireTune = Depends(tenant_access("tune"))
+RequireManage = Depends(tenant_access("manage"))
+RequireAdminForTenant = Depends(tenant_access(None, admin_only=True))

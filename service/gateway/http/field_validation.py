@@ -11,7 +11,7 @@ from service.errors import InvalidRequest
 MISSING = object()
 
 
-class Fields:
+class FieldReader:
     """Reads typed fields out of an object.
 
     JSON is taken at its word: true is no number, "1" is no number, 1.0 is no whole number.

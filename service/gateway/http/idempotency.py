@@ -58,7 +58,7 @@ def fingerprint(request: Request, body: bytes | str) -> str:
     return hashlib.sha256(head.encode() + (body if isinstance(body, bytes) else body.encode())).hexdigest()
 
 
-async def once(
+async def run_idempotent(
     request: Request,
     repository: TenantRepository,
     body: bytes | str,
@@ -85,32 +85,32 @@ async def once(
     if key is None:
         status, document = await make()
         sent, headers = finish(document)
-        return context.answer(sent, status, headers)
+        return context.json_response(sent, status, headers)
     name = (id(asyncio.get_running_loop()), repository.tenant, key)
     lock = _locks.get(name) or asyncio.Lock()
     _locks[name] = lock
     mark = fingerprint(request, body)
     async with lock:
-        begun = await _begin(repository, key, mark)
+        begun = await _claim(repository, key, mark)
         if isinstance(begun, StoredAnswer):
             sent, headers = finish(begun.body)
-            return context.answer(sent, begun.status, headers | {"Idempotent-Replayed": "true"})
+            return context.json_response(sent, begun.status, headers | {"Idempotent-Replayed": "true"})
         try:
             status, document = await make()
         except BaseException:
             # What cannot be given back now is free again after a while.
             with contextlib.suppress(StorageUnavailable):
-                await asyncio.shield(context.run(repository.let_go, key, begun))
+                await asyncio.shield(context.run_in_thread(repository.release_claim, key, begun))
             raise
-        await context.run(repository.remember, key, mark, status, keep(document), begun)
+        await context.run_in_thread(repository.remember, key, mark, status, keep(document), begun)
     sent, headers = finish(document)
-    return context.answer(sent, status, headers)
+    return context.json_response(sent, status, headers)
 
 
-async def _begin(repository: TenantRepository, key: str, mark: str) -> StoredAnswer | str:
+async def _claim(repository: TenantRepository, key: str, mark: str) -> StoredAnswer | str:
     deadline = time.monotonic() + WAIT_S
     while True:
-        begun = await context.run(repository.begin, key, mark)
+        begun = await context.run_in_thread(repository.claim, key, mark)
         if begun is not None:
             return begun
         if time.monotonic() > deadline:

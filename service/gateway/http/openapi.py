@@ -17,7 +17,7 @@ from service.gateway.http.request_body import JSON
 
 REF = "#/components/schemas/{model}"
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-KEYED = (errors.Unauthenticated, errors.StorageUnavailable)
+NEEDS_KEY = (errors.Unauthenticated, errors.StorageUnavailable)
 BODY = (errors.MalformedBody, errors.TooLarge, errors.UnsupportedMediaType, errors.InvalidRequest)
 STORES = (errors.StorageFull,)
 CREATES = (*BODY, *STORES, errors.IdempotencyConflict)
@@ -32,7 +32,7 @@ EVERYWHERE = (errors.Internal, errors.MethodNotAllowed)
 _bodies: set[type[BaseModel]] = {schemas.Problem}
 
 
-def documented(
+def describe_route(
     answer: type[BaseModel] | None = None,
     *,
     status: int = 200,
@@ -65,7 +65,7 @@ def documented(
     elif answer is not None:
         success["model"] = answer
     responses: dict[int | str, Any] = {status: success, **(other or {})}
-    responses |= _error_answers((*EVERYWHERE, *(KEYED if key else ()), *fails))
+    responses |= _error_answers((*EVERYWHERE, *(NEEDS_KEY if key else ()), *fails))
     extra: dict[str, Any] = {"security": [{"key": []}] if key else []}
     if body is not None:
         _bodies.add(body)

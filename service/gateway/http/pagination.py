@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Query
 from starlette.responses import Response
 
-from service.gateway.state.context import answer
+from service.gateway.state.context import json_response
 from service.storage.records import Page
 
 T = TypeVar("T")
@@ -18,4 +18,4 @@ After = Annotated[str | None, Query(max_length=256, description="The `next` of t
 
 def page(found: Page[T], document: Callable[[T], dict[str, Any]]) -> Response:
     """A page as JSON."""
-    return answer({"items": [document(item) for item in found.items], "next": found.next})
+    return json_response({"items": [document(item) for item in found.items], "next": found.next})

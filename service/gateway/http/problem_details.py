@@ -96,7 +96,7 @@ def _invalid_parameters(error: RequestValidationError) -> InvalidRequest:
     return InvalidRequest("The request's parameters are not valid.", errors=rows)
 
 
-async def _answer(request: Request, error: Exception) -> Response:
+async def _problem_handler(request: Request, error: Exception) -> Response:
     service_error = as_service_error(error)
     if service_error.status >= 500:
         expected = isinstance(error, ServiceError)
@@ -116,4 +116,4 @@ def install(app: FastAPI) -> None:
         PoolTimeout,
         OSError,
     ):
-        app.add_exception_handler(kind, _answer)
+        app.add_exception_handler(kind, _problem_handler)

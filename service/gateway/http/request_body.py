@@ -22,7 +22,7 @@ from service.gateway.http import fast_clip_json
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
-FORMS = {
+MEDIA_TYPES = {
     JSON: JSON,
     MSGPACK: MSGPACK,
     "application/x-msgpack": MSGPACK,
@@ -40,7 +40,7 @@ _STEP[list(b"[{")] = 1
 _STEP[list(b"]}")] = -1
 
 
-def form_of(request: Request, *allowed: str) -> str:
+def media_type_of(request: Request, *allowed: str) -> str:
     """The form that the body is in, by its content type; JSON where none is named.
 
     Raises:
@@ -48,7 +48,7 @@ def form_of(request: Request, *allowed: str) -> str:
     """
     given = request.headers.get("content-type", JSON)
     kind, _, parameters = given.partition(";")
-    form = FORMS.get(kind.strip().lower())
+    form = MEDIA_TYPES.get(kind.strip().lower())
     charset = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", parameters, re.IGNORECASE)
     if form not in allowed or (charset and charset[1].lower() not in ("utf-8", "utf8")):
         raise UnsupportedMediaType(f"This route reads {' or '.join(allowed)} in UTF-8.")
@@ -75,7 +75,7 @@ async def chunks(request: Request, limit: int, setting: str) -> AsyncIterator[by
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:19]) > limit:
         raise refusal
-    unpacker = _Gunzip() if "gzip" in encoding else None
+    unpacker = _GzipDecoder() if "gzip" in encoding else None
     received = unpacked = 0
     async for chunk in request.stream():
         received += len(chunk)
@@ -91,7 +91,7 @@ async def chunks(request: Request, limit: int, setting: str) -> AsyncIterator[by
         raise MalformedBody("The gzip body ends too early.")
 
 
-class _Gunzip:
+class _GzipDecoder:
     """Unpacks gzip in pieces of bounded size; several archives may follow each other."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from service.storage.store import TenantRepository
 from skeleton_prompt.clips.clip import Clip, cut_segments
 
 
-def base_lesson(
+def base_version_clips(
     repository: TenantRepository, version: int, sent: Sequence[Clip]
 ) -> tuple[list[str], Counter[str], int]:
     """The stored clips that a version was made of; blocks.

@@ -16,7 +16,7 @@ MIN_LABELS = 2
 NOTHING_VISIBLE = "nothing_visible"
 
 
-class Lessons:
+class ClipUpload:
     """Gathers clips to learn from.
 
     Args:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from service import errors
-from service.gateway.http.field_validation import Fields
-from service.gateway.state.context import Gateway
-from service.inference.interface import Answer, Question
+from service.gateway.http.field_validation import FieldReader
+from service.gateway.state.context import GatewayContext
+from service.inference.interface import PredictionInput, PredictionResult
 from service.settings import Settings
-from service.storage.records import Resolved
+from service.storage.records import ResolvedPrompt
 from skeleton_prompt.clips.clip import Clip, ClipLimits, ClipTooLarge, InvalidClip, parse_clip
-from skeleton_prompt.clips.normalise import Prepared, Quality, prepare
+from skeleton_prompt.clips.normalise import PreparedPerson, Quality, prepare
 
 MAX_VERSION = 2**31 - 1
 OPTIONS = ("top_k", "version", "threshold", "tenant")
@@ -32,11 +32,11 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Work:
+class PreparedClip:
     """A clip, ready for the engine."""
 
     clip: Clip
-    people: list[Prepared]
+    people: list[PreparedPerson]
     quality: Quality
 
     @property
@@ -51,7 +51,7 @@ def read_options(document: Mapping[str, Any]) -> Options:
     Raises:
         InvalidRequest: Any of them is wrong.
     """
-    fields = Fields(document)
+    fields = FieldReader(document)
     options = Options(
         top_k=fields.integer("top_k", 1, 50, 5) or 5,
         version=fields.integer("version", 1, MAX_VERSION),
@@ -62,12 +62,12 @@ def read_options(document: Mapping[str, Any]) -> Options:
     return options
 
 
-def limits_of(settings: Settings) -> ClipLimits:
+def clip_limits(settings: Settings) -> ClipLimits:
     """How large a clip may be."""
     return ClipLimits(max_frames=settings.max_frames, max_joints=settings.max_joints, max_people=settings.max_people)
 
 
-def make_work(document: Mapping[str, Any], limits: ClipLimits, prefix: str = "") -> Work:
+def prepare_clip(document: Mapping[str, Any], limits: ClipLimits, prefix: str = "") -> PreparedClip:
     """Check a clip and prepare it.
 
     Raises:
@@ -78,7 +78,7 @@ def make_work(document: Mapping[str, Any], limits: ClipLimits, prefix: str = "")
         people, quality = prepare(clip)
     except InvalidClip as error:
         raise clip_error(error) from None
-    return Work(clip, people, quality)
+    return PreparedClip(clip, people, quality)
 
 
 def clip_error(error: InvalidClip) -> errors.ServiceError:
@@ -93,14 +93,16 @@ def clip_error(error: InvalidClip) -> errors.ServiceError:
     return errors.InvalidClip(f"The clip has {problems}.", errors=rows, errors_total=error.total)
 
 
-async def ask(gateway: Gateway, resolved: Resolved, options: Options, people: list[Prepared]) -> list[Answer]:
+async def predict_people(
+    gateway: GatewayContext, resolved: ResolvedPrompt, options: Options, people: list[PreparedPerson]
+) -> list[PredictionResult]:
     """The engine's answers for all people of a clip."""
     deadline = time.monotonic() + gateway.settings.predict_deadline_s
-    questions = [Question(person, resolved.ref, options.top_k, options.threshold, deadline) for person in people]
+    questions = [PredictionInput(person, resolved.ref, options.top_k, options.threshold, deadline) for person in people]
     if len(questions) == 1:
         answers = [await gateway.engine.predict(questions[0])]
     else:
-        answers = await _all([gateway.engine.predict(question) for question in questions])
+        answers = await _gather_or_cancel([gateway.engine.predict(question) for question in questions])
     metrics = gateway.metrics
     for answer in answers:
         metrics.predictions.labels("yes" if answer.prediction.known else "no").inc()
@@ -109,7 +111,7 @@ async def ask(gateway: Gateway, resolved: Resolved, options: Options, people: li
     return answers
 
 
-async def _all(calls: list[Any]) -> list[Answer]:
+async def _gather_or_cancel(calls: list[Any]) -> list[PredictionResult]:
     """The results of calls, none of which is left running where one fails."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
@@ -119,15 +121,17 @@ async def _all(calls: list[Any]) -> list[Answer]:
             task.cancel()
 
 
-def prediction_document(work: Work, resolved: Resolved, answers: list[Answer], request_id: str) -> dict[str, Any]:
+def prediction_document(
+    work: PreparedClip, resolved: ResolvedPrompt, answers: list[PredictionResult], request_id: str
+) -> dict[str, Any]:
     """The API's answer for a clip."""
-    people = [answer.prediction.document() for answer in answers]
+    people = [answer.prediction.to_dict() for answer in answers]
     return {
         "tenant": resolved.ref.tenant,
         "version": resolved.ref.version,
         "sha256": resolved.ref.sha256,
         **people[work.main],
         "people": people,
-        "quality": work.quality.document(),
+        "quality": work.quality.to_dict(),
         "request_id": request_id,
     }

@@ -11,14 +11,14 @@ from starlette.responses import Response
 from service import errors
 from service.gateway import schemas
 from service.gateway.http import request_body
-from service.gateway.http.auth import Access, Owner, Reader, Teacher
-from service.gateway.http.idempotency import once
-from service.gateway.http.openapi import CREATES, documented
+from service.gateway.http.auth import Access, RequireAnyScope, RequireManage, RequireTune
+from service.gateway.http.idempotency import run_idempotent
+from service.gateway.http.openapi import CREATES, describe_route
 from service.gateway.http.pagination import After, Limit, page
-from service.gateway.operations.clip_intake import Lessons
-from service.gateway.operations.prediction import limits_of
+from service.gateway.operations.clip_intake import ClipUpload
+from service.gateway.operations.prediction import clip_limits
 from service.gateway.routes.jobs import time_of
-from service.gateway.state.context import answer, run
+from service.gateway.state.context import json_response, run_in_thread
 from service.storage.records import ClipRecord
 from skeleton_prompt.clips.clip import clip_document
 from skeleton_prompt.render import draw_clip
@@ -50,7 +50,7 @@ def record_document(record: ClipRecord) -> dict[str, Any]:
 @router.post(
     "/tenants/{tenant}/clips",
     summary="Store labelled clips for a later tuning",
-    **documented(
+    **describe_route(
         schemas.ClipIds,
         status=201,
         fails=(*CREATES, errors.Forbidden, errors.NotFound, errors.InvalidClips, errors.RateLimited),
@@ -59,11 +59,11 @@ def record_document(record: ClipRecord) -> dict[str, Any]:
         idempotent=True,
     ),
 )
-async def add_clips(request: Request, access: Access = Teacher) -> Response:
+async def add_clips(request: Request, access: Access = RequireTune) -> Response:
     """Scope tune. All or nothing; clips in which nothing is visible are skipped and named."""
     settings = access.gateway.settings
-    await run(access.gateway.rate_limits.check, access.tenant)
-    form = request_body.form_of(request, request_body.JSON, request_body.MSGPACK)
+    await run_in_thread(access.gateway.rate_limits.check, access.tenant)
+    form = request_body.media_type_of(request, request_body.JSON, request_body.MSGPACK)
     body = await request_body.read(request, settings.max_tune_bytes, "max_tune_bytes")
 
     def store() -> tuple[int, dict[str, Any]]:
@@ -72,7 +72,7 @@ async def add_clips(request: Request, access: Access = Teacher) -> Response:
         if not isinstance(clips, list) or not clips:
             row = {"loc": "clips", "rule": "missing_clips", "message": "clips must be a list of at least one clip"}
             raise errors.InvalidRequest("There are no clips.", errors=[row])
-        lessons = Lessons(limits_of(settings), settings.max_json_depth)
+        lessons = ClipUpload(clip_limits(settings), settings.max_json_depth)
         for clip in clips:
             lessons.add(clip)
         lessons.check()
@@ -80,57 +80,57 @@ async def add_clips(request: Request, access: Access = Teacher) -> Response:
         return 201, {"ids": ids, "skipped": lessons.skipped}
 
     async def make() -> tuple[int, dict[str, Any]]:
-        return await run(store)
+        return await run_in_thread(store)
 
-    return await once(request, access.repository, body, make)
+    return await run_idempotent(request, access.repository, body, make)
 
 
 @router.get(
     "/tenants/{tenant}/clips",
     summary="List stored clips",
-    **documented(schemas.page(schemas.ClipRecord), fails=(errors.NotFound, errors.InvalidRequest)),
+    **describe_route(schemas.page(schemas.ClipRecord), fails=(errors.NotFound, errors.InvalidRequest)),
 )
-async def list_clips(limit: Limit = 50, after: After = None, access: Access = Reader) -> Response:
+async def list_clips(limit: Limit = 50, after: After = None, access: Access = RequireAnyScope) -> Response:
     """Any scope."""
-    return page(await run(access.repository.list_clips, limit, after), record_document)
+    return page(await run_in_thread(access.repository.list_clips, limit, after), record_document)
 
 
 @router.get(
     "/tenants/{tenant}/clips/{clip}",
     summary="Look at a stored clip",
-    **documented(schemas.StoredClip, fails=(errors.NotFound,)),
+    **describe_route(schemas.StoredClip, fails=(errors.NotFound,)),
 )
-async def get_clip(clip: str, access: Access = Reader) -> Response:
+async def get_clip(clip: str, access: Access = RequireAnyScope) -> Response:
     """Any scope. With its keypoints."""
 
     def read() -> dict[str, Any]:
         record, stored = access.repository.get_clip(clip)
         return record_document(record) | {"clip": clip_document(stored)}
 
-    return answer(await run(read))
+    return json_response(await run_in_thread(read))
 
 
 @router.get(
     "/tenants/{tenant}/clips/{clip}/preview.svg",
     summary="Watch a stored clip",
-    **documented(fails=(errors.NotFound,), content={"image/svg+xml": {"schema": {"type": "string"}}}),
+    **describe_route(fails=(errors.NotFound,), content={"image/svg+xml": {"schema": {"type": "string"}}}),
 )
-async def preview(clip: str, access: Access = Reader) -> Response:
+async def preview(clip: str, access: Access = RequireAnyScope) -> Response:
     """Any scope. An animated skeleton."""
 
     def draw() -> str:
         _, stored = access.repository.get_clip(clip)
         return draw_clip(stored)
 
-    return Response(await run(draw), headers={"Content-Security-Policy": SVG_CSP}, media_type="image/svg+xml")
+    return Response(await run_in_thread(draw), headers={"Content-Security-Policy": SVG_CSP}, media_type="image/svg+xml")
 
 
 @router.delete(
     "/tenants/{tenant}/clips/{clip}",
     summary="Delete a stored clip",
-    **documented(status=204, fails=(errors.Forbidden, errors.NotFound)),
+    **describe_route(status=204, fails=(errors.Forbidden, errors.NotFound)),
 )
-async def delete_clip(clip: str, access: Access = Owner) -> Response:
+async def delete_clip(clip: str, access: Access = RequireManage) -> Response:
     """Scope manage."""
-    await run(access.repository.delete_clip, clip)
+    await run_in_thread(access.repository.delete_clip, clip)
     return Response(status_code=204)

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from service import errors
-from service.gateway.http.openapi import documented
+from service.gateway.http.openapi import describe_route
 
 router = APIRouter(tags=["operate"])
 
@@ -27,7 +27,7 @@ def _file(name: str) -> bytes:
 @router.get(
     "/",
     summary="The console",
-    **documented(key=False, content={"text/html": {"schema": {"type": "string"}}}),
+    **describe_route(key=False, content={"text/html": {"schema": {"type": "string"}}}),
 )
 async def page() -> Response:
     """One page, without anything from elsewhere."""

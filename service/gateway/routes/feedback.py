@@ -13,12 +13,12 @@ from starlette.responses import Response
 from service import errors
 from service.gateway import schemas
 from service.gateway.http import request_body
-from service.gateway.http.auth import Access, Teacher
-from service.gateway.http.field_validation import Fields
-from service.gateway.http.idempotency import once
-from service.gateway.http.openapi import CREATES, documented
-from service.gateway.operations.prediction import limits_of, make_work
-from service.gateway.state.context import run
+from service.gateway.http.auth import Access, RequireTune
+from service.gateway.http.field_validation import FieldReader
+from service.gateway.http.idempotency import run_idempotent
+from service.gateway.http.openapi import CREATES, describe_route
+from service.gateway.operations.prediction import clip_limits, prepare_clip
+from service.gateway.state.context import run_in_thread
 from skeleton_prompt.clips.clip import Clip, InvalidClip, parse_clip
 
 router = APIRouter(tags=["teach"])
@@ -27,7 +27,7 @@ router = APIRouter(tags=["teach"])
 @router.post(
     "/tenants/{tenant}/feedback",
     summary="Correct a prediction",
-    **documented(
+    **describe_route(
         schemas.FeedbackAnswer,
         status=201,
         fails=(
@@ -43,11 +43,11 @@ router = APIRouter(tags=["teach"])
         idempotent=True,
     ),
 )
-async def feedback(request: Request, access: Access = Teacher) -> Response:
+async def feedback(request: Request, access: Access = RequireTune) -> Response:
     """Scope tune. With the clip, or with the request id of a recent prediction; a null label means background."""
     settings = access.gateway.settings
-    await run(access.gateway.rate_limits.check, access.tenant)
-    form = request_body.form_of(request, request_body.JSON, request_body.MSGPACK)
+    await run_in_thread(access.gateway.rate_limits.check, access.tenant)
+    form = request_body.media_type_of(request, request_body.JSON, request_body.MSGPACK)
     body = await request_body.read(request, settings.max_predict_bytes, "max_predict_bytes")
 
     def store() -> tuple[int, dict[str, Any]]:
@@ -57,9 +57,9 @@ async def feedback(request: Request, access: Access = Teacher) -> Response:
         return 201, {"id": stored, "label": clip.label}
 
     async def make() -> tuple[int, dict[str, Any]]:
-        return await run(store)
+        return await run_in_thread(store)
 
-    return await once(request, access.repository, body, make)
+    return await run_idempotent(request, access.repository, body, make)
 
 
 def _labelled(document: Mapping[str, Any], access: Access) -> Clip:
@@ -70,7 +70,7 @@ def _labelled(document: Mapping[str, Any], access: Access) -> Clip:
         NotFound: The request is not remembered.
         InvalidClip: The clip or the label cannot be used.
     """
-    fields = Fields(document)
+    fields = FieldReader(document)
     request_id = fields.text("request_id", 64)
     if "label" not in document:
         fields.problem("label", "missing_label", "label is missing; null means background")
@@ -90,12 +90,12 @@ def _labelled(document: Mapping[str, Any], access: Access) -> Clip:
 
 
 def _with_label(document: Any, label: Any, access: Access) -> Clip:
-    limits = limits_of(access.gateway.settings)
+    limits = clip_limits(access.gateway.settings)
     if not isinstance(document, dict):
         row = {"loc": "clip", "rule": "not_an_object", "message": "a clip must be an object"}
         raise errors.InvalidClip("The clip is not an object.", errors=[row])
     labelled = {name: value for name, value in document.items() if name != "segments"} | {"label": label}
-    make_work(labelled, limits, "clip")  # with its errors, and to refuse a clip in which nothing is visible
+    prepare_clip(labelled, limits, "clip")  # with its errors, and to refuse a clip in which nothing is visible
     try:
         return parse_clip(labelled, limits, teaching=True)
     except InvalidClip as error:  # pragma: no cover  # the same checks have just passed

@@ -8,44 +8,44 @@ from starlette.responses import Response
 
 from service import errors
 from service.gateway import schemas
-from service.gateway.http.auth import Observer
-from service.gateway.http.openapi import documented
-from service.gateway.state.context import answer, gateway_of, run
+from service.gateway.http.auth import RequireMetricsKey
+from service.gateway.http.openapi import describe_route
+from service.gateway.state.context import context_of, json_response, run_in_thread
 
 router = APIRouter(tags=["operate"])
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@router.get("/livez", summary="Whether the process answers", **documented(schemas.Status, key=False))
+@router.get("/livez", summary="Whether the process answers", **describe_route(schemas.Status, key=False))
 async def livez() -> Response:
     """Says nothing about the engine: a restart would not help where this answers."""
-    return answer({"status": "alive"})
+    return json_response({"status": "alive"})
 
 
 @router.get(
     "/readyz",
     summary="Whether predictions are possible",
-    **documented(schemas.Status, fails=(errors.EngineUnavailable,), key=False),
+    **describe_route(schemas.Status, fails=(errors.EngineUnavailable,), key=False),
 )
 async def readyz(request: Request) -> Response:
     """By a real forward pass, just now, or a moment ago where the engine is busy."""
-    engine = gateway_of(request).engine
-    if not await engine.probe():
+    engine = context_of(request).engine
+    if not await engine.is_ready():
         why = getattr(engine, "trouble", None) or "The engine did not complete a forward pass."
         raise errors.EngineUnavailable(why, retry_after=2.0)
-    return answer({"status": "ready"})
+    return json_response({"status": "ready"})
 
 
 @router.get(
     "/metrics",
     summary="Counters for Prometheus",
-    dependencies=[Observer],
-    **documented(fails=(errors.Forbidden,), content={"text/plain": {"schema": {"type": "string"}}}),
+    dependencies=[RequireMetricsKey],
+    **describe_route(fails=(errors.Forbidden,), content={"text/plain": {"schema": {"type": "string"}}}),
 )
 async def metrics(request: Request) -> Response:
     """Admin key, or the one that can do nothing else. No tenant appears in a label."""
-    gateway = gateway_of(request)
+    gateway = context_of(request)
     refresh = getattr(gateway.engine, "refresh", None)  # of an engine whose figures are elsewhere
     if refresh is not None:
         await refresh()
@@ -54,7 +54,7 @@ async def metrics(request: Request) -> Response:
         gateway.metrics.queue_rows.set(waiting)
     gateway.metrics.old_backbones_loaded.set(getattr(gateway.engine, "old_models", 0))
     try:
-        gateway.metrics.unfinished(await run(gateway.storage.admin.unfinished_jobs))
+        gateway.metrics.unfinished(await run_in_thread(gateway.storage.admin.unfinished_jobs))
     except errors.ServiceError:
         gateway.metrics.unfinished(None)  # the database is away, which is when the other counters are wanted most
     return Response(gateway.metrics.page(), media_type=PROMETHEUS)

@@ -15,10 +15,10 @@ from starlette.responses import Response
 
 from service import errors
 from service.gateway import schemas
-from service.gateway.http.auth import Access, Reader, Teacher
-from service.gateway.http.openapi import documented
+from service.gateway.http.auth import Access, RequireAnyScope, RequireTune
+from service.gateway.http.openapi import describe_route
 from service.gateway.http.pagination import After, Limit, page
-from service.gateway.state.context import answer, run
+from service.gateway.state.context import json_response, run_in_thread
 from service.storage.records import JobEvent, JobRecord, JobState
 
 router = APIRouter(tags=["jobs"])
@@ -76,35 +76,35 @@ def event_document(event: JobEvent) -> dict[str, Any]:
 @router.get(
     "/tenants/{tenant}/jobs",
     summary="List jobs, newest first",
-    **documented(schemas.page(schemas.Job), fails=(errors.NotFound, errors.InvalidRequest)),
+    **describe_route(schemas.page(schemas.Job), fails=(errors.NotFound, errors.InvalidRequest)),
 )
-async def list_jobs(limit: Limit = 50, after: After = None, access: Access = Reader) -> Response:
+async def list_jobs(limit: Limit = 50, after: After = None, access: Access = RequireAnyScope) -> Response:
     """Any scope."""
-    return page(await run(access.repository.list_jobs, limit, after), job_document)
+    return page(await run_in_thread(access.repository.list_jobs, limit, after), job_document)
 
 
 @router.get(
-    "/tenants/{tenant}/jobs/{job}", summary="Look at a job", **documented(schemas.Job, fails=(errors.NotFound,))
+    "/tenants/{tenant}/jobs/{job}", summary="Look at a job", **describe_route(schemas.Job, fails=(errors.NotFound,))
 )
-async def get_job(job: str, access: Access = Reader) -> Response:
+async def get_job(job: str, access: Access = RequireAnyScope) -> Response:
     """Any scope."""
-    return answer(job_document(await run(access.repository.get_job, job)))
+    return json_response(job_document(await run_in_thread(access.repository.get_job, job)))
 
 
 @router.post(
     "/tenants/{tenant}/jobs/{job}/cancel",
     summary="Cancel a job",
-    **documented(schemas.Job, fails=(errors.Forbidden, errors.NotFound, errors.JobFinished)),
+    **describe_route(schemas.Job, fails=(errors.Forbidden, errors.NotFound, errors.JobFinished)),
 )
-async def cancel_job(job: str, access: Access = Teacher) -> Response:
+async def cancel_job(job: str, access: Access = RequireTune) -> Response:
     """Scope tune. Asking again changes nothing; a job that has ended otherwise answers 409."""
-    return answer(job_document(await run(access.repository.cancel_job, job)))
+    return json_response(job_document(await run_in_thread(access.repository.cancel_job, job)))
 
 
 @router.get(
     "/tenants/{tenant}/jobs/{job}/events",
     summary="Follow a job",
-    **documented(
+    **describe_route(
         schemas.page(schemas.JobEvent),
         fails=(errors.NotFound, errors.InvalidRequest),
         content={
@@ -117,13 +117,13 @@ async def job_events(
     request: Request,
     job: str,
     after: Annotated[int | None, Query(ge=0, le=MAX_EVENT_ID, description="Answer as JSON, from here on.")] = None,
-    access: Access = Reader,
+    access: Access = RequireAnyScope,
 ) -> Response:
     """Any scope. Server-sent events with ids, which `Last-Event-ID` continues; with `after` JSON for those who poll."""
-    await run(access.repository.get_job, job)
+    await run_in_thread(access.repository.get_job, job)
     if after is not None or request.headers.get("accept", "").startswith("application/json"):
-        events = await run(access.repository.job_events, job, after or 0)
-        return answer({"items": [event_document(event) for event in events], "next": None})
+        events = await run_in_thread(access.repository.job_events, job, after or 0)
+        return json_response({"items": [event_document(event) for event in events], "next": None})
     last = request.headers.get("last-event-id", "")
     start = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else 0
     return EventSourceResponse(_stream(access, job, start), ping=15, headers={"Cache-Control": "no-store"})
@@ -134,8 +134,8 @@ async def _stream(access: Access, job: str, after: int) -> AsyncIterator[ServerS
     while True:
         # State first: what happens between the two reads is then in the events or comes in the next round.
         try:
-            record = await run(access.repository.get_job, job)
-            events = await run(access.repository.job_events, job, after)
+            record = await run_in_thread(access.repository.get_job, job)
+            events = await run_in_thread(access.repository.job_events, job, after)
         except errors.NotFound:  # erased while somebody watched
             return
         for event in events:

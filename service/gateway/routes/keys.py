@@ -11,12 +11,12 @@ from starlette.responses import Response
 from service import errors
 from service.gateway import schemas
 from service.gateway.http import request_body
-from service.gateway.http.auth import Access, Owner
-from service.gateway.http.idempotency import Document, once
-from service.gateway.http.openapi import CREATES, documented
+from service.gateway.http.auth import Access, RequireManage
+from service.gateway.http.idempotency import Document, run_idempotent
+from service.gateway.http.openapi import CREATES, describe_route
 from service.gateway.http.pagination import After, Limit, page
 from service.gateway.routes.tenants import MAX_BODY, key_document
-from service.gateway.state.context import run
+from service.gateway.state.context import run_in_thread
 
 router = APIRouter(tags=["keys"])
 
@@ -41,7 +41,7 @@ def read_scopes(document: dict[str, Any]) -> list[str]:
 @router.post(
     "/tenants/{tenant}/keys",
     summary="Make a key",
-    **documented(
+    **describe_route(
         schemas.KeyWithSecret,
         status=201,
         fails=(*CREATES, errors.Forbidden, errors.NotFound),
@@ -49,41 +49,41 @@ def read_scopes(document: dict[str, Any]) -> list[str]:
         idempotent=True,
     ),
 )
-async def create_key(request: Request, access: Access = Owner) -> Response:
+async def create_key(request: Request, access: Access = RequireManage) -> Response:
     """Scope manage. The secret is shown this once."""
     gateway = access.gateway
-    request_body.form_of(request, request_body.JSON)
+    request_body.media_type_of(request, request_body.JSON)
     body = await request_body.read(request, MAX_BODY, "64 KiB for this route")
     scopes = read_scopes(request_body.decode(body, request_body.JSON, gateway.settings.max_json_depth) if body else {})
 
     async def make() -> tuple[int, Document]:
-        key, secret = await run(access.repository.create_key, scopes)
+        key, secret = await run_in_thread(access.repository.create_key, scopes)
         gateway.secrets.put(key.id, secret)
         return 201, key_document(key)
 
     def finish(document: Document) -> tuple[Document, dict[str, str]]:
         return document | {"secret": gateway.secrets.get(document["id"])}, {}
 
-    return await once(request, access.repository, body, make, finish=finish)
+    return await run_idempotent(request, access.repository, body, make, finish=finish)
 
 
 @router.get(
     "/tenants/{tenant}/keys",
     summary="List keys",
-    **documented(schemas.page(schemas.Key), fails=(errors.Forbidden, errors.NotFound, errors.InvalidRequest)),
+    **describe_route(schemas.page(schemas.Key), fails=(errors.Forbidden, errors.NotFound, errors.InvalidRequest)),
 )
-async def list_keys(limit: Limit = 50, after: After = None, access: Access = Owner) -> Response:
+async def list_keys(limit: Limit = 50, after: After = None, access: Access = RequireManage) -> Response:
     """Scope manage. Without secrets."""
-    return page(await run(access.repository.list_keys, limit, after), key_document)
+    return page(await run_in_thread(access.repository.list_keys, limit, after), key_document)
 
 
 @router.delete(
     "/tenants/{tenant}/keys/{key}",
     summary="Revoke a key",
-    **documented(status=204, fails=(errors.Forbidden, errors.NotFound)),
+    **describe_route(status=204, fails=(errors.Forbidden, errors.NotFound)),
 )
-async def delete_key(key: str, access: Access = Owner) -> Response:
+async def delete_key(key: str, access: Access = RequireManage) -> Response:
     """Scope manage. The next request with it answers 401."""
-    await run(access.repository.delete_key, key)
+    await run_in_thread(access.repository.delete_key, key)
     access.gateway.secrets.forget(key)
     return Response(status_code=204)

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from service import errors
 from service.gateway import schemas
-from service.gateway.http.openapi import documented
-from service.gateway.state.context import answer
+from service.gateway.http.openapi import describe_route
+from service.gateway.state.context import json_response
 from skeleton_prompt.clips.layouts import Layout, UnknownLayout, draw_layout, get_layout, layout_names
 
 router = APIRouter(tags=["layouts"])
@@ -20,16 +20,16 @@ def _document(layout: Layout) -> dict[str, Any]:
     return {"name": layout.name, "joints": list(layout.joints), "edges": [list(edge) for edge in layout.edges]}
 
 
-@router.get("/layouts", summary="List layouts", **documented(schemas.page(schemas.LayoutSummary), key=False))
+@router.get("/layouts", summary="List layouts", **describe_route(schemas.page(schemas.LayoutSummary), key=False))
 async def list_layouts() -> Response:
     """All of them on one page."""
-    return answer({"items": [_document(get_layout(name)) for name in layout_names()], "next": None})
+    return json_response({"items": [_document(get_layout(name)) for name in layout_names()], "next": None})
 
 
 @router.get(
     "/layouts/{name}",
     summary="Look at a layout",
-    **documented(schemas.LayoutDetail, fails=(errors.NotFound,), key=False),
+    **describe_route(schemas.LayoutDetail, fails=(errors.NotFound,), key=False),
 )
 async def get_one(name: str) -> Response:
     """With its joints, edges and a drawing."""
@@ -37,4 +37,4 @@ async def get_one(name: str) -> Response:
         layout = get_layout(name)
     except UnknownLayout as error:
         raise errors.NotFound(str(error.args[0])) from None
-    return answer(_document(layout) | {"svg": draw_layout(layout)})
+    return json_response(_document(layout) | {"svg": draw_layout(layout)})

@@ -27,21 +27,28 @@ from service.gateway.http.openapi import BODY
 from service.gateway.http.problem_details import as_service_error, problem_body
 from service.gateway.operations.prediction import (
     Options,
-    Work,
-    ask,
-    limits_of,
-    make_work,
+    PreparedClip,
+    clip_limits,
+    predict_people,
     prediction_document,
+    prepare_clip,
     read_options,
 )
-from service.gateway.state.context import Gateway, answer, gateway_of, run, run_at_once, run_sized
-from service.inference.interface import Answer
-from service.storage.records import Resolved
+from service.gateway.state.context import (
+    GatewayContext,
+    context_of,
+    json_response,
+    run_in_predict_pool,
+    run_in_thread,
+    run_inline_or_pool,
+)
+from service.inference.interface import PredictionResult
+from service.storage.records import ResolvedPrompt
 
 T = TypeVar("T")
 
 
-class PlainRoute(APIRoute):
+class RawRoute(APIRoute):
     """A route whose function reads the request itself and gives the response: documented as any, solved by nobody."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -50,11 +57,11 @@ class PlainRoute(APIRoute):
         return handler
 
 
-router = APIRouter(tags=["predict"], route_class=PlainRoute)
+router = APIRouter(tags=["predict"], route_class=RawRoute)
 
 LARGE_BODY = 256 << 10  # from here on a key is checked before the body is read
 ROWS_IN_FLIGHT = 32  # of one batch request: the rest of the queue is for others
-FULL_S = 0.1  # until a row of a batch tries again to get into a queue that is full
+QUEUE_FULL_RETRY_S = 0.1  # until a row of a batch tries again to get into a queue that is full
 FAILS = (
     *BODY,
     errors.Forbidden,
@@ -74,40 +81,40 @@ FORMS = (request_body.JSON, request_body.MSGPACK)
 @router.post(
     "/predict",
     summary="Recognise the action in a clip",
-    **openapi.documented(schemas.Prediction, fails=(*FAILS, *CLIP_FAILS), body=schemas.PredictRequest, forms=FORMS),
+    **openapi.describe_route(schemas.Prediction, fails=(*FAILS, *CLIP_FAILS), body=schemas.PredictRequest, forms=FORMS),
 )
 async def predict(request: Request) -> Response:
     """Scope predict. The answer says what was seen, how sure it is, and what was done to the clip."""
-    gateway = gateway_of(request)
+    gateway = context_of(request)
     secret, form, body = await read_request(request, gateway)
     began = time.perf_counter()
     caller = gateway.callers.tenant_of(secret)
     if caller is not None:  # most of a flood is turned away here, before it costs anything
-        gateway.engine.admit(caller)
+        gateway.engine.check_admission(caller)
 
     document, options, resolved = await resolve(gateway, secret, body, form)
-    work = await run_sized(len(body), make_work, document, limits_of(gateway.settings))
+    work = await run_inline_or_pool(len(body), prepare_clip, document, clip_limits(gateway.settings))
     validated = time.perf_counter()
-    answers = await unless_gone(request, ask(gateway, resolved, options, work.people))
+    answers = await cancel_on_disconnect(request, predict_people(gateway, resolved, options, work.people))
     request_id = request.state.request_id
     request.state.timing = timing(answers, 1000 * (validated - began))
     gateway.recent.add(resolved.ref.tenant, request_id, work.clip)
     document = prediction_document(work, resolved, answers, request_id)
-    return answer(document, headers=prompt_headers(resolved, answers[0].cache))
+    return json_response(document, headers=prompt_headers(resolved, answers[0].cache))
 
 
 @router.post(
     "/predict/batch",
     summary="Recognise the actions in many clips",
-    **openapi.documented(schemas.BatchAnswer, fails=FAILS, body=schemas.BatchRequest, forms=FORMS),
+    **openapi.describe_route(schemas.BatchAnswer, fails=FAILS, body=schemas.BatchRequest, forms=FORMS),
 )
 async def predict_batch(request: Request) -> Response:
     """Scope predict. One row per clip, in order; a bad clip gives a problem in its row and never spoils the others."""
-    gateway = gateway_of(request)
+    gateway = context_of(request)
     secret, form, body = await read_request(request, gateway)
 
     document, options, resolved = await resolve(gateway, secret, body, form)
-    clips = clips_of(document, gateway.settings.max_batch_clips)
+    clips = parse_batch(document, gateway.settings.max_batch_clips)
     rows: list[bytes] = [b""] * len(clips)
     room = Semaphore(ROWS_IN_FLIGHT)
     caches: set[str] = set()
@@ -121,7 +128,7 @@ async def predict_batch(request: Request) -> Response:
             for index in range(len(clips)):
                 group.start_soon(one, index)
 
-    await unless_gone(request, everything())
+    await cancel_on_disconnect(request, everything())
     content = b'{"results":[%b],"request_id":%b}' % (b",".join(rows), orjson.dumps(request.state.request_id))
     # The slowest place that any row's prompt came from; a batch of nothing but bad clips looked nowhere.
     cache = next((layer for layer in ("store", "redis", "memory") if layer in caches), "memory")
@@ -130,8 +137,8 @@ async def predict_batch(request: Request) -> Response:
 
 async def _row(
     request: Request,
-    gateway: Gateway,
-    resolved: Resolved,
+    gateway: GatewayContext,
+    resolved: ResolvedPrompt,
     options: Options,
     document: Mapping[str, Any],
     prefix: str,
@@ -140,15 +147,17 @@ async def _row(
     """One row of a batch: a prediction or a problem, as JSON."""
     request_id = request.state.request_id
     try:
-        work = await run_at_once(make_work, document, limits_of(gateway.settings), prefix)
-        answers = await _ask_patiently(gateway, resolved, options, work)
+        work = await run_in_predict_pool(prepare_clip, document, clip_limits(gateway.settings), prefix)
+        answers = await _predict_with_retry(gateway, resolved, options, work)
     except Exception as error:
         return problem_body(as_service_error(error), request_id)
     caches.add(answers[0].cache)
     return orjson.dumps(prediction_document(work, resolved, answers, request_id))
 
 
-async def _ask_patiently(gateway: Gateway, resolved: Resolved, options: Options, work: Work) -> list[Answer]:
+async def _predict_with_retry(
+    gateway: GatewayContext, resolved: ResolvedPrompt, options: Options, work: PreparedClip
+) -> list[PredictionResult]:
     """The answers for a clip of a batch: the request is under way already, so an engine that is full is waited for.
 
     Raises:
@@ -157,14 +166,14 @@ async def _ask_patiently(gateway: Gateway, resolved: Resolved, options: Options,
     until = time.monotonic() + gateway.settings.predict_deadline_s
     while True:
         try:
-            return await ask(gateway, resolved, options, work.people)
+            return await predict_people(gateway, resolved, options, work.people)
         except errors.Overloaded:
-            if time.monotonic() + FULL_S > until:
+            if time.monotonic() + QUEUE_FULL_RETRY_S > until:
                 raise
-        await asyncio.sleep(FULL_S)
+        await asyncio.sleep(QUEUE_FULL_RETRY_S)
 
 
-async def read_request(request: Request, gateway: Gateway) -> tuple[str, str, bytes]:
+async def read_request(request: Request, gateway: GatewayContext) -> tuple[str, str, bytes]:
     """The key, the form and the body of a request to predict.
 
     Raises:
@@ -176,7 +185,7 @@ async def read_request(request: Request, gateway: Gateway) -> tuple[str, str, by
     if known:
         require_scope(await principal_of(request), "predict")
     try:
-        form = request_body.form_of(request, *FORMS)
+        form = request_body.media_type_of(request, *FORMS)
         body = await request_body.read(request, gateway.settings.max_predict_bytes, "max_predict_bytes")
     except errors.ServiceError:
         if not known:
@@ -185,7 +194,9 @@ async def read_request(request: Request, gateway: Gateway) -> tuple[str, str, by
     return secret, form, body
 
 
-async def resolve(gateway: Gateway, secret: str, body: bytes, form: str) -> tuple[dict[str, Any], Options, Resolved]:
+async def resolve(
+    gateway: GatewayContext, secret: str, body: bytes, form: str
+) -> tuple[dict[str, Any], Options, ResolvedPrompt]:
     """Decode a body, and find out by one SQL read who asks and which prompt is meant.
 
     Raises:
@@ -193,32 +204,34 @@ async def resolve(gateway: Gateway, secret: str, body: bytes, form: str) -> tupl
         RateLimited: The tenant has asked too often.
     """
     try:
-        document = await run_sized(len(body), request_body.decode_clip, body, form, gateway.settings.max_json_depth)
+        document = await run_inline_or_pool(
+            len(body), request_body.decode_clip, body, form, gateway.settings.max_json_depth
+        )
         options = read_options(document)
     except errors.ServiceError:
         # What is wrong with a body is told to those only who have a key.
-        principal = await run(gateway.storage.admin.authenticate, secret)
+        principal = await run_in_thread(gateway.storage.admin.authenticate, secret)
         if principal is None:
             raise errors.Unauthenticated("The key is not known.") from None
         require_scope(principal, "predict")
         raise
 
-    def look_up() -> Resolved:
+    def look_up() -> ResolvedPrompt:
         found = gateway.storage.admin.resolve_prediction(secret, options.tenant, options.version)
         gateway.rate_limits.check(found.ref.tenant)
         return found
 
     resolved = None
-    if not gateway.rate_limits.on:  # which may be counted in a Redis, and that is waited for
-        resolved = gateway.storage.admin.glance_at_prediction(secret, options.tenant, options.version)
+    if not gateway.rate_limits.enabled:  # which may be counted in a Redis, and that is waited for
+        resolved = gateway.storage.admin.resolve_prediction_nowait(secret, options.tenant, options.version)
     if resolved is None:
-        resolved = await run_at_once(look_up)
+        resolved = await run_in_predict_pool(look_up)
     if resolved.principal.tenant is not None:
         gateway.callers.remember(secret, resolved.principal.tenant)
     return document, options, resolved
 
 
-def clips_of(document: Mapping[str, Any], most: int) -> list[Any]:
+def parse_batch(document: Mapping[str, Any], most: int) -> list[Any]:
     """The clips of a batch.
 
     Raises:
@@ -235,14 +248,14 @@ def clips_of(document: Mapping[str, Any], most: int) -> list[Any]:
     return clips
 
 
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
     """Await something, but give it up when the client hangs up: nobody would read the answer.
 
     Raises:
         DeadlineExceeded: The client is gone; this answer, too, goes nowhere.
     """
     with CancelScope() as scope:
-        gone = asyncio.ensure_future(_gone(request))
+        gone = asyncio.ensure_future(_wait_for_disconnect(request))
         gone.add_done_callback(lambda _: scope.cancel())
         try:
             return await work
@@ -251,12 +264,12 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     raise errors.DeadlineExceeded("The client closed the connection.")
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def prompt_headers(resolved: Resolved, cache: str) -> dict[str, str]:
+def prompt_headers(resolved: ResolvedPrompt, cache: str) -> dict[str, str]:
     """The headers that say which prompt answered."""
     return {
         "X-Prompt-Version": str(resolved.ref.version),
@@ -265,7 +278,7 @@ def prompt_headers(resolved: Resolved, cache: str) -> dict[str, str]:
     }
 
 
-def timing(answers: list[Answer], validate_ms: float) -> str:
+def timing(answers: list[PredictionResult], validate_ms: float) -> str:
     """``Server-Timing`` without the total: of the slowest person, where there are several."""
     parts = {
         "validate": validate_ms,

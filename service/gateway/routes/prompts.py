@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from service import errors
 from service.gateway import schemas
-from service.gateway.http.auth import Access, Owner, Reader
-from service.gateway.http.openapi import documented
+from service.gateway.http.auth import Access, RequireAnyScope, RequireManage
+from service.gateway.http.openapi import describe_route
 from service.gateway.http.pagination import After, Limit, page
 from service.gateway.operations.prediction import MAX_VERSION
 from service.gateway.routes.jobs import time_of
-from service.gateway.state.context import answer, run
-from service.gateway.state.onnx_exporter import wanted
+from service.gateway.state.context import json_response, run_in_thread
+from service.gateway.state.onnx_exporter import resolve_export
 from service.storage.records import PromptRecord
 from skeleton_prompt.model.prompt_file import PromptRef, digest
 from skeleton_prompt.report_page import report_page
@@ -61,7 +61,7 @@ def version_of(text: str) -> int:
     return int(text)
 
 
-async def _changed(change: Callable[[], Any], access: Access) -> Response:
+async def _announce_change(change: Callable[[], Any], access: Access) -> Response:
     """Move the active pointer, and show where it is now."""
 
     def work() -> PromptRecord:
@@ -71,74 +71,74 @@ async def _changed(change: Callable[[], Any], access: Access) -> Response:
             raise errors.NoActivePrompt("No version is active.")
         return active
 
-    return answer(prompt_document(await run(work)))
+    return json_response(prompt_document(await run_in_thread(work)))
 
 
 @router.get(
     "/tenants/{tenant}/prompts",
     summary="List prompt versions, newest first",
-    **documented(schemas.page(schemas.PromptVersion), fails=(errors.NotFound, errors.InvalidRequest)),
+    **describe_route(schemas.page(schemas.PromptVersion), fails=(errors.NotFound, errors.InvalidRequest)),
 )
-async def list_prompts(limit: Limit = 50, after: After = None, access: Access = Reader) -> Response:
+async def list_prompts(limit: Limit = 50, after: After = None, access: Access = RequireAnyScope) -> Response:
     """Any scope."""
-    return page(await run(access.repository.list_prompts, limit, after), prompt_document)
+    return page(await run_in_thread(access.repository.list_prompts, limit, after), prompt_document)
 
 
 @router.post(
     "/tenants/{tenant}/prompts/rollback",
     summary="Go back to the version that was active before",
-    **documented(
+    **describe_route(
         schemas.PromptVersion, fails=(errors.Forbidden, errors.NotFound, errors.VersionNotFound, errors.NoActivePrompt)
     ),
 )
-async def rollback(access: Access = Owner) -> Response:
+async def rollback(access: Access = RequireManage) -> Response:
     """Scope manage."""
-    return await _changed(access.repository.rollback, access)
+    return await _announce_change(access.repository.rollback, access)
 
 
 @router.get(
     "/tenants/{tenant}/prompts/{version}",
     summary="Look at a version",
-    **documented(schemas.PromptVersion, fails=OF_VERSION),
+    **describe_route(schemas.PromptVersion, fails=OF_VERSION),
 )
-async def get_prompt(version: str, access: Access = Reader) -> Response:
+async def get_prompt(version: str, access: Access = RequireAnyScope) -> Response:
     """Any scope."""
-    return answer(prompt_document(await run(access.repository.get_prompt, version_of(version))))
+    return json_response(prompt_document(await run_in_thread(access.repository.get_prompt, version_of(version))))
 
 
 @router.get(
     "/tenants/{tenant}/prompts/{version}/report",
     summary="What the tuning of a version measured",
-    **documented(
+    **describe_route(
         fails=OF_VERSION,
         content={"application/json": {"schema": {"type": "object"}}, "text/html": {"schema": {"type": "string"}}},
     ),
 )
-async def get_report(request: Request, version: str, access: Access = Reader) -> Response:
+async def get_report(request: Request, version: str, access: Access = RequireAnyScope) -> Response:
     """Any scope. JSON, or a page for browsers."""
     number = version_of(version)
-    report = await run(access.repository.get_report, number)
+    report = await run_in_thread(access.repository.get_report, number)
     if "text/html" not in request.headers.get("accept", ""):
-        return answer(report)
-    html = await run(report_page, report, f"{access.tenant}, version {number}")
+        return json_response(report)
+    html = await run_in_thread(report_page, report, f"{access.tenant}, version {number}")
     return Response(html, headers={"Content-Security-Policy": PAGE_CSP}, media_type="text/html")
 
 
 @router.post(
     "/tenants/{tenant}/prompts/{version}/activate",
     summary="Make a version the one that predicts",
-    **documented(schemas.PromptVersion, fails=(errors.Forbidden, *OF_VERSION, errors.NoActivePrompt)),
+    **describe_route(schemas.PromptVersion, fails=(errors.Forbidden, *OF_VERSION, errors.NoActivePrompt)),
 )
-async def activate(version: str, access: Access = Owner) -> Response:
+async def activate(version: str, access: Access = RequireManage) -> Response:
     """Scope manage. A prediction that starts after this answer uses the new version."""
     number = version_of(version)
-    return await _changed(lambda: access.repository.activate(number), access)
+    return await _announce_change(lambda: access.repository.activate(number), access)
 
 
 @router.get(
     "/tenants/{tenant}/prompts/{version}/download",
     summary="Download a version's file",
-    **documented(
+    **describe_route(
         fails=(
             *OF_VERSION, errors.InvalidRequest, errors.UnknownLayout, errors.BackboneMismatch, errors.Overloaded,
             errors.EngineUnavailable,
@@ -153,20 +153,20 @@ async def download(
     ] = "safetensors",
     layout: Annotated[str | None, LAYOUT] = None,
     coords: Annotated[Literal["xyc", "xyzc"] | None, COORDS] = None,
-    access: Access = Reader,
+    access: Access = RequireAnyScope,
 ) -> Response:
     """Any scope. A safetensors file, or an ONNX model, each with its labels and calibration in the metadata."""
     number = version_of(version)
-    record = await run(access.repository.get_prompt, number)
+    record = await run_in_thread(access.repository.get_prompt, number)
     if format == "onnx":
-        exported = await run(wanted, access.repository, record, layout, coords)
+        exported = await run_in_thread(resolve_export, access.repository, record, layout, coords)
         data = await access.gateway.exports.model(access.repository, exported, record.backbone_sha256)
     elif layout is not None or coords is not None:
         loc = "query.layout" if layout is not None else "query.coords"
         problem = {"loc": loc, "rule": "only_for_onnx", "message": "this is a choice for format=onnx alone"}
         raise errors.InvalidRequest("A safetensors file has no layout.", errors=[problem])
     else:
-        data = await run(access.repository.prompt_bytes, number)
+        data = await run_in_thread(access.repository.prompt_bytes, number)
     headers = {
         "Content-Disposition": f'attachment; filename="{access.tenant}-{number}.{format}"',
         "ETag": f'"{record.sha256 if format == "safetensors" else digest(data)}"',
@@ -177,9 +177,9 @@ async def download(
 @router.delete(
     "/tenants/{tenant}/prompts/{version}",
     summary="Delete a version that is not active",
-    **documented(status=204, fails=(errors.Forbidden, *OF_VERSION, errors.VersionActive)),
+    **describe_route(status=204, fails=(errors.Forbidden, *OF_VERSION, errors.VersionActive)),
 )
-async def delete_prompt(version: str, access: Access = Owner) -> Response:
+async def delete_prompt(version: str, access: Access = RequireManage) -> Response:
     """Scope manage. The active version answers 409."""
     number = version_of(version)
 
@@ -187,7 +187,7 @@ async def delete_prompt(version: str, access: Access = Owner) -> Response:
         record = access.repository.get_prompt(number)
         access.repository.delete_prompt(number)
         access.gateway.prompts.erase([PromptRef(access.tenant, number, record.sha256)])
-        access.gateway.exports.forget(access.tenant, number)
+        access.gateway.exports.evict(access.tenant, number)
 
-    await run(delete)
+    await run_in_thread(delete)
     return Response(status_code=204)

@@ -13,15 +13,23 @@ from starlette.responses import Response
 
 from service import errors
 from service.gateway import schemas
-from service.gateway.http.field_validation import Fields
-from service.gateway.http.openapi import documented
-from service.gateway.operations.prediction import Options, Work, ask, limits_of, make_work
-from service.gateway.routes.predict import CLIP_FAILS, FAILS, FORMS, prompt_headers, read_request, resolve, unless_gone
-from service.gateway.state.context import Gateway, answer, gateway_of, run_at_once
-from service.inference.interface import Answer
-from service.storage.records import Resolved
+from service.gateway.http.field_validation import FieldReader
+from service.gateway.http.openapi import describe_route
+from service.gateway.operations.prediction import Options, PreparedClip, clip_limits, predict_people, prepare_clip
+from service.gateway.routes.predict import (
+    CLIP_FAILS,
+    FAILS,
+    FORMS,
+    cancel_on_disconnect,
+    prompt_headers,
+    read_request,
+    resolve,
+)
+from service.gateway.state.context import GatewayContext, context_of, json_response, run_in_predict_pool
+from service.inference.interface import PredictionResult
+from service.storage.records import ResolvedPrompt
 from skeleton_prompt.clips.clip import Clip, InvalidClip, Segment, cut_segments
-from skeleton_prompt.clips.normalise import Prepared, prepare
+from skeleton_prompt.clips.normalise import PreparedPerson, prepare
 from skeleton_prompt.model.decision import Prediction
 
 router = APIRouter(tags=["predict"])
@@ -38,55 +46,55 @@ class Window:
 
     start: float
     end: float
-    person: Prepared | None
+    person: PreparedPerson | None
 
 
 @router.post(
     "/predict/segments",
     summary="Say what happens when in a long clip",
-    **documented(schemas.Timeline, fails=(*FAILS, *CLIP_FAILS), body=schemas.SegmentsRequest, forms=FORMS),
+    **describe_route(schemas.Timeline, fails=(*FAILS, *CLIP_FAILS), body=schemas.SegmentsRequest, forms=FORMS),
 )
 async def predict_segments(request: Request) -> Response:
     """Scope predict. One person; windows slide over the clip, neighbours that agree become one segment."""
-    gateway = gateway_of(request)
+    gateway = context_of(request)
     secret, form, body = await read_request(request, gateway)
     document, options, resolved = await resolve(gateway, secret, body, form)
 
-    def prepare() -> tuple[Work, list[Window]]:
-        window, stride = read_pace(document)
-        work = make_work(document, limits_of(gateway.settings))
-        return work, cut(work.clip, window, stride)
+    def prepare() -> tuple[PreparedClip, list[Window]]:
+        window, stride = parse_window_options(document)
+        work = prepare_clip(document, clip_limits(gateway.settings))
+        return work, split_windows(work.clip, window, stride)
 
-    work, windows = await run_at_once(prepare)
-    found = await unless_gone(request, look(gateway, resolved, options, windows))
+    work, windows = await run_in_predict_pool(prepare)
+    found = await cancel_on_disconnect(request, predict_windows(gateway, resolved, options, windows))
     said = {
         "tenant": resolved.ref.tenant,
         "version": resolved.ref.version,
         "sha256": resolved.ref.sha256,
-        "segments": timeline(windows, [row.prediction if row else None for row in found]),
-        "quality": work.quality.document(),
+        "segments": merge_segments(windows, [row.prediction if row else None for row in found]),
+        "quality": work.quality.to_dict(),
         "request_id": request.state.request_id,
     }
     cache = next((row.cache for row in found if row), "memory")
-    return answer(said, headers=prompt_headers(resolved, cache))
+    return json_response(said, headers=prompt_headers(resolved, cache))
 
 
-async def look(
-    gateway: Gateway, resolved: Resolved, options: Options, windows: Sequence[Window]
-) -> list[Answer | None]:
+async def predict_windows(
+    gateway: GatewayContext, resolved: ResolvedPrompt, options: Options, windows: Sequence[Window]
+) -> list[PredictionResult | None]:
     """The answers for all windows; None where nobody was visible.
 
     Raises:
         ServiceError: What the first window failed with, once all are through: half a timeline would mislead.
     """
-    found: list[Answer | None] = [None] * len(windows)
+    found: list[PredictionResult | None] = [None] * len(windows)
     failures: list[errors.ServiceError] = []
     room = Semaphore(WINDOWS_IN_FLIGHT)
 
-    async def one(index: int, person: Prepared) -> None:
+    async def one(index: int, person: PreparedPerson) -> None:
         async with room:
             try:
-                [found[index]] = await ask(gateway, resolved, options, [person])
+                [found[index]] = await predict_people(gateway, resolved, options, [person])
             except errors.ServiceError as error:
                 failures.append(error)
 
@@ -99,21 +107,21 @@ async def look(
     return found
 
 
-def read_pace(document: Mapping[str, Any]) -> tuple[float, float]:
+def parse_window_options(document: Mapping[str, Any]) -> tuple[float, float]:
     """Window and stride in seconds.
 
     Raises:
         InvalidRequest: They are out of range.
     """
     low, high, default = WINDOW_S
-    fields = Fields(document)
+    fields = FieldReader(document)
     window = fields.number("window", low, high, default) or default
     stride = fields.number("stride", MIN_STRIDE_S, high, window / 2) or window / 2
     fields.check()
     return window, stride
 
 
-def cut(clip: Clip, window: float, stride: float) -> list[Window]:
+def split_windows(clip: Clip, window: float, stride: float) -> list[Window]:
     """Windows of a clip, the last one at its end.
 
     Raises:
@@ -142,7 +150,7 @@ def _window(clip: Clip, start: float, end: float) -> Window:
         return Window(start, end, None)
 
 
-def timeline(windows: Sequence[Window], predictions: Sequence[Prediction | None]) -> list[dict[str, Any]]:
+def merge_segments(windows: Sequence[Window], predictions: Sequence[Prediction | None]) -> list[dict[str, Any]]:
     """Segments of one label each; where windows overlap, the border is half way.
 
     A single window between two that agree with each other takes their label: actions do not flicker.

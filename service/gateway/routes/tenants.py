@@ -12,13 +12,13 @@ from starlette.responses import Response
 from service import errors
 from service.gateway import schemas
 from service.gateway.http import request_body
-from service.gateway.http.auth import Access, Admin, Eraser, Reader
-from service.gateway.http.field_validation import Fields
-from service.gateway.http.idempotency import Document, once
-from service.gateway.http.openapi import CREATES, documented
+from service.gateway.http.auth import Access, RequireAdmin, RequireAdminForTenant, RequireAnyScope
+from service.gateway.http.field_validation import FieldReader
+from service.gateway.http.idempotency import Document, run_idempotent
+from service.gateway.http.openapi import CREATES, describe_route
 from service.gateway.http.pagination import After, Limit, page
 from service.gateway.routes.jobs import time_of
-from service.gateway.state.context import answer, gateway_of, run
+from service.gateway.state.context import context_of, json_response, run_in_thread
 from service.storage.records import KeyRecord, Principal, TenantRecord
 from skeleton_prompt.model.prompt_file import PromptRef
 
@@ -42,7 +42,7 @@ def key_document(key: KeyRecord) -> dict[str, Any]:
 @router.post(
     "/tenants",
     summary="Make a tenant",
-    **documented(
+    **describe_route(
         schemas.TenantWithKey,
         status=201,
         fails=(*CREATES, errors.Forbidden, errors.TenantExists),
@@ -50,12 +50,12 @@ def key_document(key: KeyRecord) -> dict[str, Any]:
         idempotent=True,
     ),
 )
-async def create_tenant(request: Request, _: Principal = Admin) -> Response:
+async def create_tenant(request: Request, _: Principal = RequireAdmin) -> Response:
     """Admin key. The secret of the first key is shown this once."""
-    gateway = gateway_of(request)
-    request_body.form_of(request, request_body.JSON)
+    gateway = context_of(request)
+    request_body.media_type_of(request, request_body.JSON)
     body = await request_body.read(request, MAX_BODY, "64 KiB for this route")
-    fields = Fields(request_body.decode(body, request_body.JSON, gateway.settings.max_json_depth))
+    fields = FieldReader(request_body.decode(body, request_body.JSON, gateway.settings.max_json_depth))
     tenant_id = fields.text("id", 63, required=True)
     name = fields.text("name", MAX_NAME)
     if tenant_id is not None and not ID.fullmatch(tenant_id):
@@ -65,7 +65,7 @@ async def create_tenant(request: Request, _: Principal = Admin) -> Response:
         raise errors.InvalidRequest("id is missing.")
 
     async def make() -> tuple[int, Document]:
-        tenant, key, secret = await run(gateway.storage.admin.create_tenant, tenant_id, name)
+        tenant, key, secret = await run_in_thread(gateway.storage.admin.create_tenant, tenant_id, name)
         gateway.secrets.put(key.id, secret)
         return 201, tenant_document(tenant) | {"key": key_document(key)}
 
@@ -73,31 +73,33 @@ async def create_tenant(request: Request, _: Principal = Admin) -> Response:
         key = document["key"] | {"secret": gateway.secrets.get(document["key"]["id"])}
         return document | {"key": key}, {"Location": f"/tenants/{tenant_id}"}
 
-    return await once(request, gateway.storage.tenant(tenant_id), body, make, finish=finish)
+    return await run_idempotent(request, gateway.storage.tenant(tenant_id), body, make, finish=finish)
 
 
 @router.get(
     "/tenants",
     summary="List tenants",
-    **documented(schemas.page(schemas.Tenant), fails=(errors.Forbidden, errors.InvalidRequest)),
+    **describe_route(schemas.page(schemas.Tenant), fails=(errors.Forbidden, errors.InvalidRequest)),
 )
-async def list_tenants(request: Request, limit: Limit = 50, after: After = None, _: Principal = Admin) -> Response:
+async def list_tenants(
+    request: Request, limit: Limit = 50, after: After = None, _: Principal = RequireAdmin
+) -> Response:
     """Admin key."""
-    return page(await run(gateway_of(request).storage.admin.list_tenants, limit, after), tenant_document)
+    return page(await run_in_thread(context_of(request).storage.admin.list_tenants, limit, after), tenant_document)
 
 
-@router.get("/tenants/{tenant}", summary="Look at a tenant", **documented(schemas.Tenant, fails=(errors.NotFound,)))
-async def get_tenant(access: Access = Reader) -> Response:
+@router.get("/tenants/{tenant}", summary="Look at a tenant", **describe_route(schemas.Tenant, fails=(errors.NotFound,)))
+async def get_tenant(access: Access = RequireAnyScope) -> Response:
     """Any scope, or the admin key."""
-    return answer(tenant_document(await run(access.gateway.storage.admin.get_tenant, access.tenant)))
+    return json_response(tenant_document(await run_in_thread(access.gateway.storage.admin.get_tenant, access.tenant)))
 
 
 @router.delete(
     "/tenants/{tenant}",
     summary="Erase a tenant and everything of it",
-    **documented(schemas.Receipt, fails=(errors.Forbidden, errors.NotFound)),
+    **describe_route(schemas.Receipt, fails=(errors.Forbidden, errors.NotFound)),
 )
-async def delete_tenant(access: Access = Eraser) -> Response:
+async def delete_tenant(access: Access = RequireAdminForTenant) -> Response:
     """Admin key. The receipt lists what was erased."""
     gateway = access.gateway
     gateway.usage.forget(access.tenant)
@@ -109,10 +111,10 @@ async def delete_tenant(access: Access = Eraser) -> Response:
         gateway.prompts.erase(refs)
         gateway.prompts.forget(access.tenant)
         gateway.prompts.announce_erased(access.tenant)
-        gateway.exports.forget(access.tenant)
+        gateway.exports.evict(access.tenant)
         return receipt
 
-    return answer(await run(erase))
+    return json_response(await run_in_thread(erase))
 
 
 def refs_of(access: Access) -> list[PromptRef]:

@@ -21,15 +21,15 @@ from starlette.responses import Response
 from service import errors
 from service.gateway import schemas
 from service.gateway.http import request_body
-from service.gateway.http.auth import Access, Teacher
-from service.gateway.http.field_validation import Fields
-from service.gateway.http.idempotency import idempotency_key, once
-from service.gateway.http.openapi import CREATES, documented
-from service.gateway.operations.base_version_clips import base_lesson
-from service.gateway.operations.clip_intake import Lessons, check_labels, labels_of
-from service.gateway.operations.prediction import MAX_VERSION, limits_of
+from service.gateway.http.auth import Access, RequireTune
+from service.gateway.http.field_validation import FieldReader
+from service.gateway.http.idempotency import idempotency_key, run_idempotent
+from service.gateway.http.openapi import CREATES, describe_route
+from service.gateway.operations.base_version_clips import base_version_clips
+from service.gateway.operations.clip_intake import ClipUpload, check_labels, labels_of
+from service.gateway.operations.prediction import MAX_VERSION, clip_limits
 from service.gateway.routes.jobs import job_document
-from service.gateway.state.context import Gateway, answer, run
+from service.gateway.state.context import GatewayContext, json_response, run_in_thread
 from service.storage.store import TenantRepository
 from skeleton_prompt.clips.clip import cut_segments
 
@@ -46,7 +46,7 @@ FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
-class Asked:
+class TuneRequest:
     """What is to be tuned, and how.
 
     Attributes:
@@ -58,7 +58,7 @@ class Asked:
         digest: SHA-256 of the unpacked body.
     """
 
-    lessons: Lessons
+    upload: ClipUpload
     stored: bool = False
     include_stored: bool = False
     dry_run: bool = False
@@ -69,7 +69,7 @@ class Asked:
 @router.post(
     "/tenants/{tenant}/tune",
     summary="Teach a tenant from labelled clips",
-    **documented(
+    **describe_route(
         schemas.Job,
         status=202,
         other={200: {"model": schemas.DryRun, "description": "With `dry_run`: what tuning would make of the clips."}},
@@ -87,49 +87,49 @@ class Asked:
         idempotent=True,
     ),
 )
-async def tune(request: Request, access: Access = Teacher) -> Response:
+async def tune(request: Request, access: Access = RequireTune) -> Response:
     """Scope tune. Answers 202 with the job; lines of NDJSON take the options from the query."""
     gateway = access.gateway
     idempotency_key(request)  # a bad one is refused before a large body is read
-    await run(gateway.rate_limits.check, access.tenant)
+    await run_in_thread(gateway.rate_limits.check, access.tenant)
     asked = await _read(request, gateway)
     if asked.dry_run:
-        return answer(await run(_dry_run, access.repository, asked))
+        return json_response(await run_in_thread(_dry_run, access.repository, asked))
 
     async def make() -> tuple[int, dict[str, Any]]:
-        asked.lessons.check()
-        document = await run(_create, access, asked)
+        asked.upload.check()
+        document = await run_in_thread(_create, access, asked)
         gateway.metrics.jobs_created.inc()
-        await _send(gateway, access.tenant, document["job"])
+        await _enqueue(gateway, access.tenant, document["job"])
         return 202, document
 
     def finish(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         return document, {"Location": f"/tenants/{access.tenant}/jobs/{document['job']}"}
 
-    return await once(request, access.repository, asked.digest, make, finish=finish)
+    return await run_idempotent(request, access.repository, asked.digest, make, finish=finish)
 
 
-async def _read(request: Request, gateway: Gateway) -> Asked:
+async def _read(request: Request, gateway: GatewayContext) -> TuneRequest:
     """Read the body in any of its forms.
 
     Raises:
         MalformedBody, TooLarge, UnsupportedMediaType, InvalidRequest: As the API says.
     """
     settings = gateway.settings
-    form = request_body.form_of(request, request_body.JSON, request_body.NDJSON, request_body.MSGPACK)
-    lessons = Lessons(limits_of(settings), settings.max_json_depth)
+    form = request_body.media_type_of(request, request_body.JSON, request_body.NDJSON, request_body.MSGPACK)
+    lessons = ClipUpload(clip_limits(settings), settings.max_json_depth)
     if form == request_body.NDJSON:
         asked = _options({"options": _from_query(request)}, lessons, "", settings.tune_max_seconds)
         sha = hashlib.sha256()
         lines = request_body.lines(request, settings.max_tune_bytes, "max_tune_bytes", settings.max_predict_bytes)
-        async for part in _parts(lines):
+        async for part in _line_batches(lines):
             for line in part:
                 sha.update(line + b"\n")
-            await run(lessons.add_lines, part)
+            await run_in_thread(lessons.add_lines, part)
         return replace(asked, digest=sha.hexdigest())
     body = await request_body.read(request, settings.max_tune_bytes, "max_tune_bytes")
 
-    def decode() -> Asked:
+    def decode() -> TuneRequest:
         document = request_body.decode(body, form, settings.max_json_depth)
         asked = _options(document, lessons, hashlib.sha256(body).hexdigest(), settings.tune_max_seconds)
         clips = document.pop("clips", None)
@@ -139,10 +139,10 @@ async def _read(request: Request, gateway: Gateway) -> Asked:
 
     # A large document takes ten times its size while it is decoded: one at a time.
     async with gateway.large_body if len(body) > LARGE_BODY else contextlib.nullcontext():
-        return await run(decode)
+        return await run_in_thread(decode)
 
 
-async def _parts(lines: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+async def _line_batches(lines: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
     """Lines in groups: a change of thread for each would cost more than reading it."""
     part: list[bytes] = []
     size = 0
@@ -186,19 +186,19 @@ def _from_query(request: Request) -> dict[str, Any]:
     return options
 
 
-def _options(document: Mapping[str, Any], lessons: Lessons, digest: str, tune_max_seconds: float) -> Asked:
+def _options(document: Mapping[str, Any], lessons: ClipUpload, digest: str, tune_max_seconds: float) -> TuneRequest:
     """Everything but the clips.
 
     Raises:
         InvalidRequest: An option is wrong or not known.
     """
-    top = Fields(document)
+    top = FieldReader(document)
     stored = top.flag("stored")
     include_stored = top.flag("include_stored")
     options = document.get("options")
     if options is not None and not isinstance(options, dict):
         top.problem("options", "not_an_object", "options must be an object")
-    fields = Fields(options if isinstance(options, dict) else {}, "options.")
+    fields = FieldReader(options if isinstance(options, dict) else {}, "options.")
     fields.only(OPTIONS)
     chosen = {
         "activate": fields.choice("activate", ACTIVATE, "if_better"),
@@ -213,14 +213,14 @@ def _options(document: Mapping[str, Any], lessons: Lessons, digest: str, tune_ma
     top.errors += fields.errors
     top.check()
     kept = {name: value for name, value in chosen.items() if value is not None}
-    return Asked(lessons, stored, include_stored, dry_run, kept, digest)
+    return TuneRequest(lessons, stored, include_stored, dry_run, kept, digest)
 
 
-def _dry_run(repository: TenantRepository, asked: Asked) -> dict[str, Any]:
+def _dry_run(repository: TenantRepository, asked: TuneRequest) -> dict[str, Any]:
     """What tuning would make of the clips; blocks."""
-    lessons = asked.lessons
+    lessons = asked.upload
     labels, background = labels_of(lessons.clips)
-    _, more_labels, more_background = _others(repository, asked)
+    _, more_labels, more_background = _existing_clips(repository, asked)
     labels += more_labels
     background += more_background
     rows, total = list(lessons.errors), lessons.errors_total
@@ -241,18 +241,18 @@ def _dry_run(repository: TenantRepository, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _others(repository: TenantRepository, asked: Asked) -> tuple[list[str], Counter[str], int]:
+def _existing_clips(repository: TenantRepository, asked: TuneRequest) -> tuple[list[str], Counter[str], int]:
     """The stored clips that join those of the request: ids, examples by label, examples of background; blocks.
 
     Raises:
         VersionNotFound: ``base_version`` does not exist.
     """
     version = asked.options.get("base_version")
-    base = base_lesson(repository, version, asked.lessons.clips) if version is not None else ([], Counter(), 0)
-    return _stored(repository) if asked.stored or asked.include_stored else base
+    base = base_version_clips(repository, version, asked.upload.clips) if version is not None else ([], Counter(), 0)
+    return _stored_clips(repository) if asked.stored or asked.include_stored else base
 
 
-def _stored(repository: TenantRepository) -> tuple[list[str], Counter[str], int]:
+def _stored_clips(repository: TenantRepository) -> tuple[list[str], Counter[str], int]:
     """The stored clips: their ids, examples by label, examples of background; blocks."""
     ids: list[str] = []
     labels: Counter[str] = Counter()
@@ -276,16 +276,16 @@ def _stored(repository: TenantRepository) -> tuple[list[str], Counter[str], int]
             return ids, labels, background
 
 
-def _create(access: Access, asked: Asked) -> dict[str, Any]:
+def _create(access: Access, asked: TuneRequest) -> dict[str, Any]:
     """Store the clips and make the job; blocks.
 
     Raises:
         TooFewLabels: There is nothing to tell apart.
         VersionNotFound: ``base_version`` does not exist.
     """
-    repository, lessons = access.repository, asked.lessons
+    repository, lessons = access.repository, asked.upload
     labels, _ = labels_of(lessons.clips)
-    before, more_labels, _ = _others(repository, asked)
+    before, more_labels, _ = _existing_clips(repository, asked)
     check_labels(labels + more_labels)
     options = asked.options | ({"skipped": lessons.skipped[:100]} if lessons.skipped else {})
     ids = repository.add_clips(lessons.clips, source="tune") if lessons.clips else []
@@ -293,7 +293,7 @@ def _create(access: Access, asked: Asked) -> dict[str, Any]:
     return job_document(job)
 
 
-async def _send(gateway: Gateway, tenant: str, job: str) -> None:
+async def _enqueue(gateway: GatewayContext, tenant: str, job: str) -> None:
     """Tell a worker. Without Redis the job waits in its row until the sweeper sends it."""
 
     def send() -> None:
@@ -301,6 +301,6 @@ async def _send(gateway: Gateway, tenant: str, job: str) -> None:
             gateway.storage.admin.mark_sent(tenant, job)
 
     try:
-        await run(send)
+        await run_in_thread(send)
     except Exception:
         log.warning("the job's message could not be sent; the sweeper will", job=job, exc_info=True)

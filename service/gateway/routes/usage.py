@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from service import errors
 from service.gateway import schemas
-from service.gateway.http.auth import Access, Reader
-from service.gateway.http.openapi import documented
-from service.gateway.state.context import answer, run
+from service.gateway.http.auth import Access, RequireAnyScope
+from service.gateway.http.openapi import describe_route
+from service.gateway.state.context import json_response, run_in_thread
 from service.storage.records import UsageDay
 
 router = APIRouter(tags=["tenants"])
@@ -29,10 +29,10 @@ def _document(day: UsageDay) -> dict[str, Any]:
 @router.get(
     "/tenants/{tenant}/usage",
     summary="Predictions, tuning seconds and stored bytes per day",
-    **documented(schemas.page(schemas.UsageDay), fails=(errors.NotFound, errors.InvalidRequest)),
+    **describe_route(schemas.page(schemas.UsageDay), fails=(errors.NotFound, errors.InvalidRequest)),
 )
-async def usage(days: Annotated[int, Query(ge=1, le=366)] = 30, access: Access = Reader) -> Response:
+async def usage(days: Annotated[int, Query(ge=1, le=366)] = 30, access: Access = RequireAnyScope) -> Response:
     """Any scope. Predictions are people predicted."""
     await access.gateway.usage.flush(access.tenant)
-    found = await run(access.repository.usage, days)
-    return answer({"items": [_document(day) for day in found], "next": None})
+    found = await run_in_thread(access.repository.usage, days)
+    return json_response({"items": [_document(day) for day in found], "next": None})

@@ -15,12 +15,12 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.gateway.state.key_tenant_cache import Callers
-from service.gateway.state.onnx_exporter import Exports
-from service.gateway.state.rate_limit import RateLimits
+from service.gateway.state.key_tenant_cache import KeyTenantCache
+from service.gateway.state.onnx_exporter import OnnxExporter
+from service.gateway.state.rate_limit import RateLimiter
 from service.gateway.state.recent_clips import RecentClips
-from service.gateway.state.recent_key_secrets import Secrets24h
-from service.gateway.state.usage_counter import UsageMeter
+from service.gateway.state.recent_key_secrets import IdempotentSecretCache
+from service.gateway.state.usage_counter import UsageCounter
 from service.inference import InferenceEngine
 from service.jobs.queue import JobQueue
 from service.metrics import Metrics
@@ -32,11 +32,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SMALL_BODY = 128 << 10  # what is read of it takes a few milliseconds at the most
-_HOT = ThreadPoolExecutor(4, thread_name_prefix="predict")
+_PREDICT_POOL = ThreadPoolExecutor(4, thread_name_prefix="predict")
 
 
 @dataclass(frozen=True)
-class Gateway:
+class GatewayContext:
     """The parts that a request may need."""
 
     settings: Settings
@@ -45,39 +45,39 @@ class Gateway:
     prompts: PromptCache
     queue: JobQueue
     metrics: Metrics
-    rate_limits: RateLimits
-    usage: UsageMeter
-    exports: Exports
-    callers: Callers = field(default_factory=Callers)
+    rate_limits: RateLimiter
+    usage: UsageCounter
+    exports: OnnxExporter
+    callers: KeyTenantCache = field(default_factory=KeyTenantCache)
     recent: RecentClips = field(default_factory=RecentClips)
     large_body: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1))
-    secrets: Secrets24h = field(default_factory=Secrets24h)
+    secrets: IdempotentSecretCache = field(default_factory=IdempotentSecretCache)
 
 
-def gateway_of(request: Request) -> Gateway:
+def context_of(request: Request) -> GatewayContext:
     """The gateway that a request belongs to."""
-    gateway: Gateway = request.app.state.gateway
+    gateway: GatewayContext = request.app.state.gateway
     return gateway
 
 
-async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call something that blocks, in a thread."""
     return await to_thread.run_sync(lambda: function(*args, **kwargs))
 
 
-async def run_at_once(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_in_predict_pool(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """``run`` for the hot path: in few threads of its own, which fight less for Python's lock, and with less around."""
-    return await asyncio.get_running_loop().run_in_executor(_HOT, partial(function, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_PREDICT_POOL, partial(function, *args, **kwargs))
 
 
-async def run_sized(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_inline_or_pool(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call something that computes on so many bytes of a body: here at once, or in a thread where it may take long."""
     if size <= SMALL_BODY:
         return function(*args, **kwargs)
-    return await run_at_once(function, *args, **kwargs)
+    return await run_in_predict_pool(function, *args, **kwargs)
 
 
-def answer(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON response."""
     return Response(orjson.dumps(document, default=_plain), status, headers, "application/json")
 

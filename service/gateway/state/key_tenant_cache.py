@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 
-MAX_CALLERS = 10_000
+MAX_KEYS = 10_000
 
 
-class Callers:
+class KeyTenantCache:
     """Tenants by their keys, to turn requests away early when too much is asked; nobody is let in by it.
 
     For the event loop's own use, without a lock. Keys are held as hashes.
@@ -22,7 +22,7 @@ class Callers:
         name = _name(secret)
         self._tenants[name] = tenant
         self._tenants.move_to_end(name)
-        if len(self._tenants) > MAX_CALLERS:
+        if len(self._tenants) > MAX_KEYS:
             self._tenants.popitem(last=False)
 
     def tenant_of(self, secret: str) -> str | None:

@@ -14,21 +14,21 @@ from pathlib import Path
 import anyio
 
 from service import errors
-from service.backbone_loader import current_bytes, old_bytes
+from service.backbone_loader import current_bytes, load_old_backbone
 from service.storage.blobs.paths import BackboneGone
 from service.storage.records import PromptRecord
 from service.storage.store import Storage, TenantRepository
 from skeleton_prompt.clips.layouts import BadLayout, UnknownLayout
 from skeleton_prompt.onnx.export import ExportUnavailable, layout_of, require_onnx
 
-KEPT = 4  # each about as large as the backbone's file, 18 MB for edge
-WAITING = 8  # more than that are refused
-SECONDS = 180.0  # an export takes four seconds of one core; a busy machine may be ten times slower
+MAX_CACHED = 4  # each about as large as the backbone's file, 18 MB for edge
+MAX_WAITING = 8  # more than that are refused
+TIMEOUT_S = 180.0  # an export takes four seconds of one core; a busy machine may be ten times slower
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportSpec:
     """What is exported.
 
     Attributes:
@@ -46,7 +46,9 @@ class Wanted:
     coords: str
 
 
-def wanted(repository: TenantRepository, record: PromptRecord, layout: str | None, coords: str | None) -> Wanted:
+def resolve_export(
+    repository: TenantRepository, record: PromptRecord, layout: str | None, coords: str | None
+) -> ExportSpec:
     """Fill in what the request leaves open: the layout and coordinates of the clip that was stored last.
 
     Raises:
@@ -67,7 +69,7 @@ def wanted(repository: TenantRepository, record: PromptRecord, layout: str | Non
     except (UnknownLayout, BadLayout) as error:
         problem = {"loc": "query.layout", "rule": "unknown_layout", "message": str(error)}
         raise errors.UnknownLayout("The layout is not known.", errors=[problem]) from error
-    return Wanted(repository.tenant, record.version, record.sha256, layout, coords)
+    return ExportSpec(repository.tenant, record.version, record.sha256, layout, coords)
 
 
 def _of_stored(repository: TenantRepository) -> tuple[str, str]:
@@ -79,7 +81,7 @@ def _of_stored(repository: TenantRepository) -> tuple[str, str]:
     return layout, "xyc" if clip.positions.shape[-1] == 2 else "xyzc"
 
 
-class Exports:
+class OnnxExporter:
     """Makes exported models.
 
     Args:
@@ -91,14 +93,14 @@ class Exports:
         self._storage, self._backbone = storage, backbone
         self._one = anyio.Lock()
         self._waiting = 0
-        self._kept: OrderedDict[Wanted, bytes] = OrderedDict()
+        self._kept: OrderedDict[ExportSpec, bytes] = OrderedDict()
 
-    def forget(self, tenant: str, version: int | None = None) -> None:
+    def evict(self, tenant: str, version: int | None = None) -> None:
         """Let go of a tenant's models, or of those of one version."""
         for key in [key for key in self._kept if key.tenant == tenant and version in (None, key.version)]:
             self._kept.pop(key, None)
 
-    async def model(self, repository: TenantRepository, wanted: Wanted, backbone_sha256: str) -> bytes:
+    async def model(self, repository: TenantRepository, wanted: ExportSpec, backbone_sha256: str) -> bytes:
         """The ONNX file.
 
         Raises:
@@ -107,25 +109,25 @@ class Exports:
             BackboneMismatch: The version's backbone is nowhere any more.
             EngineUnavailable: The export failed.
         """
-        if self._waiting >= WAITING:
+        if self._waiting >= MAX_WAITING:
             raise errors.Overloaded("Too many exports are waiting.", retry_after=30.0)
         self._waiting += 1
         try:
             async with self._one:
                 if wanted not in self._kept:
-                    data = await self._made(repository, wanted, backbone_sha256)
+                    data = await self._export_cached(repository, wanted, backbone_sha256)
                     # Nothing of a version or a tenant that was deleted meanwhile is kept.
                     await asyncio.to_thread(repository.get_prompt, wanted.version)
                     self._kept[wanted] = data
                 self._kept.move_to_end(wanted)
                 data = self._kept[wanted]
-                while len(self._kept) > KEPT:
+                while len(self._kept) > MAX_CACHED:
                     self._kept.popitem(last=False)
                 return data
         finally:
             self._waiting -= 1
 
-    async def _made(self, repository: TenantRepository, wanted: Wanted, backbone_sha256: str) -> bytes:
+    async def _export_cached(self, repository: TenantRepository, wanted: ExportSpec, backbone_sha256: str) -> bytes:
         with tempfile.TemporaryDirectory(prefix="export-") as name:
             folder = Path(name)
             await asyncio.to_thread(self._write_input, folder, repository, wanted.version, backbone_sha256)
@@ -138,12 +140,12 @@ class Exports:
             with contextlib.suppress(BackboneGone, OSError):
                 (folder / "backbone.safetensors").write_bytes(current_bytes(self._backbone, backbone_sha256))
                 return
-            (folder / "backbone.safetensors").write_bytes(old_bytes(self._storage, backbone_sha256))
+            (folder / "backbone.safetensors").write_bytes(load_old_backbone(self._storage, backbone_sha256))
         except BackboneGone as error:
             raise errors.BackboneMismatch("The backbone of this version is no longer there.") from error
 
 
-async def _run(folder: Path, wanted: Wanted) -> None:
+async def _run(folder: Path, wanted: ExportSpec) -> None:
     """Run the exporter; its last line on failure is the reason."""
     paths = [str(folder / name) for name in ("prompt.safetensors", "backbone.safetensors", "model.onnx")]
     options = [f"--layout={wanted.layout}", f"--coords={wanted.coords}"]
@@ -155,10 +157,10 @@ async def _run(folder: Path, wanted: Wanted) -> None:
         env=environment,
     )  # fmt: skip
     try:
-        with anyio.fail_after(SECONDS):
+        with anyio.fail_after(TIMEOUT_S):
             _, said = await process.communicate()
     except TimeoutError:
-        raise errors.EngineUnavailable(f"The export took longer than {SECONDS:g} s.", retry_after=60.0) from None
+        raise errors.EngineUnavailable(f"The export took longer than {TIMEOUT_S:g} s.", retry_after=60.0) from None
     finally:
         if process.returncode is None:
             process.kill()

@@ -14,7 +14,7 @@ from service.errors import RateLimited
 log = structlog.get_logger(__name__)
 
 
-class RateLimits:
+class RateLimiter:
     """Counts requests of tenants against the ``rate_limit`` setting.
 
     Args:
@@ -32,7 +32,7 @@ class RateLimits:
         self._limiter = MovingWindowRateLimiter(storage)  # type: ignore[arg-type, unused-ignore]
 
     @property
-    def on(self) -> bool:
+    def enabled(self) -> bool:
         """Whether there is a limit."""
         return self._rate is not None
 

@@ -10,7 +10,7 @@ SECRET_S = 24 * 3600.0
 MAX_SECRETS = 10_000
 
 
-class Secrets24h:
+class IdempotentSecretCache:
     """Secrets of keys made lately, for a replay. In memory only: at rest a key is nothing but a keyed hash."""
 
     def __init__(self) -> None:

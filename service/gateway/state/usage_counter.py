@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 FLUSH_S = 5.0
 
 
-class UsageMeter:
+class UsageCounter:
     """Predictions since the last flush, by tenant. A crash loses at most ``FLUSH_S`` of them."""
 
     def __init__(self, storage: Storage) -> None:

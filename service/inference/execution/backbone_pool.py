@@ -18,22 +18,22 @@ from dataclasses import dataclass
 import structlog
 
 from service.errors import EngineUnavailable
-from service.inference.interface import Verbs
+from service.inference.interface import PromptedModel
 
 log = structlog.get_logger(__name__)
 
-TRY_AGAIN_S = 30.0  # a file that is gone or damaged is not read again for every request
+RETRY_AFTER_S = 30.0  # a file that is gone or damaged is not read again for every request
 
 
 @dataclass(eq=False)
-class Place:
+class LoadedBackbone:
     """An old model in memory, and how many rows are on their way to it."""
 
-    model: Verbs
+    model: PromptedModel
     rows: int = 0
 
 
-class Models:
+class BackbonePool:
     """Gives each row the model of its prompt's backbone.
 
     Args:
@@ -42,12 +42,14 @@ class Models:
         most: How many others may be in memory at once.
     """
 
-    def __init__(self, current: Verbs, load: Callable[[str], Verbs] | None = None, most: int = 2) -> None:
+    def __init__(
+        self, current: PromptedModel, load: Callable[[str], PromptedModel] | None = None, most: int = 2
+    ) -> None:
         self.current = current
         self._load = load
         self._most = most
-        self._places: OrderedDict[str, Place] = OrderedDict()
-        self._loading: dict[str, asyncio.Task[Place]] = {}
+        self._places: OrderedDict[str, LoadedBackbone] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[LoadedBackbone]] = {}
         self._failed: dict[str, tuple[float, str]] = {}
         self._changed = asyncio.Event()
         # One thread of its own: whoever waits for a backbone keeps nobody's prompt waiting.
@@ -63,7 +65,7 @@ class Models:
         return sha256 == self.current.backbone_sha256 or self._load is None
 
     @contextlib.asynccontextmanager
-    async def using(self, sha256: str) -> AsyncIterator[Verbs]:
+    async def acquire(self, sha256: str) -> AsyncIterator[PromptedModel]:
         """The model of a backbone, which stays in memory at least until the end of the block.
 
         Raises:
@@ -78,7 +80,7 @@ class Models:
             yield place.model
         finally:
             place.rows -= 1
-            self._tell()
+            self._notify()
 
     def close(self) -> None:
         """Load nothing more."""
@@ -86,7 +88,7 @@ class Models:
             task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _place(self, sha256: str) -> Place:
+    async def _place(self, sha256: str) -> LoadedBackbone:
         while True:
             place = self._places.get(sha256)
             if place is not None:
@@ -96,8 +98,8 @@ class Models:
             loading = self._loading.get(sha256)
             if loading is None and self._has_room():
                 # A task of its own: it goes on for the others who wait when the first client leaves.
-                loading = self._loading[sha256] = asyncio.create_task(self._bring(sha256))
-                loading.add_done_callback(_look_at)
+                loading = self._loading[sha256] = asyncio.create_task(self._load_backbone(sha256))
+                loading.add_done_callback(_consume_exception)
             if loading is not None:
                 return await asyncio.shield(loading)
             await self._changed.wait()
@@ -113,24 +115,24 @@ class Models:
         log.info("an old backbone makes room for another", backbone=idle[:12])
         return True
 
-    async def _bring(self, sha256: str) -> Place:
+    async def _load_backbone(self, sha256: str) -> LoadedBackbone:
         assert self._load is not None  # noqa: S101  # else nobody asks
         try:
             model = await asyncio.get_running_loop().run_in_executor(self._thread, self._load, sha256)
         except Exception as error:
             known = sha256 in self._failed
-            self._failed[sha256] = (time.monotonic() + TRY_AGAIN_S, str(error) or type(error).__name__)
+            self._failed[sha256] = (time.monotonic() + RETRY_AFTER_S, str(error) or type(error).__name__)
             if not known:
                 log.error("an old backbone cannot be loaded; its prompts answer 503", backbone=sha256, error=str(error))
             raise self._unavailable(sha256) from error
         else:
             self._failed.pop(sha256, None)
-            place = self._places[sha256] = Place(model)
+            place = self._places[sha256] = LoadedBackbone(model)
             log.info("an old backbone is loaded for prompts made on it", backbone=sha256[:12])
             return place
         finally:
             del self._loading[sha256]
-            self._tell()
+            self._notify()
 
     def _refuse_failed(self, sha256: str) -> None:
         until, _ = self._failed.get(sha256, (0.0, ""))
@@ -142,13 +144,13 @@ class Models:
         detail = f"This version was made on backbone {sha256[:12]}, which cannot be loaded: {why}."
         return EngineUnavailable(detail, retry_after=max(1.0, until - time.monotonic()))
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Wake those who wait for room."""
         self._changed.set()
         self._changed = asyncio.Event()
 
 
-def _look_at(task: asyncio.Task[Place]) -> None:
+def _consume_exception(task: asyncio.Task[LoadedBackbone]) -> None:
     """Take note of how a task ended: asyncio complains where nobody is left to be told."""
     if not task.cancelled():
         task.exception()

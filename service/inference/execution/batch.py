@@ -10,18 +10,18 @@ import numpy as np
 import structlog
 
 from service.errors import BackboneMismatch, EngineUnavailable, ServiceError
-from service.inference.interface import CacheLayer, Question, Verbs
-from skeleton_prompt.clips.normalise import Prepared
+from service.inference.interface import CacheLayer, PredictionInput, PromptedModel
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model import prompt_file
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import Array, Prompt, PromptRef
 
 log = structlog.get_logger(__name__)
 
-GARBAGE = 50_000  # new objects between two rounds of the garbage collector
+GC_THRESHOLD = 50_000  # new objects between two rounds of the garbage collector
 
 
-class Prompts(Protocol):
+class PromptSource(Protocol):
     """The part of the prompt cache that predicting needs."""
 
     def peek(self, ref: PromptRef) -> Prompt | None:
@@ -31,7 +31,7 @@ class Prompts(Protocol):
         """The prompt, and where it was found; may wait for Redis or the store."""
 
 
-def get_prompt(prompts: Prompts, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
+def get_prompt(prompts: PromptSource, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
     """A prompt and where it was found; blocks.
 
     Raises:
@@ -49,7 +49,7 @@ def get_prompt(prompts: Prompts, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
         raise EngineUnavailable("The prompt could not be loaded.", retry_after=2.0) from error
 
 
-def forward_rows(model: Verbs, rows: Sequence[tuple[Prepared, Prompt]]) -> list[Array | Exception]:
+def forward_rows(model: PromptedModel, rows: Sequence[tuple[PreparedPerson, Prompt]]) -> list[Array | Exception]:
     """The forward pass of one model's rows; where a whole batch fails, each row on its own, to find the culprit."""
     try:
         outcomes = model.forward(rows)
@@ -65,7 +65,9 @@ def forward_rows(model: Verbs, rows: Sequence[tuple[Prepared, Prompt]]) -> list[
         return [forward_rows(model, [row])[0] for row in rows]
 
 
-def finish_row(model: Verbs, question: Question, prompt: Prompt, outcome: Array | Exception) -> Prediction:
+def finish_row(
+    model: PromptedModel, question: PredictionInput, prompt: Prompt, outcome: Array | Exception
+) -> Prediction:
     """The prediction of a row's outcome.
 
     Raises:
@@ -85,27 +87,27 @@ def finish_row(model: Verbs, question: Question, prompt: Prompt, outcome: Array 
         raise EngineUnavailable("The forward pass failed for this clip.", retry_after=1.0) from error
 
 
-def warm_up(model: Verbs) -> None:
+def warm_up(model: PromptedModel) -> None:
     """Run the model once, and take all that it is made of from the garbage collector's rounds."""
-    model.features([PROBE])
-    spare_rounds()
+    model.features([PROBE_INPUT])
+    tune_gc()
 
 
-def spare_rounds() -> None:
+def tune_gc() -> None:
     """Have the garbage collector look at nothing that is there now, and seldom at what comes."""
     # A model's many objects never become garbage, nor do an application's; scanning them made for the slowest requests.
     gc.collect()
     gc.freeze()
     # A JSON clip is thousands of lists, which no cycle keeps: looking for one twice in each request found nothing.
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(GC_THRESHOLD)
 
 
-def _standing_person() -> Prepared:
+def _probe_input() -> PreparedPerson:
     """Somebody who stands still, visible throughout: input for a forward pass that belongs to no tenant."""
     pose = np.zeros((1, 64, 17, 3), np.float32)
     pose[..., 1] = np.linspace(-1, 1, 17, dtype=np.float32)
     pose[..., 2] = 1.0
-    return Prepared(
+    return PreparedPerson(
         pose=pose,
         depth=np.zeros((1, 64, 17), np.float32),
         has_depth=False,
@@ -116,4 +118,4 @@ def _standing_person() -> Prepared:
     )
 
 
-PROBE = _standing_person()
+PROBE_INPUT = _probe_input()

@@ -21,19 +21,19 @@ import numpy as np
 import structlog
 
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
-from service.inference.execution.backbone_pool import Models
-from service.inference.execution.batch import PROBE, Prompts, finish_row, forward_rows, get_prompt, warm_up
-from service.inference.interface import Answer, CacheLayer, Question, Verbs
+from service.inference.execution.backbone_pool import BackbonePool
+from service.inference.execution.batch import PROBE_INPUT, PromptSource, finish_row, forward_rows, get_prompt, warm_up
+from service.inference.interface import CacheLayer, PredictionInput, PredictionResult, PromptedModel
 from service.inference.local.fair_queue import FairQueue, Row
 from skeleton_prompt.model.prompt_file import Prompt
 
 log = structlog.get_logger(__name__)
 
 PROBE_S = 10.0  # a forward pass this recent proves that the engine works
-LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
+PROMPT_LOADER_THREADS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
 
 
-class EmbeddedEngine:
+class LocalEngine:
     """The model library behind a bounded queue.
 
     Args:
@@ -51,13 +51,13 @@ class EmbeddedEngine:
 
     def __init__(
         self,
-        load: Callable[[], Verbs],
-        prompts: Prompts,
+        load: Callable[[], PromptedModel],
+        prompts: PromptSource,
         *,
         queue_size: int = 256,
         batch_size: int = 16,
         on_batch: Callable[[int, float], None] | None = None,
-        load_old: Callable[[str], Verbs] | None = None,
+        load_old: Callable[[str], PromptedModel] | None = None,
         old_models: int = 2,
         threads: int = 1,
         queue_seconds: float = math.inf,
@@ -67,14 +67,16 @@ class EmbeddedEngine:
         self._prompts = prompts
         self._batch_size = batch_size
         self._queue = FairQueue(queue_size)
-        self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
-        self._threads = [threading.Thread(target=self._work, name="inference", daemon=True) for _ in range(threads)]
+        self._loaders = ThreadPoolExecutor(PROMPT_LOADER_THREADS, thread_name_prefix="prompts")
+        self._threads = [
+            threading.Thread(target=self._batch_loop, name="inference", daemon=True) for _ in range(threads)
+        ]
         self._queue_seconds = queue_seconds
         self._on_stop = on_stop
         self._on_batch = on_batch
         self._load_old, self._old_models = load_old, old_models
-        self._engine: Verbs | None = None
-        self._models: Models | None = None
+        self._engine: PromptedModel | None = None
+        self._models: BackbonePool | None = None
         self._row_s = 0.01  # moving average of seconds per row
         self._last_success = -np.inf
 
@@ -96,7 +98,7 @@ class EmbeddedEngine:
     async def start(self) -> None:
         """Load the model, warm it up, start the threads."""
         self._engine = await asyncio.to_thread(self._load)
-        self._models = Models(self._engine, self._load_old, self._old_models)
+        self._models = BackbonePool(self._engine, self._load_old, self._old_models)
         await asyncio.to_thread(warm_up, self._engine)
         for thread in self._threads:
             thread.start()
@@ -105,7 +107,7 @@ class EmbeddedEngine:
     async def stop(self) -> None:
         """Refuse what waits, end each thread after its batch."""
         for row in self._queue.close():
-            _settle(row, EngineUnavailable("The engine is shutting down.", retry_after=5.0))
+            _resolve(row, EngineUnavailable("The engine is shutting down.", retry_after=5.0))
         for thread in self._threads:
             if thread.is_alive():
                 await asyncio.to_thread(thread.join, 30.0)
@@ -114,12 +116,12 @@ class EmbeddedEngine:
         self._loaders.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._on_stop)
 
-    def admit(self, tenant: str) -> None:
-        """See ``InferenceEngine.admit``."""
-        if not self._queue.has_room(tenant, self._most_rows()):
+    def check_admission(self, tenant: str) -> None:
+        """See ``InferenceEngine.check_admission``."""
+        if not self._queue.has_room(tenant, self._admission_limit()):
             raise self._overloaded()
 
-    async def predict(self, question: Question) -> Answer:
+    async def predict(self, question: PredictionInput) -> PredictionResult:
         """See ``InferenceEngine.predict``."""
         if self._engine is None:
             raise EngineUnavailable("The engine has not started yet.", retry_after=2.0)
@@ -129,7 +131,7 @@ class EmbeddedEngine:
         except TimeoutError:
             raise DeadlineExceeded("The prediction was not ready before its deadline.") from None
 
-    async def _predict(self, question: Question) -> Answer:
+    async def _predict(self, question: PredictionInput) -> PredictionResult:
         assert self._models is not None  # noqa: S101  # made by start, which predict has checked
         began = time.monotonic()
         row: Row | None = None
@@ -138,14 +140,14 @@ class EmbeddedEngine:
         if prompt is None:
             loaded = asyncio.get_running_loop().run_in_executor(self._loaders, self._load_prompt, question, began)
             prompt, cache, row = await loaded
-        async with self._models.using(prompt.backbone_sha256) as model:
-            row = row or self._queued(question, prompt, model, cache, began)
+        async with self._models.acquire(prompt.backbone_sha256) as model:
+            row = row or self._enqueue(question, prompt, model, cache, began)
             outcome, queue_ms, forward_ms = await asyncio.wrap_future(row.done)
             # Here and not in the engine's thread, whose next batch would wait for it.
             prediction = finish_row(model, question, prompt, outcome)
-        return Answer(prediction, cache, queue_ms, row.prompt_ms, forward_ms)
+        return PredictionResult(prediction, cache, queue_ms, row.prompt_ms, forward_ms)
 
-    def _load_prompt(self, question: Question, began: float) -> tuple[Prompt, CacheLayer, Row | None]:
+    def _load_prompt(self, question: PredictionInput, began: float) -> tuple[Prompt, CacheLayer, Row | None]:
         """The prompt of a question, loaded by a thread that may wait, and its row, if it is in the queue already.
 
         The thread puts it there itself: the event loop may be busy with other requests for longer than the load took.
@@ -154,17 +156,19 @@ class EmbeddedEngine:
         prompt, cache = get_prompt(self._prompts, question.ref)
         if not self._models.runs_on_current(prompt.backbone_sha256):
             return prompt, cache, None
-        return prompt, cache, self._queued(question, prompt, self._models.current, cache, began)
+        return prompt, cache, self._enqueue(question, prompt, self._models.current, cache, began)
 
-    def _queued(self, question: Question, prompt: Prompt, model: Verbs, cache: CacheLayer, began: float) -> Row:
+    def _enqueue(
+        self, question: PredictionInput, prompt: Prompt, model: PromptedModel, cache: CacheLayer, began: float
+    ) -> Row:
         """A row in the queue; where there is no room, the row that has to go has its answer already."""
         row = Row(question, prompt, model, cache, prompt_ms=1000 * (time.monotonic() - began))
-        displaced = self._queue.put(row, most=self._most_rows())
+        displaced = self._queue.put(row, most=self._admission_limit())
         if displaced is not None:
-            _settle(displaced, self._overloaded())
+            _resolve(displaced, self._overloaded())
         return row
 
-    async def probe(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether the engine computes: a recent batch proves it, otherwise one forward pass is made."""
         if self._engine is None or not all(thread.is_alive() for thread in self._threads):
             return False
@@ -176,9 +180,9 @@ class EmbeddedEngine:
         def errand() -> None:
             result = self._try_probe()
             with suppress(RuntimeError):  # the loop may be closed by now
-                loop.call_soon_threadsafe(_set_once, done, result)
+                loop.call_soon_threadsafe(_set_if_pending, done, result)
 
-        self._queue.errand(errand)
+        self._queue.submit_control_task(errand)
         with anyio.move_on_after(PROBE_S):
             return await done
         return time.monotonic() - self._last_success < PROBE_S
@@ -190,7 +194,7 @@ class EmbeddedEngine:
         detail = f"A prediction would wait {waits:.2f} s for the engine, longer than the queue_seconds setting allows."
         return Overloaded(detail, retry_after=max(1.0, waits))
 
-    def _most_rows(self) -> int:
+    def _admission_limit(self) -> int:
         """How many rows may wait: as many as are computed in time, and at the least one batch."""
         in_time = self._queue_seconds * len(self._threads) / self._row_s
         return max(self._batch_size, int(min(in_time, self._queue.capacity)))
@@ -198,7 +202,7 @@ class EmbeddedEngine:
     def _try_probe(self) -> bool:
         assert self._engine is not None  # noqa: S101  # the thread starts after the engine is there
         try:
-            good = bool(np.isfinite(self._engine.features([PROBE])).all())
+            good = bool(np.isfinite(self._engine.features([PROBE_INPUT])).all())
         except Exception:
             log.error("the probe failed", exc_info=True)
             return False
@@ -206,7 +210,7 @@ class EmbeddedEngine:
             self._last_success = time.monotonic()
         return good
 
-    def _work(self) -> None:
+    def _batch_loop(self) -> None:
         while True:
             rows: list[Row] = []
             try:
@@ -218,23 +222,23 @@ class EmbeddedEngine:
             except BaseException:
                 log.critical("an errand failed", exc_info=True)
             for model in dict.fromkeys(row.model for row in rows):
-                self._run_guarded([row for row in rows if row.model is model])
+                self._run_batch([row for row in rows if row.model is model])
 
-    def _run_guarded(self, rows: list[Row]) -> None:
+    def _run_batch(self, rows: list[Row]) -> None:
         try:
             self._run(rows)
         except BaseException:
             # Nothing may end this thread: all tenants depend on it.
             log.critical("a batch failed outside its rows", rows=len(rows), exc_info=True)
             for row in rows:
-                _settle(row, EngineUnavailable("The forward pass failed.", retry_after=1.0))
+                _resolve(row, EngineUnavailable("The forward pass failed.", retry_after=1.0))
 
     def _run(self, rows: list[Row]) -> None:
         began = time.monotonic()
-        outcomes = forward_rows(rows[0].model, [(row.question.person, row.prompt) for row in rows])
+        outcomes = forward_rows(rows[0].model, [(row.input.person, row.prompt) for row in rows])
         seconds = time.monotonic() - began
         for row, outcome in zip(rows, outcomes, strict=True):
-            _settle(row, (outcome, 1000 * (began - row.queued), 1000 * seconds))
+            _resolve(row, (outcome, 1000 * (began - row.queued), 1000 * seconds))
         if any(not isinstance(outcome, Exception) for outcome in outcomes):
             self._last_success = time.monotonic()
         self._row_s += 0.1 * (seconds / len(rows) - self._row_s)
@@ -242,12 +246,12 @@ class EmbeddedEngine:
             self._on_batch(len(rows), seconds)
 
 
-def _set_once(done: asyncio.Future[bool], result: bool) -> None:
+def _set_if_pending(done: asyncio.Future[bool], result: bool) -> None:
     if not done.done():
         done.set_result(result)
 
 
-def _settle(row: Row, outcome: Any) -> None:
+def _resolve(row: Row, outcome: Any) -> None:
     """Give a row its outcome, unless its client has left: a race that the client may win at any moment."""
     with suppress(Exception):
         if isinstance(outcome, Exception):

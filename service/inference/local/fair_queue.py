@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from service.inference.interface import CacheLayer, Question, Verbs
+from service.inference.interface import CacheLayer, PredictionInput, PromptedModel
 from skeleton_prompt.model.prompt_file import Array, Prompt
 
 
@@ -17,18 +17,18 @@ from skeleton_prompt.model.prompt_file import Array, Prompt
 class Row:
     """A question on its way, with the prompt that was found for it and the model that runs it."""
 
-    question: Question
+    input: PredictionInput
     prompt: Prompt
-    model: Verbs
+    model: PromptedModel
     cache: CacheLayer
     prompt_ms: float
     queued: float = field(default_factory=time.monotonic)
     done: Future[tuple[Array | Exception, float, float]] = field(default_factory=Future)
 
     @property
-    def wanted(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether somebody still waits for the answer."""
-        return not self.done.done() and time.monotonic() < self.question.deadline
+        return not self.done.done() and time.monotonic() < self.input.deadline
 
 
 class FairQueue:
@@ -58,10 +58,10 @@ class FairQueue:
             None, or the row that finds no place: this one, or the newest of the tenant that has most.
         """
         with self._changed:
-            if self._closed or not self._has_room(row.question.ref.tenant, most):
+            if self._closed or not self._has_room(row.input.ref.tenant, most):
                 return row
             displaced = self._make_room() if self._is_full(most) else None
-            self._rows.setdefault(row.question.ref.tenant, deque()).append(row)
+            self._rows.setdefault(row.input.ref.tenant, deque()).append(row)
             self._count += 1
             self._changed.notify()
             return displaced
@@ -71,7 +71,7 @@ class FairQueue:
         with self._changed:
             return self._has_room(tenant, most)
 
-    def errand(self, task: Callable[[], None]) -> None:
+    def submit_control_task(self, task: Callable[[], None]) -> None:
         """Have the engine's thread run a task before its next batch."""
         with self._changed:
             self._errands.append(task)
@@ -108,7 +108,7 @@ class FairQueue:
             del self._rows[tenant]
             if waiting:
                 self._rows[tenant] = waiting
-            if row.wanted:
+            if row.is_pending:
                 rows.append(row)
         return rows
 
@@ -122,10 +122,10 @@ class FairQueue:
     def _make_room(self) -> Row:
         tenant, theirs = max(self._rows.items(), key=lambda item: len(item[1]))
         displaced = theirs.pop()
-        self._forget_if_empty(tenant)
+        self._drop_empty_tenant(tenant)
         self._count -= 1
         return displaced
 
-    def _forget_if_empty(self, tenant: str) -> None:
+    def _drop_empty_tenant(self, tenant: str) -> None:
         if not self._rows[tenant]:
             del self._rows[tenant]

@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.prompt_file import Array, BackboneMismatch, BadPrompt, Calibration, Prompt
 
 _LENGTH = struct.Struct("<Q")
@@ -58,43 +58,43 @@ def _read(connection: socket.socket, length: int) -> bytearray:
     return data
 
 
-def write_array(array: Array) -> list[Any]:
+def encode_array(array: Array) -> list[Any]:
     """A float32 array as a part of a document."""
     return [array.shape, np.ascontiguousarray(array, np.float32).data.cast("B") if array.size else b""]
 
 
-def read_array(part: list[Any]) -> Array:
+def decode_array(part: list[Any]) -> Array:
     """The array again, in memory of its own."""
     shape, data = part
     return np.frombuffer(data, np.float32).reshape(shape).copy()
 
 
-def write_person(person: Prepared) -> dict[str, Any]:
+def encode_person(person: PreparedPerson) -> dict[str, Any]:
     """A person as a part of a document."""
     document = _plain(person, without=("pose", "depth", "log_seconds"))
-    document |= {"pose": write_array(person.pose), "log_seconds": write_array(person.log_seconds)}
-    return document | ({"depth": write_array(person.depth)} if person.has_depth else {})
+    document |= {"pose": encode_array(person.pose), "log_seconds": encode_array(person.log_seconds)}
+    return document | ({"depth": encode_array(person.depth)} if person.has_depth else {})
 
 
-def read_person(document: Mapping[str, Any]) -> Prepared:
+def decode_person(document: Mapping[str, Any]) -> PreparedPerson:
     """The person again."""
-    pose = read_array(document["pose"])
-    depth = read_array(document["depth"]) if "depth" in document else np.zeros(pose.shape[:-1], np.float32)
-    arrays = {"pose": pose, "depth": depth, "log_seconds": read_array(document["log_seconds"])}
-    return Prepared(**{**document, **arrays})
+    pose = decode_array(document["pose"])
+    depth = decode_array(document["depth"]) if "depth" in document else np.zeros(pose.shape[:-1], np.float32)
+    arrays = {"pose": pose, "depth": depth, "log_seconds": decode_array(document["log_seconds"])}
+    return PreparedPerson(**{**document, **arrays})
 
 
-def write_prompt(prompt: Prompt) -> dict[str, Any]:
+def encode_prompt(prompt: Prompt) -> dict[str, Any]:
     """A prompt, which has been checked, as a part of a document; without its metrics, which are for display."""
     calibration = prompt.calibration
     document = _plain(prompt, without=("tensors", "calibration", "metrics"))
     document["calibration"] = [calibration.temperature, calibration.threshold, calibration.distance]
-    return document | {"tensors": {name: write_array(value) for name, value in prompt.tensors.items()}}
+    return document | {"tensors": {name: encode_array(value) for name, value in prompt.tensors.items()}}
 
 
-def read_prompt(document: Mapping[str, Any]) -> Prompt:
+def decode_prompt(document: Mapping[str, Any]) -> Prompt:
     """The prompt again."""
-    tensors = {name: read_array(part) for name, part in document["tensors"].items()}
+    tensors = {name: decode_array(part) for name, part in document["tensors"].items()}
     changed = {
         "labels": tuple(document["labels"]),
         "blocks": tuple(document["blocks"]),
@@ -104,25 +104,25 @@ def read_prompt(document: Mapping[str, Any]) -> Prompt:
     return Prompt(**{**document, **changed})
 
 
-def write_error(error: Exception) -> list[str]:
+def encode_error(error: Exception) -> list[str]:
     """An error as a part of a document."""
     kind = next(name for name, known in ERRORS.items() if isinstance(error, known) or name == OTHER)
     return [kind, repr(error) if kind == OTHER else str(error)]
 
 
-def read_error(part: list[str]) -> Exception:
+def decode_error(part: list[str]) -> Exception:
     """The error again, or one that tells of it."""
     return ERRORS[part[0]](part[1])
 
 
-def write_outcome(outcome: Array | Exception) -> list[Any]:
+def encode_outcome(outcome: Array | Exception) -> list[Any]:
     """Logits or an error as a part of a document."""
-    return write_error(outcome) if isinstance(outcome, Exception) else write_array(outcome)
+    return encode_error(outcome) if isinstance(outcome, Exception) else encode_array(outcome)
 
 
-def read_outcome(part: list[Any]) -> Array | Exception:
+def decode_outcome(part: list[Any]) -> Array | Exception:
     """The logits or the error again."""
-    return read_error(part) if isinstance(part[0], str) else read_array(part)
+    return decode_error(part) if isinstance(part[0], str) else decode_array(part)
 
 
 def _plain(value: Any, without: tuple[str, ...]) -> dict[str, Any]:

@@ -27,29 +27,29 @@ from service.errors import EngineUnavailable
 from service.inference.local import ipc_codec
 from service.process.child import FIRST_PAUSE_S, LONGEST_PAUSE_S, SECRETS, STEADY_AFTER_S, spawn
 from service.settings import Settings
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import Prediction, decide
 from skeleton_prompt.model.prompt_file import Array, Prompt
 
 log = structlog.get_logger(__name__)
 
 START_S = 120.0  # on a machine that is busy or cold
-CALL_S = 60.0  # a batch takes a fraction of a second: a process that is silent for this long hangs
-WAIT_S = 8.0  # for a process, while one is being started again
-TRIES = 2
+CALL_TIMEOUT_S = 60.0  # a batch takes a fraction of a second: a process that is silent for this long hangs
+ACQUIRE_TIMEOUT_S = 8.0  # for a process, while one is being started again
+MAX_ATTEMPTS = 2
 
 Reader = Callable[[], bytes]
 
 
-class Gone(Exception):
+class WorkerCrashed(Exception):
     """The process that was asked has ended, or hangs."""
 
 
-class CannotCompute(RuntimeError):
+class EngineStartError(RuntimeError):
     """An engine process does not start; the message is what it said."""
 
 
-class EngineProcess:
+class EngineWorker:
     """One running process. One thread at a time may ask it."""
 
     def __init__(self, start: Mapping[str, Any]) -> None:
@@ -69,21 +69,21 @@ class EngineProcess:
         self.prompts: set[int] = set()
         self.unused: deque[str | int] = deque()  # models and prompts that nobody holds any more
 
-    def greet(self) -> str:
+    def handshake(self) -> str:
         """Tell it what to load and wait until it has; gives the backbone's SHA-256.
 
         Raises:
-            CannotCompute: It ends or fails instead.
+            EngineStartError: It ends or fails instead.
         """
         self._connection.settimeout(START_S)
         try:
             ipc_codec.send(self._connection, self._start)
             answer = ipc_codec.receive(self._connection)
         except (EOFError, OSError) as error:
-            raise CannotCompute(f"The engine process ended or hung while it loaded the model: {error}.") from error
+            raise EngineStartError(f"The engine process ended or hung while it loaded the model: {error}.") from error
         if "error" in answer:
-            raise CannotCompute(str(ipc_codec.read_error(answer["error"])))
-        self._connection.settimeout(CALL_S)
+            raise EngineStartError(str(ipc_codec.decode_error(answer["error"])))
+        self._connection.settimeout(CALL_TIMEOUT_S)
         sha256 = str(answer["backbone_sha256"])
         self.models.add(sha256)
         return sha256
@@ -102,9 +102,9 @@ class EngineProcess:
             ipc_codec.send(self._connection, request | {"unused": unused})
             answer = ipc_codec.receive(self._connection)
         except (EOFError, OSError) as error:
-            raise Gone(str(error)) from error
+            raise WorkerCrashed(str(error)) from error
         if "error" in answer:
-            raise ipc_codec.read_error(answer["error"])
+            raise ipc_codec.decode_error(answer["error"])
         return answer
 
     def end(self) -> None:
@@ -116,7 +116,7 @@ class EngineProcess:
         self._connection.close()
 
 
-class EngineProcesses:
+class EngineProcessPool:
     """So many processes with the same model, each kept alive by a thread of its own.
 
     Args:
@@ -144,21 +144,22 @@ class EngineProcesses:
         self.count = count
         self.on_start = on_start
         self._start = {"backbone": backbone, "options": options, "log_level": log_level, "log_json": log_json}
-        self._alive: list[EngineProcess] = []
+        self._alive: list[EngineWorker] = []
         self._ready = 0  # how many of them have the model
-        self._idle: list[EngineProcess] = []
+        self._idle: list[EngineWorker] = []
         self._backbone_sha256: str | None = None
-        self.failure: CannotCompute | None = None
+        self.failure: EngineStartError | None = None
         self._closing = False
         self._changed = threading.Condition()
         self._numbers: WeakKeyDictionary[Prompt, int] = WeakKeyDictionary()
         self._counter = itertools.count()
         self._keepers = [
-            threading.Thread(target=self._keep, name=f"engine-{number + 1}", daemon=True) for number in range(count)
+            threading.Thread(target=self._supervise, name=f"engine-{number + 1}", daemon=True)
+            for number in range(count)
         ]
 
     @classmethod
-    def of(cls, settings: Settings) -> EngineProcesses:
+    def of(cls, settings: Settings) -> EngineProcessPool:
         """Those that the settings ask for."""
         options = {"device": settings.device, "cuda_graphs": settings.cuda_graphs}
         return cls(
@@ -172,28 +173,28 @@ class EngineProcesses:
         with self._changed:
             return [process.process.pid for process in self._alive]
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start them, without waiting for them; a second call does nothing."""
         for keeper in self._keepers:
             if keeper.ident is None:
                 keeper.start()
 
-    def current(self) -> RemoteModel:
+    def current(self) -> EngineProxy:
         """The current model, once all processes have it; blocks.
 
         Raises:
-            CannotCompute: One of them does not start.
+            EngineStartError: One of them does not start.
         """
-        self.begin()
+        self.start()
         with self._changed:
             self._changed.wait_for(lambda: self.failure or self._closing or self._ready == self.count)
             if self.failure is not None:
                 raise self.failure
             if self._backbone_sha256 is None:
-                raise CannotCompute("The service is stopping.")
-            return RemoteModel(self, self._backbone_sha256)
+                raise EngineStartError("The service is stopping.")
+            return EngineProxy(self, self._backbone_sha256)
 
-    def old(self, sha256: str, read: Reader) -> RemoteModel:
+    def older(self, sha256: str, read: Reader) -> EngineProxy:
         """The model of another backbone, loaded by one process now and by the others when they need it; blocks.
 
         Args:
@@ -204,9 +205,9 @@ class EngineProcesses:
             EngineUnavailable: No process can be asked.
             Exception: Of ``read``, or what the process says about the file.
         """
-        model = RemoteModel(self, sha256, read)
+        model = EngineProxy(self, sha256, read)
         model.load()
-        weakref.finalize(model, self._forget, sha256).atexit = False
+        weakref.finalize(model, self._forget_prompt, sha256).atexit = False
         return model
 
     def close(self) -> None:
@@ -221,37 +222,37 @@ class EngineProcesses:
                 keeper.join()
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[EngineProcess]:
+    def acquire(self) -> Iterator[EngineWorker]:
         """A process for the length of the block; one that fails the block by its socket is ended.
 
         Raises:
             EngineUnavailable: None became free in time.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._idle or self._closing, WAIT_S) or self._closing:
+            if not self._changed.wait_for(lambda: self._idle or self._closing, ACQUIRE_TIMEOUT_S) or self._closing:
                 raise EngineUnavailable("The engine process is being started again.", retry_after=2.0)
             process = self._idle.pop()
         try:
             yield process
-        except Gone:
+        except WorkerCrashed:
             process.end()
             process.close()
             raise
         except BaseException:
-            self._give_back(process)
+            self._release(process)
             raise
-        self._give_back(process)
+        self._release(process)
 
-    def number_of(self, prompt: Prompt) -> int:
+    def prompt_id(self, prompt: Prompt) -> int:
         """What the processes know a prompt by; it is forgotten when nobody holds the prompt any more."""
         with self._changed:
             number = self._numbers.get(prompt)
             if number is None:
                 number = self._numbers[prompt] = next(self._counter)
-                weakref.finalize(prompt, self._forget, number).atexit = False
+                weakref.finalize(prompt, self._forget_prompt, number).atexit = False
         return number
 
-    def _give_back(self, process: EngineProcess) -> None:
+    def _release(self, process: EngineWorker) -> None:
         with self._changed:
             if process not in self._alive:  # it has ended meanwhile
                 process.close()
@@ -259,15 +260,15 @@ class EngineProcesses:
             self._idle.append(process)
             self._changed.notify_all()
 
-    def _forget(self, name: str | int) -> None:
+    def _forget_prompt(self, name: str | int) -> None:
         # Called wherever the last reference goes, so it may wait for nothing.
         for process in tuple(self._alive):
             process.unused.append(name)
 
-    def _keep(self) -> None:
+    def _supervise(self) -> None:
         pause = FIRST_PAUSE_S
         while True:
-            lived = self._one_life()
+            lived = self._run_once()
             if lived is None:
                 return
             pause = FIRST_PAUSE_S if lived >= STEADY_AFTER_S else pause
@@ -276,16 +277,16 @@ class EngineProcesses:
                     return
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
-    def _one_life(self) -> float | None:
+    def _run_once(self) -> float | None:
         """Start a process and wait for its end; gives the seconds it lived, None where there shall be no other."""
         began = time.monotonic()
         try:
-            process = self._begin_process()
+            process = self._start_process()
         except OSError as error:  # no memory, no file descriptors
-            return self._not_started(CannotCompute(f"An engine process cannot be started: {error}."))
+            return self._not_started(EngineStartError(f"An engine process cannot be started: {error}."))
         try:
-            sha256 = process.greet()
-        except CannotCompute as error:
+            sha256 = process.handshake()
+        except EngineStartError as error:
             process.end()
             self._wait_for_end(process)
             process.close()
@@ -304,15 +305,15 @@ class EngineProcesses:
         log.error("an engine process ended; it is started again", pid=process.process.pid, returncode=code)
         return time.monotonic() - began
 
-    def _begin_process(self) -> EngineProcess:
-        process = EngineProcess(self._start)
+    def _start_process(self) -> EngineWorker:
+        process = EngineWorker(self._start)
         with self._changed:
             self._alive.append(process)
             if self._closing:
                 process.end()
         return process
 
-    def _wait_for_end(self, process: EngineProcess) -> int:
+    def _wait_for_end(self, process: EngineWorker) -> int:
         code = process.process.wait()
         with self._changed:
             self._alive.remove(process)
@@ -321,7 +322,7 @@ class EngineProcesses:
                 process.close()
         return code
 
-    def _not_started(self, error: CannotCompute) -> float | None:
+    def _not_started(self, error: EngineStartError) -> float | None:
         with self._changed:
             if self._closing:
                 return None
@@ -333,7 +334,7 @@ class EngineProcesses:
         return 0.0
 
 
-class RemoteModel:
+class EngineProxy:
     """A model in engine processes, with the verbs of ``Engine`` that predicting needs.
 
     Args:
@@ -342,7 +343,7 @@ class RemoteModel:
         read: Gives the backbone's file to a process that does not have it; None for the current one, which all have.
     """
 
-    def __init__(self, processes: EngineProcesses, sha256: str, read: Reader | None = None) -> None:
+    def __init__(self, processes: EngineProcessPool, sha256: str, read: Reader | None = None) -> None:
         self._processes = processes
         self.backbone_sha256 = sha256
         self._read = read
@@ -356,26 +357,26 @@ class RemoteModel:
         """
         self.call({"verb": "features", "people": [], "batch_size": 1})
 
-    def features(self, people: Sequence[Prepared], batch_size: int = 16) -> Array:
+    def features(self, people: Sequence[PreparedPerson], batch_size: int = 16) -> Array:
         """See ``Engine.features``."""
-        request = {"verb": "features", "people": [ipc_codec.write_person(p) for p in people], "batch_size": batch_size}
-        return ipc_codec.read_array(self.call(request)["features"])
+        request = {"verb": "features", "people": [ipc_codec.encode_person(p) for p in people], "batch_size": batch_size}
+        return ipc_codec.decode_array(self.call(request)["features"])
 
-    def forward(self, rows: Sequence[tuple[Prepared, Prompt]]) -> list[Array | Exception]:
+    def forward(self, rows: Sequence[tuple[PreparedPerson, Prompt]]) -> list[Array | Exception]:
         """See ``Engine.forward``.
 
         Raises:
             EngineUnavailable: The processes are gone or hang.
         """
-        numbers = {prompt: self._processes.number_of(prompt) for _, prompt in rows}
+        numbers = {prompt: self._processes.prompt_id(prompt) for _, prompt in rows}
         request = {
             "verb": "forward",
-            "rows": [(ipc_codec.write_person(person), numbers[prompt]) for person, prompt in rows],
+            "rows": [(ipc_codec.encode_person(person), numbers[prompt]) for person, prompt in rows],
         }
-        return [ipc_codec.read_outcome(part) for part in self.call(request, numbers)["outcomes"]]
+        return [ipc_codec.decode_outcome(part) for part in self.call(request, numbers)["outcomes"]]
 
     def finish(
-        self, person: Prepared, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+        self, person: PreparedPerson, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
     ) -> Prediction:
         """See ``Engine.finish``; done here, because it costs less than asking."""
         return decide(person, prompt, logits, top_k=top_k, threshold=threshold)
@@ -390,17 +391,17 @@ class RemoteModel:
         Raises:
             EngineUnavailable: No process answers.
         """
-        for _ in range(TRIES):
-            with contextlib.suppress(Gone), self._processes.taken() as process:
+        for _ in range(MAX_ATTEMPTS):
+            with contextlib.suppress(WorkerCrashed), self._processes.acquire() as process:
                 return self._ask(process, request, prompts or {})
         raise EngineUnavailable("The engine process ended while it computed.", retry_after=2.0)
 
-    def _ask(self, process: EngineProcess, request: dict[str, Any], prompts: Mapping[Prompt, int]) -> dict[str, Any]:
+    def _ask(self, process: EngineWorker, request: dict[str, Any], prompts: Mapping[Prompt, int]) -> dict[str, Any]:
         if self.backbone_sha256 not in process.models and self._read is not None:
             process.call({"verb": "load", "model": self.backbone_sha256, "data": self._read()})
             process.models.add(self.backbone_sha256)
         fresh = {number: prompt for prompt, number in prompts.items() if number not in process.prompts}
-        sent = [(number, ipc_codec.write_prompt(prompt)) for number, prompt in fresh.items()]
+        sent = [(number, ipc_codec.encode_prompt(prompt)) for number, prompt in fresh.items()]
         answer = process.call(request | {"model": self.backbone_sha256, "prompts": sent})
         process.prompts.update(fresh)
         return answer

@@ -21,7 +21,7 @@ from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import Prompt
 
 
-class Computer:
+class RequestHandler:
     """The models and prompts in this process, by the names that the gateway has for them.
 
     Args:
@@ -34,32 +34,32 @@ class Computer:
         self._engines = {engine.backbone_sha256: engine}
         self._prompts: dict[int, Prompt] = {}
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def handle(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a request: what its verb gives, or the error that it ended with."""
         verbs: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]
         verbs = {"forward": self._forward, "features": self._features, "load": self._load}
         try:
-            self._tidy(request["unused"])
+            self._evict(request["unused"])
             for number, document in request.get("prompts", ()):
-                self._prompts[number] = ipc_codec.read_prompt(document)
+                self._prompts[number] = ipc_codec.decode_prompt(document)
             return verbs[request["verb"]](request)
         except Exception as error:
-            return {"error": ipc_codec.write_error(error)}
+            return {"error": ipc_codec.encode_error(error)}
 
-    def _tidy(self, unused: Sequence[str | int]) -> None:
+    def _evict(self, unused: Sequence[str | int]) -> None:
         for name in unused:
             self._engines.pop(str(name), None)
             self._prompts.pop(name, None)  # type: ignore[arg-type]
 
     def _forward(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        rows = [(ipc_codec.read_person(person), self._prompts[number]) for person, number in request["rows"]]
+        rows = [(ipc_codec.decode_person(person), self._prompts[number]) for person, number in request["rows"]]
         outcomes = self._engines[request["model"]].forward(rows)
-        return {"outcomes": [ipc_codec.write_outcome(outcome) for outcome in outcomes]}
+        return {"outcomes": [ipc_codec.encode_outcome(outcome) for outcome in outcomes]}
 
     def _features(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        people = [ipc_codec.read_person(person) for person in request["people"]]
+        people = [ipc_codec.decode_person(person) for person in request["people"]]
         features = self._engines[request["model"]].features(people, request["batch_size"])
-        return {"features": ipc_codec.write_array(features)}
+        return {"features": ipc_codec.encode_array(features)}
 
     def _load(self, request: Mapping[str, Any]) -> dict[str, Any]:
         sha256 = request["model"]
@@ -80,11 +80,11 @@ def main() -> None:
     except Exception as error:
         ipc_codec.send(connection, {"error": [ipc_codec.OTHER, str(error) or repr(error)]})
         sys.exit(1)
-    computer = Computer(engine, start["options"])
+    computer = RequestHandler(engine, start["options"])
     ipc_codec.send(connection, {"backbone_sha256": engine.backbone_sha256})
     with contextlib.suppress(EOFError, OSError):  # the gateway has closed the socket, or is gone
         while True:
-            ipc_codec.send(connection, computer.answer(ipc_codec.receive(connection)))
+            ipc_codec.send(connection, computer.handle(ipc_codec.receive(connection)))
 
 
 if __name__ == "__main__":

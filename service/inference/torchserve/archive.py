@@ -17,11 +17,11 @@ MODEL = "skeleton_prompt"
 HANDLER = Path(__file__).with_name("handler.py")
 
 
-class CannotArchive(RuntimeError):
+class ArchiveError(RuntimeError):
     """The archive cannot be built; the message says why."""
 
 
-def store_file(name: str) -> Path:
+def model_store_path(name: str) -> Path:
     """A file of the package's or the checkout's ``model_store``.
 
     Raises:
@@ -50,18 +50,18 @@ def build_archive(
         queue_size: Most rows that wait in TorchServe.
 
     Raises:
-        CannotArchive: The archiver is not installed or fails; two backbones have the same file name.
+        ArchiveError: The archiver is not installed or fails; two backbones have the same file name.
         FileNotFoundError: A backbone is not there.
     """
     try:
         import yaml
     except ImportError as error:
-        raise CannotArchive(f"{error}: pip install 'skeleton-prompt[torchserve]'") from error
+        raise ArchiveError(f"{error}: pip install 'skeleton-prompt[torchserve]'") from error
     paths = [backbone_path(name) for name in (backbone, *others)]
     if len({path.name for path in paths}) < len(paths):
-        raise CannotArchive(f"Two backbones have one file name: {', '.join(path.name for path in paths)}.")
+        raise ArchiveError(f"Two backbones have one file name: {', '.join(path.name for path in paths)}.")
     out_dir.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_load(store_file("model-config.yaml").read_text())
+    config = yaml.safe_load(model_store_path("model-config.yaml").read_text())
     config |= {"batchSize": batch_size, "jobQueueSize": queue_size}
     # In the folder it goes to, so that moving it into place is one step and no server ever sees half an archive.
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".archive-") as work:
@@ -83,7 +83,7 @@ def build_archive(
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no shell
         made = Path(work) / f"{MODEL}.mar"
         if done.returncode or not made.is_file():
-            raise CannotArchive(f"torch-model-archiver failed: {done.stderr.strip()[-400:]}")
+            raise ArchiveError(f"torch-model-archiver failed: {done.stderr.strip()[-400:]}")
         return made.replace(out_dir / made.name)
 
 
@@ -91,11 +91,11 @@ def archived_backbone(archive: Path) -> str:
     """The SHA-256 of the backbone that an archive serves new prompts on.
 
     Raises:
-        CannotArchive: It is no archive of ours.
+        ArchiveError: It is no archive of ours.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
             manifest = json.loads(opened.read("MAR-INF/MANIFEST.json"))
             return digest(opened.read(manifest["model"]["serializedFile"]))
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise CannotArchive(f"{archive} is no archive of skeleton-prompt: {error}") from error
+        raise ArchiveError(f"{archive} is no archive of skeleton-prompt: {error}") from error

@@ -34,9 +34,9 @@ import msgpack
 import numpy as np
 
 from service import errors
-from service.inference.interface import Answer, Question
-from service.inference.tally import EngineFigures
-from skeleton_prompt.clips.normalise import FRAMES, Prepared
+from service.inference.interface import PredictionInput, PredictionResult
+from service.inference.tally import EngineStats
+from skeleton_prompt.clips.normalise import FRAMES, PreparedPerson
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import Array, PromptRef
 
@@ -50,7 +50,7 @@ _HEAD = struct.Struct("<4sIBBHIddd")
 _MAGIC = b"SPR1"
 
 
-def write_row(question: Question) -> bytes:
+def encode_input(question: PredictionInput) -> bytes:
     """The body of a question."""
     person = question.person
     threshold = question.threshold
@@ -69,7 +69,7 @@ def write_row(question: Question) -> bytes:
     return b"".join([head, *(np.ascontiguousarray(array, "<f4").tobytes() for array in arrays)])
 
 
-def write_headers(question: Question) -> dict[str, str]:
+def encode_headers(question: PredictionInput) -> dict[str, str]:
     """The headers of a question."""
     return {
         TENANT: question.ref.tenant,
@@ -79,7 +79,7 @@ def write_headers(question: Question) -> dict[str, str]:
     }
 
 
-def read_question(body: bytes | bytearray, header: Callable[[str], str | None]) -> Question:
+def decode_input(body: bytes | bytearray, header: Callable[[str], str | None]) -> PredictionInput:
     """The question of a body and its headers; `header` gives one by its name.
 
     Raises:
@@ -101,7 +101,7 @@ def read_question(body: bytes | bytearray, header: Callable[[str], str | None]) 
     if not (np.isfinite(values).all() and np.isfinite((threshold, visible, motion)).all()):
         raise errors.MalformedBody("A row holds finite numbers only.")
     pose, depth, log_seconds = np.split(values, np.cumsum(sizes)[:-1])
-    person = Prepared(
+    person = PreparedPerson(
         pose=pose.reshape(W, FRAMES, JOINTS, 3),
         depth=depth.reshape(W, FRAMES, JOINTS) if deep else np.zeros((W, FRAMES, JOINTS), np.float32),
         has_depth=bool(deep),
@@ -110,10 +110,10 @@ def read_question(body: bytes | bytearray, header: Callable[[str], str | None]) 
         frames=frames,
         motion=motion,
     )
-    return Question(person, ref, top_k, threshold if limited else None, deadline)
+    return PredictionInput(person, ref, top_k, threshold if limited else None, deadline)
 
 
-def write_answer(answer: Answer, logits: Array) -> bytes:
+def encode_result(answer: PredictionResult, logits: Array) -> bytes:
     """An answer, with the logits that it was made of."""
     said = answer.prediction
     document = {
@@ -131,7 +131,7 @@ def write_answer(answer: Answer, logits: Array) -> bytes:
     return _pack(document)
 
 
-def read_answer(data: bytes, total_ms: float) -> tuple[Answer, Array]:
+def decode_result(data: bytes, total_ms: float) -> tuple[PredictionResult, Array]:
     """An answer and its logits; what of `total_ms` the engine did not use was waiting.
 
     Raises:
@@ -145,17 +145,17 @@ def read_answer(data: bytes, total_ms: float) -> tuple[Answer, Array]:
         waited = max(0.0, total_ms - prompt_ms - forward_ms)
         logits = np.frombuffer(document["logits"], "<f4").astype(np.float32)
         rows = int(document["batch_rows"])
-        return Answer(said, document["cache"], waited, prompt_ms, forward_ms, rows), logits
+        return PredictionResult(said, document["cache"], waited, prompt_ms, forward_ms, rows), logits
     except (ValueError, KeyError, TypeError) as error:
         raise errors.EngineUnavailable("The engine's answer cannot be read.", retry_after=5.0) from error
 
 
-def write_probe(backbone_sha256: str, figures: EngineFigures) -> bytes:
+def encode_probe(backbone_sha256: str, figures: EngineStats) -> bytes:
     """The answer to a probe."""
     return _pack({"backbone_sha256": backbone_sha256, "figures": asdict(figures)})
 
 
-def read_probe(data: bytes) -> tuple[str, EngineFigures]:
+def decode_probe(data: bytes) -> tuple[str, EngineStats]:
     """The engine's backbone, and its figures.
 
     Raises:
@@ -163,17 +163,17 @@ def read_probe(data: bytes) -> tuple[str, EngineFigures]:
     """
     try:
         document = msgpack.unpackb(data)
-        return str(document["backbone_sha256"]), EngineFigures(**document["figures"])
+        return str(document["backbone_sha256"]), EngineStats(**document["figures"])
     except (ValueError, KeyError, TypeError) as error:
         raise errors.EngineUnavailable("The engine's answer to a probe cannot be read.", retry_after=5.0) from error
 
 
-def write_error(error: errors.ServiceError) -> bytes:
+def encode_error(error: errors.ServiceError) -> bytes:
     """An error as the body of an answer."""
     return _pack({"code": error.code, "detail": error.detail, "retry_after": error.retry_after})
 
 
-def read_error(data: bytes) -> errors.ServiceError:
+def decode_error(data: bytes) -> errors.ServiceError:
     """The error that an answer stands for; one that is not known here means that the engine cannot be used."""
     try:
         document = msgpack.unpackb(data)

@@ -18,12 +18,12 @@ import aiohttp
 import anyio
 import structlog
 
-from service.backbone_loader import BackboneCheck
+from service.backbone_loader import BackboneCompatibility
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
-from service.inference.interface import Answer, Question
-from service.inference.metrics import ServersCollector, name_of
+from service.inference.interface import PredictionInput, PredictionResult
+from service.inference.metrics import InstancesCollector, name_of
 from service.inference.torchserve import codec
-from service.inference.torchserve.instances import Server, Servers
+from service.inference.torchserve.instances import Instance, InstancePool
 from service.metrics import Metrics
 from skeleton_prompt.model.prompt_file import Array
 
@@ -39,7 +39,7 @@ START_S = 120.0
 KEEP_ALIVE_S = 30.0
 
 
-class _Elsewhere(Exception):
+class _RetryElsewhere(Exception):
     """Another server may do better; carries what to answer if there is none."""
 
     def __init__(self, error: ServiceError, reason: str, *, same: bool = False) -> None:
@@ -68,7 +68,7 @@ class TorchServeEngine:
         management_url: str | None = None,
         start_s: float = START_S,
     ) -> None:
-        self._servers = Servers(urls, self._probe)
+        self._servers = InstancePool(urls, self._probe)
         self._queue_size, self._management_url, self._start_s = queue_size, management_url, start_s
         self._queue_seconds = queue_seconds
         self._row_s = 0.01  # moving average of seconds per row
@@ -76,11 +76,11 @@ class TorchServeEngine:
         self._rows: Counter[str] = Counter()
         self._session: aiohttp.ClientSession | None = None
         self._last_success = float("-inf")
-        self._counted = ServersCollector(self._servers.all)
+        self._counted = InstancesCollector(self._servers.all)
         self._on_batch: Callable[[int, float], None] = lambda _rows, _seconds: None
-        self._check: BackboneCheck | None = None
+        self._check: BackboneCompatibility | None = None
 
-    def attach(self, metrics: Metrics, check: BackboneCheck) -> None:
+    def bind(self, metrics: Metrics, check: BackboneCompatibility) -> None:
         """Take part in a gateway: count into its metrics, and serve on no backbone that it does not know."""
         metrics.registry.register(self._counted)
         self._on_batch, self._check = metrics.batch, check
@@ -97,9 +97,11 @@ class TorchServeEngine:
         return sum(server.figures.old_backbones for server in self._servers.all if server.figures is not None)
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why instances that answer are not used; names no address."""
-        return next((server.refused for server in self._servers.all if server.refused is not None), None)
+        return next(
+            (server.rejection_reason for server in self._servers.all if server.rejection_reason is not None), None
+        )
 
     @property
     def waiting(self) -> int:
@@ -116,12 +118,12 @@ class TorchServeEngine:
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
         self._servers.start()
         with anyio.move_on_after(self._start_s):
-            while self._servers.choose() is None and not all(server.refused for server in self._servers.all):
+            while self._servers.pick() is None and not all(server.rejection_reason for server in self._servers.all):
                 await asyncio.sleep(0.05)
-        if self._servers.choose() is None:
+        if self._servers.pick() is None:
             await self.stop()
             names = ", ".join(map(name_of, self._servers.all))
-            why = self.trouble or f"No forward pass succeeded within {self._start_s:g} seconds."
+            why = self.unavailable_reason or f"No forward pass succeeded within {self._start_s:g} seconds."
             raise EngineUnavailable(f"TorchServe at {names} cannot be used. {why}")
 
     async def stop(self) -> None:
@@ -131,16 +133,16 @@ class TorchServeEngine:
         if session is not None:
             await session.close()
 
-    async def predict(self, question: Question) -> Answer:
+    async def predict(self, question: PredictionInput) -> PredictionResult:
         """See ``InferenceEngine.predict``."""
         return (await self.ask(question))[0]
 
-    async def ask(self, question: Question) -> tuple[Answer, Array]:
+    async def ask(self, question: PredictionInput) -> tuple[PredictionResult, Array]:
         """The answer and the logits that it was made of; raises what ``predict`` does."""
         if self._session is None:
             raise EngineUnavailable("The engine has not started yet.", retry_after=2.0)
         tenant = question.ref.tenant
-        self.admit(tenant)
+        self.check_admission(tenant)
         self._rows[tenant] += 1
         try:
             return await self._ask(question)
@@ -149,71 +151,71 @@ class TorchServeEngine:
             if not self._rows[tenant]:
                 del self._rows[tenant]
 
-    async def probe(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether a server predicts: recent answers prove it while rows are in flight, else each one is asked."""
         if self._session is None:
             return False
         fresh = time.monotonic() - self._last_success < FRESH_S
-        if fresh and self.waiting and self._servers.choose() is not None:
+        if fresh and self.waiting and self._servers.pick() is not None:
             return True
         return any(await asyncio.gather(*map(self._probe_and_note, self._servers.all)))
 
     async def refresh(self) -> None:
         """Bring the figures of the instances up to date, as far as they answer soon."""
 
-        async def ask(server: Server) -> None:
+        async def ask(server: Instance) -> None:
             with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError, EngineUnavailable):
-                await self._look(server, codec.FIGURES, FIGURES_S)
+                await self._fetch_stats(server, codec.FIGURES, FIGURES_S)
 
         await asyncio.gather(*map(ask, self._servers.all))
 
-    def admit(self, tenant: str) -> None:
-        """See ``InferenceEngine.admit``.
+    def check_admission(self, tenant: str) -> None:
+        """See ``InferenceEngine.check_admission``.
 
         No tenant gets more than three quarters of the places, and from half of them on none more than an equal share:
         rows that TorchServe has cannot be taken back to make room, as the embedded engine's queue does.
         """
-        waiting, mine, places = self._rows.total(), self._rows[tenant], self._places()
+        waiting, mine, places = self._rows.total(), self._rows[tenant], self._capacity()
         tenants = len(self._rows) + (not mine)
         greedy = 4 * mine >= 3 * places or (2 * waiting >= places and mine * tenants > places)
         if greedy or waiting >= places:
             setting = "queue_size" if places == self._queue_size else "queue_seconds"
             raise Overloaded(f"More predictions wait than the {setting} setting allows.", retry_after=1.0)
 
-    def _places(self) -> int:
+    def _capacity(self) -> int:
         """How many rows there may be: as many as wait for less than ``queue_seconds``, beside those being computed."""
         in_time = self._queue_seconds / self._row_s + 2 * self._batch_rows
         servers = sum(server.healthy for server in self._servers.all)
         return int(min(self._queue_size, max(1, servers) * in_time))
 
-    async def _ask(self, question: Question) -> tuple[Answer, Array]:
-        body, headers = codec.write_row(question), codec.write_headers(question)
-        server = self._servers.choose()
+    async def _ask(self, question: PredictionInput) -> tuple[PredictionResult, Array]:
+        body, headers = codec.encode_input(question), codec.encode_headers(question)
+        server = self._servers.pick()
         if server is None:
             raise EngineUnavailable("No TorchServe is ready.", retry_after=2.0)
         try:
             return await self._send(server, question, body, headers)
-        except _Elsewhere as first:
-            other = self._servers.choose(but=server) or (server if first.same else None)
+        except _RetryElsewhere as first:
+            other = self._servers.pick(but=server) or (server if first.same else None)
             if other is None:
                 raise first.error from None
             log.info("row_sent_again", why=str(first), first=name_of(server), then=name_of(other))
             self._counted.resent.labels(name_of(other)).inc()
         try:
             return await self._send(other, question, body, headers)
-        except _Elsewhere as second:
+        except _RetryElsewhere as second:
             raise second.error from None
 
     async def _send(
-        self, server: Server, question: Question, body: bytes, headers: dict[str, str]
-    ) -> tuple[Answer, Array]:
+        self, server: Instance, question: PredictionInput, body: bytes, headers: dict[str, str]
+    ) -> tuple[PredictionResult, Array]:
         """Send a row to one instance, and count what came of it."""
         name, began = name_of(server), time.monotonic()
         outcome = "cancelled"
         try:
             answer, logits = await self._exchange(server, question, body, headers)
             outcome = "answered"
-        except _Elsewhere as error:
+        except _RetryElsewhere as error:
             outcome = error.reason
             raise
         except ServiceError as error:
@@ -230,8 +232,8 @@ class TorchServeEngine:
         return answer, logits
 
     async def _exchange(
-        self, server: Server, question: Question, body: bytes, headers: dict[str, str]
-    ) -> tuple[Answer, Array]:
+        self, server: Instance, question: PredictionInput, body: bytes, headers: dict[str, str]
+    ) -> tuple[PredictionResult, Array]:
         began = time.monotonic()
         if began >= question.deadline:
             raise DeadlineExceeded("The prediction was not ready before its deadline.")
@@ -239,34 +241,34 @@ class TorchServeEngine:
         try:
             status, kind, data = await self._post(server, body, headers, question.deadline - began)
         except aiohttp.ClientConnectorError as error:
-            server.failed(str(error), surely=True)
-            raise _Elsewhere(
+            server.record_failure(str(error), surely=True)
+            raise _RetryElsewhere(
                 EngineUnavailable("TorchServe cannot be reached.", retry_after=2.0), "unreachable"
             ) from error
         except asyncio.TimeoutError as error:
-            server.failed("no answer before the deadline")
+            server.record_failure("no answer before the deadline")
             if not server.healthy:  # the row was patient enough for one that works
                 raise EngineUnavailable("TorchServe failed while the row waited in it.", retry_after=2.0) from error
             raise DeadlineExceeded("The prediction was not ready before its deadline.") from error
         except (aiohttp.ClientError, OSError) as error:
             if self._session is None:
                 raise EngineUnavailable("The engine is shutting down.", retry_after=5.0) from error
-            server.failed(repr(error))
+            server.record_failure(repr(error))
             hung_up = EngineUnavailable("TorchServe hung up.", retry_after=2.0)
-            raise _Elsewhere(hung_up, "hung_up", same=True) from error
+            raise _RetryElsewhere(hung_up, "hung_up", same=True) from error
         finally:
             server.in_flight -= 1
         if kind != codec.CONTENT_TYPE:
-            raise _its_own(server, status, data)
-        server.succeeded()
+            raise _is_torchserve_error(server, status, data)
+        server.record_success()
         if status != 200:
-            said = codec.read_error(data)
-            raise _Elsewhere(said, said.code) if status == 503 else said
+            said = codec.decode_error(data)
+            raise _RetryElsewhere(said, said.code) if status == 503 else said
         self._last_success = time.monotonic()
-        return codec.read_answer(data, 1000 * (self._last_success - began))
+        return codec.decode_result(data, 1000 * (self._last_success - began))
 
     async def _post(
-        self, server: Server, body: bytes, headers: dict[str, str], seconds: float
+        self, server: Instance, body: bytes, headers: dict[str, str], seconds: float
     ) -> tuple[int, str, bytes]:
         if self._session is None or self._session.closed:
             raise EngineUnavailable("The engine is shutting down.", retry_after=5.0)
@@ -275,38 +277,38 @@ class TorchServeEngine:
         async with self._session.post(server.url + PATH, data=body, headers=headers, timeout=timeout) as response:
             return response.status, response.content_type, await response.read()
 
-    async def _probe_and_note(self, server: Server) -> bool:
+    async def _probe_and_note(self, server: Instance) -> bool:
         good = await self._probe(server)
         if good:
-            server.succeeded()
+            server.record_success()
         else:
-            server.failed("the probe failed", surely=True)
+            server.record_failure("the probe failed", surely=True)
         return good
 
-    async def _probe(self, server: Server) -> bool:
+    async def _probe(self, server: Instance) -> bool:
         """Whether a server completes a forward pass, and the local one's worker is ready."""
         try:
             if self._management_url is not None and not await self._worker_ready(self._management_url):
                 return False
-            if not await self._look(server, codec.FORWARD, PROBE_S):
+            if not await self._fetch_stats(server, codec.FORWARD, PROBE_S):
                 return False
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, EngineUnavailable):
             return False
-        if server.refused is not None:
+        if server.rejection_reason is not None:
             return False
         self._last_success = time.monotonic()
         return True
 
-    async def _look(self, server: Server, kind: str, seconds: float) -> bool:
+    async def _fetch_stats(self, server: Instance, kind: str, seconds: float) -> bool:
         """Ask an instance for its figures, after a forward pass or without one; whether it gave them."""
         status, content, data = await self._post(server, b"", {codec.PROBE: kind}, seconds)
         if status != 200 or content != codec.CONTENT_TYPE:
             return False
-        sha256, server.figures = codec.read_probe(data)
-        before, server.backbone_sha256 = server.refused, sha256
-        server.refused = None if self._check is None else await self._check.why_not(sha256)
-        if server.refused is not None and server.refused != before:
-            log.error("torchserve_refused", url=name_of(server), why=server.refused)
+        sha256, server.figures = codec.decode_probe(data)
+        before, server.backbone_sha256 = server.rejection_reason, sha256
+        server.rejection_reason = None if self._check is None else await self._check.rejection_reason(sha256)
+        if server.rejection_reason is not None and server.rejection_reason != before:
+            log.error("torchserve_refused", url=name_of(server), why=server.rejection_reason)
         return True
 
     async def _worker_ready(self, url: str) -> bool:
@@ -318,11 +320,11 @@ class TorchServeEngine:
         return any(worker.get("status") == "READY" for model in models for worker in model.get("workers", ()))
 
 
-def _its_own(server: Server, status: int, data: bytes) -> _Elsewhere:
+def _is_torchserve_error(server: Instance, status: int, data: bytes) -> _RetryElsewhere:
     """What an answer means that TorchServe made itself, the handler having had no say."""
     # 500 and 507: the worker died with its batch. 503: a full queue, or no worker. Else: not the server we mean.
-    server.failed(f"status {status}: {data[:200]!r}", surely=status != 503)
+    server.record_failure(f"status {status}: {data[:200]!r}", surely=status != 503)
     if status == 503:
-        return _Elsewhere(EngineUnavailable("TorchServe refuses the row.", retry_after=2.0), "refused")
+        return _RetryElsewhere(EngineUnavailable("TorchServe refuses the row.", retry_after=2.0), "refused")
     error = EngineUnavailable(f"TorchServe's worker failed with status {status}.", retry_after=5.0)
-    return _Elsewhere(error, "worker_died")
+    return _RetryElsewhere(error, "worker_died")

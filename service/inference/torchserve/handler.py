@@ -19,17 +19,17 @@ import anyio
 import numpy as np
 import structlog
 
-from service.backbone_loader import EngineOptions, archived_engine
+from service.backbone_loader import EngineOptions, engine_from_archive
 from service.errors import DeadlineExceeded, EngineUnavailable, MalformedBody, ServiceError
-from service.inference.execution.backbone_pool import Models
-from service.inference.execution.batch import PROBE, finish_row, forward_rows, get_prompt, warm_up
-from service.inference.interface import Answer, CacheLayer, Question, Verbs
-from service.inference.tally import CountedPrompts
+from service.inference.execution.backbone_pool import BackbonePool
+from service.inference.execution.batch import PROBE_INPUT, finish_row, forward_rows, get_prompt, warm_up
+from service.inference.interface import CacheLayer, PredictionInput, PredictionResult, PromptedModel
+from service.inference.tally import CountedPromptCache
 from service.inference.torchserve import codec
 from service.logs import configure_logging
 from service.settings import Settings
 from service.storage.blobs.s3 import blobs_of
-from skeleton_prompt.model.devices import given_to
+from skeleton_prompt.model.devices import assigned_device
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import Array, Prompt
 
@@ -38,7 +38,9 @@ log = structlog.get_logger(__name__)
 LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
 WAIT_S = 1.0  # the neighbours in the batch wait too: what takes longer goes on loading, and its row is told to retry
 
-Row = tuple[int, Question, Prompt, CacheLayer, float]  # its place in the batch, and the milliseconds its prompt took
+Row = tuple[
+    int, PredictionInput, Prompt, CacheLayer, float
+]  # its place in the batch, and the milliseconds its prompt took
 
 
 class SkeletonPromptHandler:
@@ -50,14 +52,14 @@ class SkeletonPromptHandler:
         # Warnings at the least: TorchServe's worker has lines at `info` for each batch.
         configure_logging("error" if settings.log_level == "error" else "warning", as_json=settings.log_json)
         folder = Path(context.system_properties["model_dir"])
-        device = given_to(settings.device, context.system_properties.get("gpu_id"))
+        device = assigned_device(settings.device, context.system_properties.get("gpu_id"))
         where: EngineOptions = {"device": device, "cuda_graphs": settings.cuda_graphs}
         self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1, **where)
         blobs = blobs_of(settings)
-        self._prompts = CountedPrompts.over(settings, blobs)
+        self._prompts = CountedPromptCache.over(settings, blobs)
         self._late = 0
-        self._models = Models(
-            self._engine, partial(archived_engine, folder, blobs, where=where), settings.old_backbones
+        self._models = BackbonePool(
+            self._engine, partial(engine_from_archive, folder, blobs, where=where), settings.old_backbones
         )
         self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
         self._loop = asyncio.new_event_loop()
@@ -83,7 +85,7 @@ class SkeletonPromptHandler:
                 body = data[index].get("body")
                 if not isinstance(body, bytes | bytearray):
                     raise MalformedBody("A row is application/octet-stream.")
-                question = codec.read_question(body, lambda name: context.get_request_header(index, name))
+                question = codec.decode_input(body, lambda name: context.get_request_header(index, name))
                 began = time.monotonic()
                 prompt, layer = await self._prompt(question)
                 row = (index, question, prompt, layer, 1000 * (time.monotonic() - began))
@@ -95,7 +97,7 @@ class SkeletonPromptHandler:
             rows = found[sha256]
             try:
                 with anyio.fail_after(WAIT_S):
-                    async with self._models.using(sha256) as model:
+                    async with self._models.acquire(sha256) as model:
                         began = time.monotonic()
                         rows = [row for row in rows if row[1].deadline > began]  # the rest is late by now
                         outcomes = forward_rows(model, [(row[1].person, row[2]) for row in rows]) if rows else []
@@ -112,7 +114,7 @@ class SkeletonPromptHandler:
         self._late += sum(status == late[0] for status, _ in answers.values()) + len(data) - len(answers)
         return [answers.get(index, late) for index in range(len(data))]
 
-    async def _prompt(self, question: Question) -> tuple[Prompt, CacheLayer]:
+    async def _prompt(self, question: PredictionInput) -> tuple[Prompt, CacheLayer]:
         """The prompt: at once from memory, which is nearly always; otherwise by a thread that may wait."""
         left = question.deadline - time.monotonic()
         if left <= 0:
@@ -124,21 +126,21 @@ class SkeletonPromptHandler:
             return await self._loop.run_in_executor(self._loaders, get_prompt, self._prompts, question.ref)
 
     def _probe(self, kind: str) -> bytes:
-        if kind != codec.FIGURES and not np.isfinite(self._engine.features([PROBE])).all():
+        if kind != codec.FIGURES and not np.isfinite(self._engine.features([PROBE_INPUT])).all():
             raise EngineUnavailable("The probe's features are not finite.", retry_after=2.0)
-        figures = self._prompts.figures(old_backbones=self._models.loaded, late=self._late)
-        return codec.write_probe(self._engine.backbone_sha256, figures)
+        figures = self._prompts.stats(old_backbones=self._models.loaded, late=self._late)
+        return codec.encode_probe(self._engine.backbone_sha256, figures)
 
 
 def _answer(
-    model: Verbs, row: Row, outcome: Array | Exception, forward_ms: float, batch_rows: int
+    model: PromptedModel, row: Row, outcome: Array | Exception, forward_ms: float, batch_rows: int
 ) -> tuple[int, bytes]:
     """The status and the body of a row after its forward pass."""
     _, question, prompt, layer, prompt_ms = row
     try:
         prediction = finish_row(model, question, prompt, outcome)
-        answer = Answer(prediction, layer, 0.0, prompt_ms, forward_ms, batch_rows)
-        return 200, codec.write_answer(answer, np.asarray(outcome))
+        answer = PredictionResult(prediction, layer, 0.0, prompt_ms, forward_ms, batch_rows)
+        return 200, codec.encode_result(answer, np.asarray(outcome))
     except Exception as error:
         return _refusal(error)
 
@@ -150,4 +152,4 @@ def _refusal(error: Exception) -> tuple[int, bytes]:
     elif not isinstance(error, ServiceError):
         log.error("a row failed", exc_info=error)
         error = EngineUnavailable("The engine failed for this clip.", retry_after=1.0)
-    return error.status, codec.write_error(error)
+    return error.status, codec.encode_error(error)

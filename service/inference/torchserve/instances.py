@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.inference.tally import EngineFigures
+from service.inference.tally import EngineStats
 
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 STARTING_PAUSE_S = 0.5
-TOLERATED = 3  # failures in a row that each have an innocent explanation, such as a full queue
+MAX_CONSECUTIVE_FAILURES = 3  # failures in a row that each have an innocent explanation, such as a full queue
 
 
 @dataclass(eq=False)
-class Server:
+class Instance:
     """One instance, by the address of its inference API.
 
     Attributes:
@@ -42,10 +42,10 @@ class Server:
     ejected: asyncio.Event = field(default_factory=asyncio.Event)
     ejections: int = 0
     backbone_sha256: str | None = None
-    refused: str | None = None
-    figures: EngineFigures | None = None
+    rejection_reason: str | None = None
+    figures: EngineStats | None = None
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """It answered as it should."""
         self.failures = 0
         if not self.healthy:
@@ -53,10 +53,10 @@ class Server:
             self.healthy = True
             self.ejected.clear()
 
-    def failed(self, why: str, *, surely: bool = False) -> None:
+    def record_failure(self, why: str, *, surely: bool = False) -> None:
         """It did not; `surely` where there is no innocent explanation."""
         self.failures += 1
-        if surely or self.failures >= TOLERATED:
+        if surely or self.failures >= MAX_CONSECUTIVE_FAILURES:
             if self.healthy:
                 log.warning("torchserve_ejected", url=self.url, why=why)
                 self.ejections += 1
@@ -64,7 +64,7 @@ class Server:
             self.ejected.set()
 
 
-class Servers:
+class InstancePool:
     """All instances; a task for each brings it back after it was ejected.
 
     Args:
@@ -72,8 +72,8 @@ class Servers:
         probe: Whether an instance completes a real prediction; called again and again, with growing pauses.
     """
 
-    def __init__(self, urls: Sequence[str], probe: Callable[[Server], Awaitable[bool]]) -> None:
-        self.all = [Server(url.strip().rstrip("/")) for url in urls]
+    def __init__(self, urls: Sequence[str], probe: Callable[[Instance], Awaitable[bool]]) -> None:
+        self.all = [Instance(url.strip().rstrip("/")) for url in urls]
         self._probe = probe
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -81,7 +81,7 @@ class Servers:
         """Begin to look after them; none is healthy before its first probe."""
         for server in self.all:
             server.ejected.set()
-            self._tasks.append(asyncio.create_task(self._look_after(server)))
+            self._tasks.append(asyncio.create_task(self._health_loop(server)))
 
     async def stop(self) -> None:
         """Look after them no longer."""
@@ -91,18 +91,18 @@ class Servers:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    def choose(self, *, but: Server | None = None) -> Server | None:
+    def pick(self, *, but: Instance | None = None) -> Instance | None:
         """The healthy one with the fewest rows, other than `but`."""
         healthy = [server for server in self.all if server.healthy and server is not but]
         return min(healthy, key=lambda server: server.in_flight, default=None)
 
-    async def _look_after(self, server: Server) -> None:
+    async def _health_loop(self, server: Instance) -> None:
         while True:
             await server.ejected.wait()
             pause = FIRST_PAUSE_S
             while not server.healthy:
                 if await self._probe(server):
-                    server.succeeded()
+                    server.record_success()
                 else:
                     await asyncio.sleep(pause)
                     # One that has never worked is starting, most likely, and somebody waits for it.

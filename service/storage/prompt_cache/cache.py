@@ -20,7 +20,7 @@ from service.errors import BackboneMismatch, EngineUnavailable, VersionNotFound
 from service.settings import Settings
 from service.storage.blobs.filesystem import BlobStore
 from service.storage.blobs.paths import prompt_blob
-from service.storage.prompt_cache.redis_tier import HotPrompts, News, redis_client, redis_key
+from service.storage.prompt_cache.redis_tier import PromptEvent, RedisPromptCache, redis_client, redis_key
 from skeleton_prompt.model import prompt_file
 from skeleton_prompt.model.prompt_file import BadPrompt, Prompt, PromptRef, load_prompt
 
@@ -64,7 +64,7 @@ class PromptCache:
         loader: Loader = plain_loader,
     ) -> None:
         self._blobs = blobs
-        self._hot = HotPrompts(client)
+        self._hot = RedisPromptCache(client)
         self._max_entries, self._max_bytes, self._loader = max_entries, max_bytes, loader
         self._entries: OrderedDict[PromptRef, Prompt] = OrderedDict()
         self._bytes = 0
@@ -136,9 +136,9 @@ class PromptCache:
 
     def announce_erased(self, tenant: str) -> None:
         """Tell other replicas, as far as they hear it, to drop a tenant's prompts from their memory."""
-        self._hot.announce(News(tenant))
+        self._hot.announce(PromptEvent(tenant))
 
-    def hear(self, news: News) -> None:
+    def on_event(self, news: PromptEvent) -> None:
         """Load a version that was just published, where this tenant is known here or there is room to spare.
 
         A tenant that never asks this replica should not push out one that does.

@@ -18,7 +18,7 @@ import redis
 import structlog
 from redis.exceptions import NoPermissionError
 
-from service.redis_client import connect, in_words
+from service.redis_client import connect, describe_error
 from skeleton_prompt.model.prompt_file import PromptRef
 
 log = structlog.get_logger(__name__)
@@ -44,12 +44,12 @@ def redis_client(url: str) -> redis.Redis:
     return connect(url, REDIS_TIMEOUT_S)
 
 
-def wrapped(data: bytes) -> bytes:
+def encode_value(data: bytes) -> bytes:
     """A value: what it is, the SHA-256 of what follows, and that."""
     return MAGIC + hashlib.sha256(data).digest() + data
 
 
-def unwrapped(value: bytes, ref: PromptRef) -> bytes | None:
+def decode_value(value: bytes, ref: PromptRef) -> bytes | None:
     """The file in a value, or None where it is not the one asked for, every bit of it."""
     header, data = value[:HEADER], value[HEADER:]
     told = bytes.fromhex(ref.sha256)
@@ -59,7 +59,7 @@ def unwrapped(value: bytes, ref: PromptRef) -> bytes | None:
 
 
 @dataclass(frozen=True)
-class News:
+class PromptEvent:
     """A message on the channel: a version that may soon be asked for, or a tenant that was erased."""
 
     tenant: str
@@ -71,7 +71,7 @@ class News:
         return json.dumps({"tenant": self.tenant, "published": version})
 
     @classmethod
-    def decoded(cls, data: bytes | str) -> News:
+    def decoded(cls, data: bytes | str) -> PromptEvent:
         """What was sent.
 
         Raises:
@@ -90,7 +90,7 @@ class News:
             raise ValueError(f"not a message about prompts: {type(error).__name__}") from None
 
 
-class HotPrompts:
+class RedisPromptCache:
     """The shelf; safe to use from many threads. No method raises what Redis does.
 
     Args:
@@ -113,7 +113,7 @@ class HotPrompts:
             return None
         if value is None:
             return None
-        data = unwrapped(bytes(value), ref)  # type: ignore[arg-type, unused-ignore]
+        data = decode_value(bytes(value), ref)  # type: ignore[arg-type, unused-ignore]
         if data is None:
             log.warning("a cached prompt is damaged; the store has it", key=redis_key(ref))
         return data
@@ -124,7 +124,7 @@ class HotPrompts:
         if self._redis is None or now < max(self._again, self._writable_again) or len(data) > LARGEST_VALUE:
             return False
         try:
-            self._redis.set(redis_key(ref), wrapped(data), ex=REDIS_TTL_S)
+            self._redis.set(redis_key(ref), encode_value(data), ex=REDIS_TTL_S)
         except NoPermissionError:
             self._writable_again = now + READ_ONLY_S
             log.info("this role may read prompts in Redis and not write them")
@@ -144,7 +144,7 @@ class HotPrompts:
         except redis.RedisError as error:
             self._failed(error)
 
-    def announce(self, news: News) -> None:
+    def announce(self, news: PromptEvent) -> None:
         """Ring the bell. A message that nobody hears costs one load from the store, or one entry that is never used."""
         if self._redis is None or time.monotonic() < self._again:
             return
@@ -156,10 +156,10 @@ class HotPrompts:
     def publish(self, ref: PromptRef, data: bytes) -> None:
         """What a worker does with a version before it is activated: put it on the shelf, then tell the engines."""
         self.put(ref, data)
-        self.announce(News(ref.tenant, ref))
+        self.announce(PromptEvent(ref.tenant, ref))
 
     def _failed(self, error: redis.RedisError) -> None:
         """Leave Redis alone for a while; what it refuses about one key alone is no reason to."""
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
             self._again = time.monotonic() + REDIS_PAUSE_S
-        log.warning("Redis does not serve prompts; the store does", error=in_words(error))
+        log.warning("Redis does not serve prompts; the store does", error=describe_error(error))

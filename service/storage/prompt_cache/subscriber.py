@@ -8,8 +8,8 @@ from collections.abc import Callable
 import redis
 import structlog
 
-from service.redis_client import connect, in_words
-from service.storage.prompt_cache.redis_tier import CHANNEL, REDIS_PAUSE_S, News
+from service.redis_client import connect, describe_error
+from service.storage.prompt_cache.redis_tier import CHANNEL, REDIS_PAUSE_S, PromptEvent
 
 log = structlog.get_logger(__name__)
 
@@ -18,7 +18,7 @@ TIMEOUT_S = 5.0  # nobody waits for this connection
 HEALTH_CHECK_S = 30  # a connection that a firewall dropped is noticed by then
 
 
-class PromptNews:
+class PromptEventSubscriber:
     """A thread that listens until it is stopped, whatever Redis does.
 
     Args:
@@ -26,7 +26,7 @@ class PromptNews:
         hear: Told each message, in the thread.
     """
 
-    def __init__(self, url: str | None, hear: Callable[[News], object]) -> None:
+    def __init__(self, url: str | None, hear: Callable[[PromptEvent], object]) -> None:
         self._url = url
         self._hear = hear
         self._stopping = threading.Event()
@@ -57,7 +57,7 @@ class PromptNews:
                 told = False
             except redis.RedisError as error:
                 if self._listening.is_set() or not told:
-                    log.info("no news of prompts; each is loaded when it is asked for", error=in_words(error))
+                    log.info("no news of prompts; each is loaded when it is asked for", error=describe_error(error))
                 told = True
             except Exception:
                 log.warning("listening for news of prompts failed; trying again", exc_info=True)
@@ -74,11 +74,11 @@ class PromptNews:
                 if message["type"] == "subscribe":
                     self._listening.set()
                 elif message["type"] == "message":
-                    self._tell(message["data"])
+                    self._dispatch(message["data"])
 
-    def _tell(self, data: bytes) -> None:
+    def _dispatch(self, data: bytes) -> None:
         try:
-            self._hear(News.decoded(data))
+            self._hear(PromptEvent.decoded(data))
         except Exception as error:
             # A version that cannot be loaded is told to whoever asks for it.
             log.info("news of a prompt came to nothing", error=f"{type(error).__name__}: {error}")

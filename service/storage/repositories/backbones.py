@@ -48,7 +48,7 @@ class BackboneRepository:
 
     # Files
 
-    def keep(self, data: bytes) -> bool:
+    def store(self, data: bytes) -> bool:
         """Keep a backbone's file under its hash; one that is damaged is written anew.
 
         Returns:
@@ -75,7 +75,7 @@ class BackboneRepository:
         """
         return read_backbone(self._blobs, sha256)
 
-    def sound(self, sha256: str) -> bool:
+    def is_intact(self, sha256: str) -> bool:
         """Whether the file of a backbone is there and whole."""
         try:
             self.read(sha256)
@@ -108,7 +108,7 @@ class BackboneRepository:
 
     # Which one is the newest
 
-    def seen(self, sha256: str) -> None:
+    def heartbeat(self, sha256: str) -> None:
         """Note that a service runs on a backbone now."""
         with self._database.write() as connection:
             now = self._database.clock(connection)
@@ -144,7 +144,7 @@ class BackboneRepository:
         with self._database.read() as connection:
             return {str(sha256): int(count) for sha256, count in connection.execute(query)}
 
-    def untried(self, target: str, limit: int) -> list[Waiting]:
+    def pending(self, target: str, limit: int) -> list[Waiting]:
         """Active versions of other backbones that were never tuned again on this one, of tenants without open jobs."""
         tried = exists().where(
             jobs.c.tenant == prompts.c.tenant, jobs.c.source == prompts.c.version, jobs.c.target == target
@@ -166,9 +166,9 @@ class BackboneRepository:
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def overtaken(self, target: str) -> Sequence[tuple[str, str]]:
+    def superseded(self, target: str) -> Sequence[tuple[str, str]]:
         """(tenant, job) of jobs for a backbone that is not ``target``, on which nobody works."""
-        other = (jobs.c.kind == JobKind.NEW_BACKBONE.value) & (jobs.c.target != target)
+        other = (jobs.c.kind == JobKind.BACKBONE_UPGRADE.value) & (jobs.c.target != target)
         with self._database.read() as connection:
             lost = jobs.c.state.in_(OPEN) & (jobs.c.lease_until < self._database.clock(connection))
             query = select(jobs.c.tenant, jobs.c.id).where(other, (jobs.c.state == JobState.QUEUED.value) | lost)

@@ -11,7 +11,7 @@ from sqlalchemy import Select, delete, func, insert, select
 
 from service.errors import NotFound, StorageUnavailable
 from service.storage.records import ClipRecord, Page
-from service.storage.repositories.scope import NOTHING, Scope, moment, new_id, plain_cursor
+from service.storage.repositories.scope import NOT_FOUND_MESSAGE, TenantScope, moment, new_id, plain_cursor
 from service.storage.sql.tables import clips
 from skeleton_prompt.clips.clip import Clip, InvalidClip, decode_clip, encode_clip
 
@@ -42,7 +42,7 @@ def blob_name(tenant: str, clip_id: str) -> str:
 class ClipRepository:
     """A tenant's clips."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: TenantScope) -> None:
         self._scope = scope
 
     def add_clips(self, given: Sequence[Clip], *, source: str) -> list[str]:
@@ -102,7 +102,7 @@ class ClipRepository:
 
     def list_clips(self, limit: int = 50, after: str | None = None, label: str | None = None) -> Page[ClipRecord]:
         """Clips, oldest first."""
-        query: Select[Any] = self._scope.mine(clips).order_by(clips.c.id).limit(limit + 1)
+        query: Select[Any] = self._scope.select(clips).order_by(clips.c.id).limit(limit + 1)
         cursor = plain_cursor(after)
         if cursor is not None:
             query = query.where(clips.c.id > cursor)
@@ -119,13 +119,13 @@ class ClipRepository:
             NotFound: The tenant has no such clip.
         """
         with self._scope.database.read() as connection:
-            row = connection.execute(self._scope.mine(clips, clips.c.id == clip_id)).first()
+            row = connection.execute(self._scope.select(clips, clips.c.id == clip_id)).first()
         if row is None:
-            raise NotFound(NOTHING)
+            raise NotFound(NOT_FOUND_MESSAGE)
         try:
             return clip_record(row), decode_clip(self._scope.blobs.read(blob_name(self._scope.tenant, row.id)))
         except FileNotFoundError:
-            raise NotFound(NOTHING) from None
+            raise NotFound(NOT_FOUND_MESSAGE) from None
         except InvalidClip as error:
             raise StorageUnavailable(f"The file of clip {row.id} is damaged; delete the clip.") from error
 
@@ -153,7 +153,7 @@ class ClipRepository:
         with self._scope.database.write() as connection:
             mine = (clips.c.tenant == self._scope.tenant) & (clips.c.id == clip_id)
             if not connection.execute(delete(clips).where(mine)).rowcount:
-                raise NotFound(NOTHING)
+                raise NotFound(NOT_FOUND_MESSAGE)
             self._scope.blobs.delete(blob_name(self._scope.tenant, clip_id))
 
     def stored_bytes(self) -> int:

@@ -18,7 +18,7 @@ from service.errors import JobFinished, LostLease, NotFound, StorageUnavailable
 from service.storage.blobs.paths import prompt_blob
 from service.storage.job_rows import job_record
 from service.storage.records import JobEvent, JobKind, JobRecord, JobState, Page
-from service.storage.repositories.scope import NOTHING, Scope, moment, new_id, plain_cursor
+from service.storage.repositories.scope import NOT_FOUND_MESSAGE, TenantScope, moment, new_id, plain_cursor
 from service.storage.sql.tables import job_events, jobs, prompts, tenants
 from skeleton_prompt.model.prompt_file import PromptRef
 
@@ -36,7 +36,7 @@ class JobRepository:
         lease_s: Seconds that a lease lasts without a heartbeat.
     """
 
-    def __init__(self, scope: Scope, lease_s: float) -> None:
+    def __init__(self, scope: TenantScope, lease_s: float) -> None:
         self._scope = scope
         self._lease_s = lease_s
 
@@ -89,7 +89,7 @@ class JobRepository:
 
     def list_jobs(self, limit: int = 50, after: str | None = None) -> Page[JobRecord]:
         """Jobs, newest first."""
-        query = self._scope.mine(jobs).order_by(jobs.c.id.desc()).limit(limit + 1)
+        query = self._scope.select(jobs).order_by(jobs.c.id.desc()).limit(limit + 1)
         cursor = plain_cursor(after)
         if cursor is not None:
             query = query.where(jobs.c.id < cursor)
@@ -110,14 +110,14 @@ class JobRepository:
             if row.state in (JobState.SUCCEEDED.value, JobState.FAILED.value):
                 raise JobFinished(f"The job has {row.state}.")
             if row.state == JobState.QUEUED.value:
-                self._close(connection, row, JobState.CANCELLED, {"cancel_requested": True})
+                self._finish(connection, row, JobState.CANCELLED, {"cancel_requested": True})
             elif row.state == JobState.RUNNING.value:  # while publishing it is too late, the job completes
                 self._change(connection, row.id, {"cancel_requested": True})
         return self.get_job(job_id)
 
     def job_events(self, job_id: str, after: int = 0) -> list[JobEvent]:
         """What has happened to a job since event ``after``, oldest first, at most 1,000."""
-        query = self._scope.mine(job_events, job_events.c.job == job_id, job_events.c.id > after)
+        query = self._scope.select(job_events, job_events.c.job == job_id, job_events.c.id > after)
         with self._scope.database.read() as connection:
             rows = connection.execute(query.order_by(job_events.c.id).limit(MAX_EVENTS)).all()
         return [JobEvent(r.id, moment(r.time), JobState(r.state), r.progress, r.step, r.message) for r in rows]
@@ -136,7 +136,7 @@ class JobRepository:
             The job with a fresh token, or None if there is nothing to take.
         """
         with self._scope.database.write() as connection:
-            row = connection.execute(self._scope.locked(jobs, jobs.c.id == job_id)).first()
+            row = connection.execute(self._scope.select_for_update(jobs, jobs.c.id == job_id)).first()
             if row is None:
                 return None
             now = self._scope.database.clock(connection)
@@ -146,7 +146,7 @@ class JobRepository:
             if backbone is not None and row.target not in (None, backbone):
                 return None
             if row.cancel_requested:
-                self._close(connection, row, JobState.CANCELLED, {})
+                self._finish(connection, row, JobState.CANCELLED, {})
                 return None
             values = {
                 "state": JobState.RUNNING.value,
@@ -169,7 +169,7 @@ class JobRepository:
             LostLease: Another attempt has the job.
         """
         with self._scope.database.write() as connection:
-            self._held(connection, job_id, token)
+            self._require_lease(connection, job_id, token)
             self._change(connection, job_id, {"lease_until": self._lease(connection)})
             return job_record(self._job_row(connection, job_id))
 
@@ -183,19 +183,19 @@ class JobRepository:
         """
         state = JobState.PUBLISHING if publishing else JobState.RUNNING
         with self._scope.database.write() as connection:
-            self._held(connection, job_id, token)
+            self._require_lease(connection, job_id, token)
             where = {"state": state.value, "progress": progress, "step": step, "message": message}
             self._change(connection, job_id, where | {"lease_until": self._lease(connection)})
             self._event(connection, job_id, state, progress, step, message)
 
-    def give_back(self, job_id: str, token: int) -> None:
+    def release(self, job_id: str, token: int) -> None:
         """Queue the job again, as a worker that is stopping does.
 
         Raises:
             LostLease: Another attempt has the job.
         """
         with self._scope.database.write() as connection:
-            row = self._held(connection, job_id, token)
+            row = self._require_lease(connection, job_id, token)
             values = {"state": JobState.QUEUED.value, "lease_until": None, "sent": None, "token": token + 1}
             self._change(connection, job_id, values)
             self._event(connection, job_id, JobState.QUEUED, row.progress, "queued", "given back by its worker")
@@ -216,7 +216,7 @@ class JobRepository:
             LostLease: Another attempt has the job.
         """
         path = self._checkpoint(job_id, name)
-        self.check_held(job_id, token)
+        self.require_lease(job_id, token)
         self._scope.blobs.write(path, data)
         if self.erased(job_id):
             # The tenant was erased between the check and the write: leave nothing behind.
@@ -238,11 +238,11 @@ class JobRepository:
         """
         with self._scope.database.write() as connection:
             owner = self._scope.lock_tenant(connection)
-            row = self._held(connection, job_id, token)
+            row = self._require_lease(connection, job_id, token)
             if row.version is not None:
                 return int(row.version)
             if owner is None:
-                raise NotFound(NOTHING)
+                raise NotFound(NOT_FOUND_MESSAGE)
             version = int(owner.last_version) + 1
             mine = tenants.c.id == self._scope.tenant
             connection.execute(update(tenants).where(mine).values(last_version=version))
@@ -278,12 +278,12 @@ class JobRepository:
         """
         with self._scope.database.write() as connection:
             owner = None if state is JobState.SUCCEEDED else self._scope.lock_tenant(connection)
-            row = self._held(connection, job_id, token)
+            row = self._require_lease(connection, job_id, token)
             values = {"error": error, "version": version, "activated": activated, "reason": reason}
             if gave_way:
                 values["target"] = None
-            self._close(connection, row, state, values)
-            withdrawn = [] if owner is None else self._withdraw(connection, job_id, owner)
+            self._finish(connection, row, state, values)
+            withdrawn = [] if owner is None else self.unpublish(connection, job_id, owner)
         self.clear(job_id, withdrawn)
 
     def clear(self, job_id: str, withdrawn: Sequence[PromptRef]) -> None:
@@ -293,66 +293,66 @@ class JobRepository:
                 self._scope.blobs.delete(prompt_blob(ref))
             self._scope.blobs.delete_below(f"tenants/{self._scope.tenant}/jobs/{job_id}")
 
-    def _withdraw(self, connection: Connection, job_id: str, owner: Any) -> list[PromptRef]:
+    def unpublish(self, connection: Connection, job_id: str, owner: Any) -> list[PromptRef]:
         """Take back a version that an earlier attempt published, unless it predicts already.
 
         ``owner`` is the tenant's locked row: nobody can let the version predict while it is taken back.
         """
         idle = (prompts.c.job == job_id) & (prompts.c.version != (owner.active_version or 0))
-        rows = connection.execute(self._scope.locked(prompts, idle)).all()
+        rows = connection.execute(self._scope.select_for_update(prompts, idle)).all()
         for row in rows:
             one = (prompts.c.tenant == self._scope.tenant) & (prompts.c.version == row.version)
             connection.execute(delete(prompts).where(one))
         return [PromptRef(self._scope.tenant, row.version, row.sha256) for row in rows]
 
-    def check_held(self, job_id: str, token: int) -> None:
+    def require_lease(self, job_id: str, token: int) -> None:
         """Refuse early what a write would refuse.
 
         Raises:
             LostLease: Another attempt has the job.
         """
         with self._scope.database.read() as connection:
-            self._held(connection, job_id, token, change=False)
+            self._require_lease(connection, job_id, token, change=False)
 
     def erased(self, job_id: str) -> bool:
         """Whether the job's row is gone, as after an erasure of its tenant."""
         with self._scope.database.read() as connection:
-            return connection.execute(self._scope.mine(jobs, jobs.c.id == job_id)).first() is None
+            return connection.execute(self._scope.select(jobs, jobs.c.id == job_id)).first() is None
 
     # Inside a transaction
 
-    def held(self, connection: Connection, job_id: str, token: int) -> Any:
+    def has_lease(self, connection: Connection, job_id: str, token: int) -> Any:
         """The job's row, if the token is still the latest; for writes of other repositories in one transaction.
 
         Raises:
             LostLease: It is not.
         """
-        return self._held(connection, job_id, token)
+        return self._require_lease(connection, job_id, token)
 
-    def drop(self, connection: Connection, row: Any, owner: Any, values: dict[str, Any]) -> list[PromptRef]:
+    def cancel_internal(self, connection: Connection, row: Any, owner: Any, values: dict[str, Any]) -> list[PromptRef]:
         """Cancel a job that nobody works on; gives what it published in vain, for ``clear``.
 
         ``row`` and ``owner`` are the locked rows of the job and its tenant.
         """
         # With a new token, for a worker that was only frozen.
-        self._close(connection, row, JobState.CANCELLED, {"token": row.token + 1} | values)
-        return self._withdraw(connection, row.id, owner)
+        self._finish(connection, row, JobState.CANCELLED, {"token": row.token + 1} | values)
+        return self.unpublish(connection, row.id, owner)
 
     def _lease(self, connection: Connection) -> float:
         return self._scope.database.clock(connection) + self._lease_s
 
-    def _held(self, connection: Connection, job_id: str, token: int, *, change: bool = True) -> Any:
-        query = self._scope.locked if change else self._scope.mine
+    def _require_lease(self, connection: Connection, job_id: str, token: int, *, change: bool = True) -> Any:
+        query = self._scope.select_for_update if change else self._scope.select
         row = connection.execute(query(jobs, jobs.c.id == job_id)).first()
         if row is None or row.token != token or row.state not in ACTIVE:
             raise LostLease(f"job {job_id}: token {token} is outdated")
         return row
 
     def _job_row(self, connection: Connection, job_id: str, *, change: bool = False) -> Any:
-        query = self._scope.locked if change else self._scope.mine
+        query = self._scope.select_for_update if change else self._scope.select
         row = connection.execute(query(jobs, jobs.c.id == job_id)).first()
         if row is None:
-            raise NotFound(NOTHING)
+            raise NotFound(NOT_FOUND_MESSAGE)
         return row
 
     def _position(self, connection: Connection, row: Any) -> int | None:
@@ -369,7 +369,7 @@ class JobRepository:
     def _change(self, connection: Connection, job_id: str, values: dict[str, Any]) -> None:
         connection.execute(update(jobs).where(jobs.c.tenant == self._scope.tenant, jobs.c.id == job_id).values(values))
 
-    def _close(self, connection: Connection, row: Any, state: JobState, values: dict[str, Any]) -> None:
+    def _finish(self, connection: Connection, row: Any, state: JobState, values: dict[str, Any]) -> None:
         progress = 1.0 if state is JobState.SUCCEEDED else row.progress
         message = values.get("error") or values.get("reason") or state.value
         ended = {"state": state.value, "finished": time.time(), "lease_until": None, "progress": progress}

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, insert
 
 from service.errors import NotFound
 from service.storage.records import SCOPES, KeyRecord, Page
-from service.storage.repositories.scope import NOTHING, Scope, moment, new_id, plain_cursor
+from service.storage.repositories.scope import NOT_FOUND_MESSAGE, TenantScope, moment, new_id, plain_cursor
 from service.storage.sql.tables import keys
 
 FORM = re.compile(r"sp_([0-9a-f]{23})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -66,7 +66,7 @@ def add_key(
 class KeyRepository:
     """A tenant's keys."""
 
-    def __init__(self, scope: Scope, hasher: KeyHasher) -> None:
+    def __init__(self, scope: TenantScope, hasher: KeyHasher) -> None:
         self._scope = scope
         self._hasher = hasher
 
@@ -82,7 +82,7 @@ class KeyRepository:
 
     def list_keys(self, limit: int = 50, after: str | None = None) -> Page[KeyRecord]:
         """Keys, oldest first."""
-        query = self._scope.mine(keys).order_by(keys.c.id).limit(limit + 1)
+        query = self._scope.select(keys).order_by(keys.c.id).limit(limit + 1)
         cursor = plain_cursor(after)
         if cursor is not None:
             query = query.where(keys.c.id > cursor)
@@ -99,4 +99,4 @@ class KeyRepository:
         with self._scope.database.write() as connection:
             mine = (keys.c.tenant == self._scope.tenant) & (keys.c.id == key_id)
             if not connection.execute(delete(keys).where(mine)).rowcount:
-                raise NotFound(NOTHING)
+                raise NotFound(NOT_FOUND_MESSAGE)

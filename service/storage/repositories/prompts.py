@@ -12,7 +12,7 @@ from service.errors import LostLease, NoActivePrompt, StorageUnavailable, Versio
 from service.storage.blobs.paths import prompt_blob
 from service.storage.records import Page, PromptRecord
 from service.storage.repositories.jobs import JobRepository
-from service.storage.repositories.scope import Scope, moment, number_cursor
+from service.storage.repositories.scope import TenantScope, moment, number_cursor
 from service.storage.sql.tables import activations, prompts, tenants
 from skeleton_prompt.model.prompt_file import PromptRef, digest
 
@@ -38,7 +38,7 @@ def prompt_record(row: Any, active: int | None) -> PromptRecord:
 class PromptRepository:
     """A tenant's prompt versions."""
 
-    def __init__(self, scope: Scope, jobs: JobRepository) -> None:
+    def __init__(self, scope: TenantScope, jobs: JobRepository) -> None:
         self._scope = scope
         self._jobs = jobs
 
@@ -62,7 +62,7 @@ class PromptRepository:
             StorageFull, StorageUnavailable: No row was written.
         """
         ref = PromptRef(self._scope.tenant, version, digest(data))
-        self._jobs.check_held(job_id, token)
+        self._jobs.require_lease(job_id, token)
         self._scope.blobs.write(prompt_blob(ref), data)
         row = {
             "tenant": ref.tenant,
@@ -92,8 +92,8 @@ class PromptRepository:
         with self._scope.database.write() as connection:
             # The tenant first: nobody may let a version predict that is being replaced.
             active = self._active(connection, change=True)
-            self._jobs.held(connection, row["job"], token)
-            there = connection.execute(self._scope.locked(prompts, prompts.c.version == ref.version)).first()
+            self._jobs.has_lease(connection, row["job"], token)
+            there = connection.execute(self._scope.select_for_update(prompts, prompts.c.version == ref.version)).first()
             if there is not None:
                 if there.sha256 == ref.sha256 or there.version == active:
                     return
@@ -106,7 +106,7 @@ class PromptRepository:
 
     def list_prompts(self, limit: int = 50, after: str | None = None) -> Page[PromptRecord]:
         """Versions, newest first."""
-        query = self._scope.mine(prompts).order_by(prompts.c.version.desc()).limit(limit + 1)
+        query = self._scope.select(prompts).order_by(prompts.c.version.desc()).limit(limit + 1)
         cursor = number_cursor(after)
         if cursor is not None:
             query = query.where(prompts.c.version < cursor)
@@ -161,7 +161,7 @@ class PromptRepository:
         with self._scope.database.write() as connection:
             active = self._active(connection, change=True)
             if job_id is not None and token is not None:
-                self._jobs.held(connection, job_id, token)
+                self._jobs.has_lease(connection, job_id, token)
             self._prompt_row(connection, version)
             if active == version:
                 return True
@@ -180,12 +180,12 @@ class PromptRepository:
         """
         with self._scope.database.write() as connection:
             active = self._active(connection, change=True)
-            history = connection.execute(self._scope.mine(activations).order_by(activations.c.id.desc())).all()
+            history = connection.execute(self._scope.select(activations).order_by(activations.c.id.desc())).all()
             for row in history:
                 connection.execute(
                     delete(activations).where(activations.c.tenant == self._scope.tenant, activations.c.id == row.id)
                 )
-                there = connection.execute(self._scope.mine(prompts, prompts.c.version == row.version)).first()
+                there = connection.execute(self._scope.select(prompts, prompts.c.version == row.version)).first()
                 if row.version == active or there is None:
                     continue
                 self._point(connection, row.version)
@@ -229,7 +229,7 @@ class PromptRepository:
         return (prompts.c.tenant == self._scope.tenant) & (prompts.c.version == version)
 
     def _prompt_row(self, connection: Connection, version: int) -> Any:
-        row = connection.execute(self._scope.mine(prompts, prompts.c.version == version)).first()
+        row = connection.execute(self._scope.select(prompts, prompts.c.version == version)).first()
         if row is None:
             raise VersionNotFound(MISSING)
         return row

@@ -17,27 +17,27 @@ from service.storage.sql import database
 from service.storage.sql.database import Database
 from service.storage.sql.tables import tenants
 
-NOTHING = database.NOTHING
+NOT_FOUND_MESSAGE = database.NOT_FOUND_MESSAGE
 
 
 @dataclass(frozen=True)
-class Scope:
+class TenantScope:
     """What every part of a tenant's repository works on. No query is built without its tenant."""
 
     tenant: str
     database: Database
     blobs: BlobStore
 
-    def mine(self, table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
+    def select(self, table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
         """A query for the tenant's rows of a table."""
         return select(table).where(table.c.tenant == self.tenant, *conditions)
 
-    def locked(self, table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
+    def select_for_update(self, table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
         """The same for a transaction that goes on to change the rows, which nobody else may do before it ends.
 
         SQLite has no such clause and needs none: only one transaction writes at a time.
         """
-        return self.mine(table, *conditions).with_for_update()
+        return self.select(table, *conditions).with_for_update()
 
     def require_tenant(self, connection: Connection) -> None:
         """Refuse to write for a tenant that was erased meanwhile.
@@ -48,7 +48,7 @@ class Scope:
         # The weakest lock that an erasure waits for: activations and other writers of the tenant go on beside it.
         query = select(tenants.c.id).where(tenants.c.id == self.tenant).with_for_update(read=True, key_share=True)
         if connection.execute(query).first() is None:
-            raise NotFound(NOTHING)
+            raise NotFound(NOT_FOUND_MESSAGE)
 
     def lock_tenant(self, connection: Connection) -> Any:
         """The tenant's row for a transaction that moves its pointers; None where there is none.

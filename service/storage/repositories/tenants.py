@@ -19,9 +19,9 @@ from service.errors import (
     VersionNotFound,
 )
 from service.storage.blobs.filesystem import BlobStore
-from service.storage.records import SCOPES, JobKind, JobState, KeyRecord, Page, Principal, Resolved, TenantRecord
+from service.storage.records import SCOPES, JobKind, JobState, KeyRecord, Page, Principal, ResolvedPrompt, TenantRecord
 from service.storage.repositories.keys import KeyHasher, add_key, key_id_of
-from service.storage.repositories.scope import NOTHING, moment, plain_cursor
+from service.storage.repositories.scope import NOT_FOUND_MESSAGE, moment, plain_cursor
 from service.storage.sql.database import Database
 from service.storage.sql.tables import OF_TENANT, jobs, keys, prompts, tenants
 from skeleton_prompt.model.prompt_file import PromptRef
@@ -101,7 +101,7 @@ class AdminRepository:
         with self._database.read() as connection:
             row = connection.execute(select(tenants).where(tenants.c.id == tenant_id)).first()
         if row is None:
-            raise NotFound(NOTHING)
+            raise NotFound(NOT_FOUND_MESSAGE)
         return TenantRecord(row.id, row.name, moment(row.created))
 
     def delete_tenant(self, tenant_id: str) -> dict[str, Any]:
@@ -116,14 +116,14 @@ class AdminRepository:
         """
         erased: dict[str, int] = {}
         # Unhurried, because there may be very many files.
-        with self._database.write(unhurried=True) as connection:
+        with self._database.write(no_timeout=True) as connection:
             if not connection.execute(delete(tenants).where(tenants.c.id == tenant_id)).rowcount:
-                raise NotFound(NOTHING)
+                raise NotFound(NOT_FOUND_MESSAGE)
             for name, table in OF_TENANT.items():
                 erased[name] = connection.execute(delete(table).where(table.c.tenant == tenant_id)).rowcount
             # Before the commit: were it after, files that could not be erased would have no tenant to name them by.
             files = self._blobs.delete_below(f"tenants/{tenant_id}")
-        self._database.forget_erased()
+        self._database.checkpoint_wal()
         return {
             "tenant": tenant_id,
             "erased": {**erased, "files": files, "cache_entries": erased["prompts"]},
@@ -143,7 +143,7 @@ class AdminRepository:
             return None
         return Principal("tenant", row.tenant, frozenset(row.scopes), row.id)
 
-    def resolve_prediction(self, secret: str, tenant: str | None = None, version: int | None = None) -> Resolved:
+    def resolve_prediction(self, secret: str, tenant: str | None = None, version: int | None = None) -> ResolvedPrompt:
         """Who asks and the exact prompt that answers, by one indexed read.
 
         Args:
@@ -157,17 +157,17 @@ class AdminRepository:
         query, values, key_id = self._resolving(secret, tenant, version)
         with self._database.read() as connection:
             found = connection.execute(query, values).first()
-        self._database.allow_glances()
+        self._database.enable_nowait_reads()
         return self._resolved(found, secret, tenant, version, key_id)
 
-    def glance_at_prediction(self, secret: str, tenant: str | None, version: int | None) -> Resolved | None:
+    def resolve_prediction_nowait(self, secret: str, tenant: str | None, version: int | None) -> ResolvedPrompt | None:
         """``resolve_prediction`` for an event loop: waits for nothing, and gives None where it would have to.
 
         Raises:
             Unauthenticated, Forbidden, NotFound, VersionNotFound, NoActivePrompt, InvalidRequest: As the API says.
         """
         query, values, key_id = self._resolving(secret, tenant, version)
-        rows = self._database.glance(query, values)
+        rows = self._database.read_nowait(query, values)
         if rows is None:
             return None
         return self._resolved(rows[0] if rows else None, secret, tenant, version, key_id)
@@ -187,7 +187,9 @@ class AdminRepository:
         values = {"key": tenant if admin else key_id} | ({} if version is None else {"version": version})
         return _RESOLVE[admin, version is not None], values, key_id
 
-    def _resolved(self, row: Any, secret: str, tenant: str | None, version: int | None, key_id: str | None) -> Resolved:
+    def _resolved(
+        self, row: Any, secret: str, tenant: str | None, version: int | None, key_id: str | None
+    ) -> ResolvedPrompt:
         principal = ADMIN
         if key_id is not None:
             if row is None or not self._hasher.equal(secret, row.digest):
@@ -196,12 +198,12 @@ class AdminRepository:
             if "predict" not in principal.scopes:
                 raise Forbidden("The key lacks the scope predict.")
         if row is None or (tenant is not None and tenant != row.id):
-            raise NotFound(NOTHING)
+            raise NotFound(NOT_FOUND_MESSAGE)
         if row.version is None and version is not None:
             raise VersionNotFound("There is no such version.")
         if row.version is None:
             raise NoActivePrompt("Nothing has been taught yet: POST /tenants/<id>/tune first.")
-        return Resolved(principal, PromptRef(row.id, row.version, row.sha256), tuple(row.labels))
+        return ResolvedPrompt(principal, PromptRef(row.id, row.version, row.sha256), tuple(row.labels))
 
     # For the sweeper
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from service.errors import IdempotencyConflict, NotFound
 from service.storage.records import StoredAnswer, UsageDay
-from service.storage.repositories.scope import Scope, new_id
+from service.storage.repositories.scope import TenantScope, new_id
 from service.storage.sql.tables import clips, idempotency, prompts, usage
 
 REMEMBERED_S = 24 * 3600.0
@@ -26,7 +26,7 @@ def today() -> dt.date:
 class UsageRepository:
     """A tenant's counters and remembered answers."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: TenantScope) -> None:
         self._scope = scope
 
     def add_usage(self, *, predictions: int = 0, tuning_seconds: float = 0.0) -> None:
@@ -54,7 +54,7 @@ class UsageRepository:
         """The last days with any use, newest first; today is always there."""
         self.add_usage()
         since = (today() - dt.timedelta(days=days - 1)).isoformat()
-        query = self._scope.mine(usage, usage.c.day >= since).order_by(usage.c.day.desc())
+        query = self._scope.select(usage, usage.c.day >= since).order_by(usage.c.day.desc())
         with self._scope.database.read() as connection:
             rows = connection.execute(query).all()
         return [UsageDay(dt.date.fromisoformat(r.day), r.predictions, r.tuning_seconds, r.stored_bytes) for r in rows]
@@ -67,14 +67,14 @@ class UsageRepository:
         """
         fresh = idempotency.c.created > time.time() - REMEMBERED_S
         with self._scope.database.read() as connection:
-            row = connection.execute(self._scope.mine(idempotency, idempotency.c.key == key, fresh)).first()
+            row = connection.execute(self._scope.select(idempotency, idempotency.c.key == key, fresh)).first()
         return None if row is None else _answer(row, digest)
 
-    def begin(self, key: str, digest: str) -> StoredAnswer | str | None:
+    def claim(self, key: str, digest: str) -> StoredAnswer | str | None:
         """Take a key in hand before its first request is done; of many that try at once, in any process, one does.
 
         Returns:
-            The first answer if there is one; else a mark, for ``remember`` or ``let_go``, where the request is ours to
+            The first answer if there is one; else a mark, for ``remember`` or ``release``, where the request is ours to
             do; else None, while somebody else does it. For a tenant that is not there yet nothing is kept: the mark is
             empty, and many may have one.
 
@@ -94,7 +94,7 @@ class UsageRepository:
             taken = self._scope.database.upsert(idempotency).values(row).on_conflict_do_nothing()
             if connection.execute(taken.returning(idempotency.c.key)).first() is not None:
                 return mark
-            there = connection.execute(self._scope.locked(idempotency, idempotency.c.key == key)).first()
+            there = connection.execute(self._scope.select_for_update(idempotency, idempotency.c.key == key)).first()
             if there is None:  # let go in this moment
                 return None
             answer = _answer(there, digest)
@@ -103,11 +103,11 @@ class UsageRepository:
             connection.execute(update(idempotency).where(self._key(key)).values(row))
             return mark
 
-    def let_go(self, key: str, mark: str) -> None:
+    def release_claim(self, key: str, mark: str) -> None:
         """Give a key back whose request failed, so that it may be tried again."""
         with self._scope.database.write() as connection:
-            row = connection.execute(self._scope.locked(idempotency, idempotency.c.key == key)).first()
-            if row is not None and _marked(row, mark):
+            row = connection.execute(self._scope.select_for_update(idempotency, idempotency.c.key == key)).first()
+            if row is not None and _claim_token(row, mark):
                 connection.execute(delete(idempotency).where(self._key(key)))
 
     def remember(self, key: str, digest: str, status: int, body: dict[str, Any], mark: str = "") -> None:
@@ -118,7 +118,7 @@ class UsageRepository:
             digest: What tells its request from others.
             status: The answer's status.
             body: Its document.
-            mark: What ``begin`` gave.
+            mark: What ``start`` gave.
         """
         with self._scope.database.write() as connection:
             try:
@@ -132,8 +132,8 @@ class UsageRepository:
             first = self._scope.database.upsert(idempotency).values(row).on_conflict_do_nothing()
             if connection.execute(first.returning(idempotency.c.key)).first() is not None:
                 return
-            there = connection.execute(self._scope.locked(idempotency, idempotency.c.key == key)).first()
-            if there is not None and _marked(there, mark):
+            there = connection.execute(self._scope.select_for_update(idempotency, idempotency.c.key == key)).first()
+            if there is not None and _claim_token(there, mark):
                 connection.execute(update(idempotency).where(self._key(key)).values(row))
 
     def _key(self, key: str) -> Any:
@@ -150,5 +150,5 @@ def _answer(row: Any, digest: str) -> StoredAnswer | None:
     return None if row.status == IN_HAND else StoredAnswer(row.status, dict(row.body))
 
 
-def _marked(row: Any, mark: str) -> bool:
+def _claim_token(row: Any, mark: str) -> bool:
     return bool(row.status == IN_HAND and row.body.get("mark") == mark)

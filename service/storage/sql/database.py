@@ -25,11 +25,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.errors import InvalidRequest, NotFound, StorageFull, StorageUnavailable
 from service.storage.sql import postgres
-from service.storage.sql.postgres import DatabaseAway, DatabaseTrouble, Limits
+from service.storage.sql.postgres import DatabaseUnreachable, DatabaseUnusable, Limits
 
 log = structlog.get_logger(__name__)
 
-NOTHING = "There is no such resource, or it is not for this key."
+NOT_FOUND_MESSAGE = "There is no such resource, or it is not for this key."
 BUSY_S = 5.0
 LONGEST_PAUSE_S = 5.0  # between two looks for a database that is away
 MIGRATION_LOCK = 0x5350  # any number that nobody else takes in this database
@@ -68,7 +68,7 @@ class Database:
         limits: What this process may take of PostgreSQL.
 
     Raises:
-        DatabaseTrouble: The address cannot be used, or the driver is not installed.
+        DatabaseUnusable: The address cannot be used, or the driver is not installed.
     """
 
     def __init__(self, url: str, limits: Limits | None = None) -> None:
@@ -85,13 +85,13 @@ class Database:
         try:
             self.engine: Engine = create_engine(parsed, **options)
         except ImportError:
-            raise DatabaseTrouble(
+            raise DatabaseUnusable(
                 "The driver for PostgreSQL is not installed: pip install 'skeleton-prompt[server,postgres]'"
             ) from None
         if self.sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
-        event.listen(self.engine, "before_cursor_execute", _refuse_no_text)
+        event.listen(self.engine, "before_cursor_execute", _reject_invalid_text)
         self._glances: Connection | None = None
         self._glancing = threading.Lock()
 
@@ -109,7 +109,7 @@ class Database:
             with connection.begin():
                 yield connection
 
-    def glance(self, query: Select[Any], values: Mapping[str, Any]) -> Sequence[Row[Any]] | None:
+    def read_nowait(self, query: Select[Any], values: Mapping[str, Any]) -> Sequence[Row[Any]] | None:
         """The rows of one quick read that waits for nothing and nobody, so that an event loop may ask.
 
         SQLite reads a row by its index in a fraction of what it takes to hand the question to another thread. It is
@@ -117,20 +117,20 @@ class Database:
 
         Returns:
             None where it would have to wait, or cannot read: ``read`` waits, and says what is wrong. Also until
-            ``allow_glances`` was called.
+            ``enable_nowait_reads`` was called.
         """
         if self._glances is None or not self._glancing.acquire(blocking=False):
             return None
         try:
             return None if self._glances is None else self._glances.execute(query, values).all()
         except (SQLAlchemyError, sqlite3.Error):
-            self._forget_glances()
+            self._close_nowait_connections()
             return None
         finally:
             self._glancing.release()
 
-    def allow_glances(self) -> None:
-        """Open the connection that ``glance`` needs, on SQLite and if it is not open; may wait.
+    def enable_nowait_reads(self) -> None:
+        """Open the connection that ``read_nowait`` needs, on SQLite and if it is not open; may wait.
 
         Where it cannot be opened nothing is said: whoever needs an answer reads, and is told.
         """
@@ -143,21 +143,21 @@ class Database:
                 connection.exec_driver_sql("PRAGMA busy_timeout=0")
                 self._glances = connection
 
-    def _forget_glances(self) -> None:
+    def _close_nowait_connections(self) -> None:
         glances, self._glances = self._glances, None
         if glances is not None:
             with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
                 glances.close()
 
     @contextlib.contextmanager
-    def write(self, *, unhurried: bool = False) -> Iterator[Connection]:
+    def write(self, *, no_timeout: bool = False) -> Iterator[Connection]:
         """A transaction that writes; on SQLite it takes the write lock at once (a later upgrade would fail at once).
 
         PostgreSQL lets many write at once: a row that is read to be changed has to be read by a locking query, and
         whoever locks a tenant and something of it locks the tenant first, so that nobody waits in a circle.
 
         Args:
-            unhurried: It may take longer than requests usually get.
+            no_timeout: Lift the statement, lock and idle timeouts of PostgreSQL for this transaction.
 
         Raises:
             StorageFull: There is no room.
@@ -166,7 +166,7 @@ class Database:
         with _readable_errors(), self.engine.connect() as plain:
             connection = plain.execution_options(write=True)
             with connection.begin():
-                if unhurried and not self.sqlite:
+                if no_timeout and not self.sqlite:
                     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
                         connection.exec_driver_sql(f"SET LOCAL {name} = 0")
                 yield connection
@@ -185,23 +185,23 @@ class Database:
         """Bring the schema up to date; safe to run at every start, and at once in several processes.
 
         Raises:
-            DatabaseTrouble: The schema is of a release that this one cannot live with, or of another program.
+            DatabaseUnusable: The schema is of a release that this one cannot live with, or of another program.
             StorageUnavailable: The database does not answer, is locked or read-only.
         """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self.write(unhurried=True) as connection:
+        with self.write(no_timeout=True) as connection:
             if not self.sqlite:
                 # Held to the end of the transaction; on SQLite the write lock does the same.
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
             config.attributes["connection"] = connection
             found = MigrationContext.configure(connection).get_current_revision()
             if found is not None and found not in _known_revisions(config):
-                if not _additive(found, config):
-                    raise DatabaseTrouble(
-                        f"The tables at {self.place} are at migration {found!r}, which this release does not know and "
-                        f"cannot work with (its own is {_newest(config)}): install the release that made it, or name "
-                        "another database"
+                if not _is_forward_compatible(found, config):
+                    raise DatabaseUnusable(
+                        f"The tables at {self.display_name} are at migration {found!r}, which this release does not "
+                        f"know and cannot work with (its own is {_newest(config)}): install the release that made it, "
+                        "or name another database"
                     )
                 # A newer release was here. Its migrations only add, with defaults: a package can be rolled back.
                 log.warning("a newer release has used this database; going on with its schema", revision=found)
@@ -216,14 +216,14 @@ class Database:
             pause: Waits that many seconds; true means that the process shall end, and so the waiting does.
 
         Raises:
-            DatabaseTrouble: The database cannot be reached or used.
+            DatabaseUnusable: The database cannot be reached or used.
             StorageUnavailable: SQLite is locked or read-only.
         """
         deadline, wait = time.monotonic() + patience_s, 0.25
         while True:
             try:
                 self._prepare()
-            except DatabaseAway as error:  # noqa: PERF203  # it waits anyway
+            except DatabaseUnreachable as error:  # noqa: PERF203  # it waits anyway
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise
@@ -243,13 +243,13 @@ class Database:
         except StorageUnavailable as error:
             if self.sqlite:
                 raise
-            raise DatabaseAway(f"PostgreSQL at {self.place}: {error.detail}") from None
+            raise DatabaseUnreachable(f"PostgreSQL at {self.display_name}: {error.detail}") from None
 
     def schema(self) -> Schema:
         """What answers, and how far its tables are. Changes nothing.
 
         Raises:
-            DatabaseTrouble: Nothing answers, or it lets nobody in.
+            DatabaseUnusable: Nothing answers, or it lets nobody in.
         """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
@@ -258,27 +258,27 @@ class Database:
                 version = connection.dialect.server_version_info or ()
                 found = MigrationContext.configure(connection).get_current_revision()
         except PoolTimeout:
-            raise DatabaseTrouble("All connections to the database are busy.") from None
+            raise DatabaseUnusable("All connections to the database are busy.") from None
         except DBAPIError as error:
             raise self._trouble(error) from None
         name = f"{'SQLite' if self.sqlite else 'PostgreSQL'} {'.'.join(str(part) for part in version)}"
         known = found is None or found in _known_revisions(config)
-        return Schema(name, found, _newest(config), known, known or _additive(str(found), config))
+        return Schema(name, found, _newest(config), known, known or _is_forward_compatible(str(found), config))
 
     @property
-    def place(self) -> str:
+    def display_name(self) -> str:
         """Where it is, for people; without the password."""
         url = self.engine.url
         if self.sqlite:
             return url.database or "memory"
         return f"{url.host or url.query.get('host') or 'local'}:{url.port or 5432}/{url.database or ''}"
 
-    def _trouble(self, error: DBAPIError) -> DatabaseTrouble:
+    def _trouble(self, error: DBAPIError) -> DatabaseUnusable:
         if self.sqlite:
-            return DatabaseTrouble(f"SQLite at {self.place} cannot be used: {error.orig}")
-        return postgres.trouble(error, self.engine.url)
+            return DatabaseUnusable(f"SQLite at {self.display_name} cannot be used: {error.orig}")
+        return postgres.explain(error, self.engine.url)
 
-    def forget_erased(self) -> None:
+    def checkpoint_wal(self) -> None:
         """Take what was erased out of SQLite's write-ahead log, too."""
         if not self.sqlite:
             return
@@ -294,7 +294,7 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         with self._glancing:
-            self._forget_glances()
+            self._close_nowait_connections()
         self.engine.dispose()
 
 
@@ -324,7 +324,7 @@ def _newest(config: Config) -> str:
     return str(ScriptDirectory.from_config(config).get_current_head())
 
 
-def _additive(revision: str, config: Config) -> bool:
+def _is_forward_compatible(revision: str, config: Config) -> bool:
     """Whether a migration of a newer release only adds to what this one knows.
 
     Migrations are numbered. One that older releases cannot live with gets another letter before its number, and so do
@@ -333,7 +333,7 @@ def _additive(revision: str, config: Config) -> bool:
     return revision.rstrip("0123456789") == _newest(config).rstrip("0123456789")
 
 
-def _refuse_no_text(
+def _reject_invalid_text(
     _connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
 ) -> None:
     """Refuse text that is none before a database sees it: SQLite would keep a NUL, PostgreSQL breaks off."""
@@ -342,7 +342,7 @@ def _refuse_no_text(
             if isinstance(value, str) and not (value.isprintable() or _is_text(value)):
                 if statement.startswith(("INSERT", "UPDATE")):
                     raise InvalidRequest("A text holds a lone surrogate or NUL, which is no Unicode text.")
-                raise NotFound(NOTHING)  # no row can hold it
+                raise NotFound(NOT_FOUND_MESSAGE)  # no row can hold it
 
 
 def _is_text(value: str) -> bool:

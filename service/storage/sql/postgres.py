@@ -56,11 +56,11 @@ class Limits:
     lock_s: float = 5.0
 
 
-class DatabaseTrouble(RuntimeError):
+class DatabaseUnusable(RuntimeError):
     """The database cannot be used as it is set; the message is one line for the operator, without any password."""
 
 
-class DatabaseAway(DatabaseTrouble):
+class DatabaseUnreachable(DatabaseUnusable):
     """The database does not answer now; it may come by itself."""
 
 
@@ -68,12 +68,12 @@ def parse_address(url: str) -> URL:
     """The address of a database, with the driver that this project uses.
 
     Raises:
-        DatabaseTrouble: It cannot be read, or names a database of another kind.
+        DatabaseUnusable: It cannot be read, or names a database of another kind.
     """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # which would repeat the address, password and all
-        raise DatabaseTrouble(
+        raise DatabaseUnusable(
             f"{VARIABLE} cannot be read as an address; it should look like postgresql://user@host:5432/name, "
             "with special characters of the password percent-encoded"
         ) from None
@@ -81,7 +81,7 @@ def parse_address(url: str) -> URL:
         return parsed.set(drivername=DRIVER)
     if parsed.get_backend_name() == "sqlite":
         return parsed
-    raise DatabaseTrouble(f"{VARIABLE} begins with {parsed.drivername}://; postgresql:// and sqlite:/// are supported")
+    raise DatabaseUnusable(f"{VARIABLE} begins with {parsed.drivername}://; postgresql:// and sqlite:/// are supported")
 
 
 def engine_options(url: URL, limits: Limits) -> dict[str, Any]:
@@ -137,20 +137,20 @@ def as_service_error(error: DBAPIError) -> ServiceError | None:
     return None
 
 
-def trouble(error: DBAPIError, url: URL) -> DatabaseTrouble:
+def explain(error: DBAPIError, url: URL) -> DatabaseUnusable:
     """Why the database cannot be used, in one line for the operator."""
     host = url.host or url.query.get("host") or "the default host"
     place = f"PostgreSQL at {host}:{url.port or 5432} (database {url.database or '-'}, user {url.username or '-'})"
     said = " ".join(str(error.orig).split())
     if getattr(error.orig, "sqlstate", None) == "42501":
-        return DatabaseTrouble(f"{place} does not let this user do that ({said}): grant it CREATE on the schema")
+        return DatabaseUnusable(f"{place} does not let this user do that ({said}): grant it CREATE on the schema")
     for words, meaning, advice in REFUSALS:
         if words in said.lower():
-            kind = DatabaseAway if meaning in PASSING else DatabaseTrouble
+            kind = DatabaseUnreachable if meaning in PASSING else DatabaseUnusable
             return kind(f"{place} {meaning}: {advice}. It said: {_last(said)}")
     if as_service_error(error) is not None and getattr(error.orig, "sqlstate", None):
-        return DatabaseAway(f"{place} cannot be used now. It said: {_last(said)}")
-    return DatabaseTrouble(f"{place} cannot be used. It said: {_last(said)}")
+        return DatabaseUnreachable(f"{place} cannot be used now. It said: {_last(said)}")
+    return DatabaseUnusable(f"{place} cannot be used. It said: {_last(said)}")
 
 
 def _last(said: str, most: int = 200) -> str:

@@ -5,7 +5,7 @@ import orjson
 import pytest
 
 from service.bench.clips import CLIPS, CONTENT_TYPES, FORMS, FRAMES, body, documents
-from service.bench.servers import CannotMeasure, Server
+from service.bench.servers import BenchmarkError, Server
 from service.gateway.http.request_body import decode
 from skeleton_prompt.clips.clip import parse_clip
 from skeleton_prompt.clips.normalise import prepare
@@ -38,16 +38,16 @@ def test_tenants_take_turns_and_do_not_always_send_the_same_clip():
 
 
 def test_more_tenants_than_there_are_cannot_be_measured():
-    with pytest.raises(CannotMeasure, match="2 tenants of the 3"):
+    with pytest.raises(BenchmarkError, match="2 tenants of the 3"):
         Server("ours", "http://127.0.0.1:1/predict", keys=["a", "b"]).requests("json", 3)
 
 
 def test_a_made_up_prompt_is_a_sound_one():
-    from service.bench.seed_tenants import made_up_prompt
+    from service.bench.seed_tenants import random_prompt
     from skeleton_prompt.model.prompt_file import load_prompt, save_prompt
 
     engine = Engine.load("edge", threads=1)
-    prompt = load_prompt(save_prompt(made_up_prompt(engine, "bench", 1, 0)), backbone_sha256=engine.backbone_sha256)
+    prompt = load_prompt(save_prompt(random_prompt(engine, "bench", 1, 0)), backbone_sha256=engine.backbone_sha256)
     person = prepare(parse_clip(orjson.loads(body(documents(1)[0], "json"))))[0][0]
     (logits,) = engine.forward([(person, prompt)])
     assert logits.shape == (len(prompt.labels),)

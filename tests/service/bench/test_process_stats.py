@@ -50,7 +50,7 @@ def test_the_time_of_a_child_that_has_ended_still_counts():
 
 
 def test_memory_threads_and_files_of_this_process():
-    found = process_stats.spent(os.getpid())
+    found = process_stats.resource_usage(os.getpid())
     assert found.peak >= found.memory > 2**20
     assert found.threads >= 1
     assert found.files >= 3
@@ -60,4 +60,4 @@ def test_a_tree_that_is_gone_is_an_error_and_not_nothing():
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
     with pytest.raises(ProcessLookupError):
-        process_stats.spent(gone.pid)
+        process_stats.resource_usage(gone.pid)

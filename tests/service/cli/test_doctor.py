@@ -40,7 +40,7 @@ def test_tenants_on_an_older_backbone_are_counted_and_a_lost_file_is_named(data_
         found = _old_backbones()
         assert (found.ok, found.found) == (False, "2 tenants cannot be served")
         assert backbone_blob(digest(OLD)) in found.advice
-        storage.backbones.keep(OLD)
+        storage.backbones.store(OLD)
         found = _old_backbones()
         assert (found.ok, found.found) == (None, "2 tenants are served on an older backbone")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway_app import Bench, gateway, lessons, person
+from tests.support.gateway_app import GatewayApp, gateway, lessons, person
 from tests.support.postgres_server import PostgresServer
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[tuple[Bench, Bench]]:
+def pair(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[tuple[GatewayApp, GatewayApp]]:
     folder: Path = tmp_path_factory.mktemp("pair")
     shared = {"database_url": postgres.database(), "blob_url": str(folder / "blobs")}
     with gateway(folder / "one", **shared) as one, gateway(folder / "two", **shared) as two:

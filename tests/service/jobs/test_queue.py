@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from service.jobs.queue import ACTOR, QUEUE, RETUNE, JobQueue, make_broker
-from service.jobs.requeue import RESEND_AFTER_S, Sweeper
+from service.jobs.queue import ACTOR, QUEUE, UPGRADE, JobQueue, make_broker
+from service.jobs.requeue import RESEND_AFTER_S, LostJobRequeuer
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.storage_fixtures import claimed, storing, teach, tenant_of
 
@@ -46,7 +46,7 @@ def received(server: RedisServer, queue: str = QUEUE) -> list[tuple]:
     for message in consumer:
         if message is None:
             break
-        assert message.actor_name == {QUEUE: ACTOR, RETUNE: RETUNE}[queue]
+        assert message.actor_name == {QUEUE: ACTOR, UPGRADE: UPGRADE}[queue]
         found.append(tuple(message.args))
         consumer.ack(message)
     consumer.close()
@@ -82,10 +82,10 @@ def test_a_worker_receives_the_tenant_and_the_job(queue, server):
 def test_a_job_that_nobody_asked_for_goes_to_a_queue_of_its_own(queue, server, storage):
     mine = tenant_of(storage)
     teach(mine)
-    job = mine.create_retune(1, "c" * 64)
-    assert Sweeper(storage, queue).sweep() == 1
+    job = mine.create_backbone_upgrade(1, "c" * 64)
+    assert LostJobRequeuer(storage, queue).run_once() == 1
     assert received(server) == []
-    assert received(server, RETUNE) == [(mine.tenant, job.id)]
+    assert received(server, UPGRADE) == [(mine.tenant, job.id)]
 
 
 def test_without_redis_nothing_is_sent_and_nothing_raised():
@@ -110,24 +110,24 @@ def test_a_job_whose_message_vanished_is_sent_again(storage, queue, server):
     queue.send(mine.tenant, job.id)
     with server.client() as client:
         client.flushall()
-    sweeper = Sweeper(storage, queue)
-    assert sweeper.sweep() == 0, "a young message may still be on its way"
+    sweeper = LostJobRequeuer(storage, queue)
+    assert sweeper.run_once() == 0, "a young message may still be on its way"
     age(storage, job.id, sent=time.time() - RESEND_AFTER_S - 1)
-    assert sweeper.sweep() == 1
+    assert sweeper.run_once() == 1
     assert received(server) == [(mine.tenant, job.id)]
-    assert sweeper.sweep() == 0
+    assert sweeper.run_once() == 0
 
 
 def test_a_job_whose_worker_fell_silent_is_sent_again(storage):
     mine, told = tenant_of(storage), Told()
     job = claimed(mine)
-    sweeper = Sweeper(storage, told)
-    assert sweeper.sweep() == 0
+    sweeper = LostJobRequeuer(storage, told)
+    assert sweeper.run_once() == 0
     now = time.time()
     age(storage, job.id, lease_until=now - 1, sent=now - 60)
-    assert sweeper.sweep() == 1
+    assert sweeper.run_once() == 1
     assert told.sent == [(mine.tenant, job.id)]
-    assert sweeper.sweep() == 0
+    assert sweeper.run_once() == 0
     assert mine.claim_job(job.id, "b").attempt == 2
 
 
@@ -137,10 +137,10 @@ def test_while_redis_is_away_jobs_wait_and_go_out_once_it_is_back(storage):
     for job_id in jobs:
         age(storage, job_id, sent=None)
     told = Told(works=False)
-    sweeper = Sweeper(storage, told)
-    assert sweeper.sweep() == 0
+    sweeper = LostJobRequeuer(storage, told)
+    assert sweeper.run_once() == 0
     told.works = True
-    assert sweeper.sweep() == 3
+    assert sweeper.run_once() == 3
     assert told.sent == [(mine.tenant, job_id) for job_id in jobs]
 
 
@@ -149,7 +149,7 @@ def test_a_finished_or_cancelled_job_is_never_sent_again(storage):
     job = mine.create_job([], {})
     mine.cancel_job(job.id)
     age(storage, job.id, sent=1.0, lease_until=1.0)
-    assert Sweeper(storage, told).sweep() == 0
+    assert LostJobRequeuer(storage, told).run_once() == 0
 
 
 def test_the_service_sends_to_workers_without_importing_them():

@@ -188,8 +188,8 @@ def test_a_layout_is_a_name_or_an_object_with_joints(spec):
 @pytest.mark.parametrize("name", layout_names())
 def test_a_layout_survives_its_document(name):
     layout = get_layout(name)
-    assert resolve_layout(layout.document()) == layout
-    assert custom_layout(list(layout.joints)).document() == {"joints": list(layout.joints)}
+    assert resolve_layout(layout.to_dict()) == layout
+    assert custom_layout(list(layout.joints)).to_dict() == {"joints": list(layout.joints)}
 
 
 def test_mirroring_twice_changes_nothing_and_swaps_names():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from skeleton_prompt.clips.clip import Clip, InvalidClip, parse_clip
 from skeleton_prompt.clips.layouts import CANONICAL, CANONICAL_MIRROR, get_layout
-from skeleton_prompt.clips.normalise import Prepared, Quality, fill_gaps, prepare, windows
+from skeleton_prompt.clips.normalise import PreparedPerson, Quality, fill_gaps, prepare, windows
 from tests.support.sample_people import coco, document, standing
 
 J = {name: index for index, name in enumerate(CANONICAL)}
@@ -27,7 +27,7 @@ def flat(values: np.ndarray, **fields: Any) -> Clip:
     return parse_clip({"layout": "coco17", "keypoints": values.tolist(), **fields})
 
 
-def only(clip: Clip) -> tuple[Prepared, Quality]:
+def only(clip: Clip) -> tuple[PreparedPerson, Quality]:
     people, quality = prepare(clip)
     (person,) = people
     return person, quality
@@ -43,7 +43,7 @@ def test_the_shapes_types_and_ranges_are_what_the_engine_takes():
     assert np.abs(person.pose[..., :2]).max() < 1.6
     assert person.log_seconds[0] == pytest.approx(math.log(40 / 30))
     assert (person.frames, person.visible) == (40, 1.0)
-    assert quality.document() == {
+    assert quality.to_dict() == {
         "joints_missing": 0.0,
         "frames_without_person": 0,
         "gaps_filled": 0,

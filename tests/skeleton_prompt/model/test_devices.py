@@ -6,10 +6,18 @@ import torch
 
 from skeleton_prompt.model import devices, engine
 from skeleton_prompt.model.backbone import Backbone, BackboneConfig, read_sizes
-from skeleton_prompt.model.devices import BUCKETS, DeviceUnavailable, FrozenPass, bucket, carry, given_to, resolve
+from skeleton_prompt.model.devices import (
+    BUCKETS,
+    CapturedForward,
+    DeviceUnavailable,
+    assigned_device,
+    padded_size,
+    resolve,
+    to_device,
+)
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.features import Windows
-from skeleton_prompt.model.shared_projection import BLOCKS, KINDS, House
+from skeleton_prompt.model.shared_projection import BLOCKS, KINDS, SharedProjection
 from skeleton_prompt.model.temporal_net import frontal, signals, windows_at
 from tests.support.engine_rows import WIDTH, person, random_prompt, small_engine
 
@@ -53,16 +61,16 @@ def test_a_device_that_is_not_there_is_refused_with_the_reason(monkeypatch, want
     ],
 )  # fmt: skip
 def test_a_worker_takes_the_gpu_that_it_was_given_unless_the_setting_names_one(wanted, gpu_id, meant):
-    assert given_to(wanted, gpu_id) == meant
+    assert assigned_device(wanted, gpu_id) == meant
 
 
 def test_windows_are_padded_to_the_next_bucket():
-    assert [bucket(n) for n in (1, 2, 3, 5, 16, 17, 32, 33, 65)] == [1, 2, 4, 8, 16, 32, 32, 64, 96]
+    assert [padded_size(n) for n in (1, 2, 3, 5, 16, 17, 32, 33, 65)] == [1, 2, 4, 8, 16, 32, 32, 64, 96]
 
 
 def test_an_array_stays_where_it_is_on_a_cpu():
     values = np.zeros(3, np.float32)
-    carry(values, "cpu")[0] = 1
+    to_device(values, "cpu")[0] = 1
     assert values[0] == 1
 
 
@@ -79,9 +87,9 @@ def recorded_on_cpu(run, pose, log_seconds):
 
 def passes(own: Engine):
     """The passes of a GPU, on a CPU: padded only, and padded and replayed."""
-    replayed = FrozenPass(own._frozen, padded=True, capture=recorded_on_cpu)
+    replayed = CapturedForward(own._frozen, padded=True, capture=recorded_on_cpu)
     replayed.record(torch.ones(1, 64, 17, 3), torch.zeros(1))
-    return {"padded": FrozenPass(own._frozen, padded=True), "replayed": replayed}
+    return {"padded": CapturedForward(own._frozen, padded=True), "replayed": replayed}
 
 
 @pytest.mark.slow
@@ -121,7 +129,7 @@ def test_only_buckets_are_replayed_and_larger_batches_run_as_they_come():
         sizes.append(len(pose))
         return (pose + log_seconds[:, None, None, None],)
 
-    replayed = FrozenPass(run, padded=True, capture=recorded_on_cpu)
+    replayed = CapturedForward(run, padded=True, capture=recorded_on_cpu)
     replayed.record(torch.ones(1, 2, 1, 1), torch.zeros(1))
     assert sizes == list(reversed(BUCKETS))
     with torch.inference_mode():
@@ -132,7 +140,9 @@ def test_only_buckets_are_replayed_and_larger_batches_run_as_they_come():
 def test_house_weights_that_are_applied_move_with_the_backbone_and_the_rest_stays():
     both = {"flat": torch.zeros(4), "deep": torch.zeros(4)}
     projections = {kind: torch.zeros(4, 2) for kind in both}
-    moved = House(both, projections, BLOCKS, {"fusion.out": torch.zeros(1)}, torch.ones(2, 2)).to(torch.device("meta"))
+    moved = SharedProjection(both, projections, BLOCKS, {"fusion.out": torch.zeros(1)}, torch.ones(2, 2)).to(
+        torch.device("meta")
+    )
     applied = {*moved.mean.values(), *moved.projection.values()}
     assert {value.device.type for value in applied} == {"meta"}
     assert {moved.module["fusion.out"].device.type, moved.variances.device.type} == {"cpu"}
@@ -145,11 +155,11 @@ def test_no_step_of_the_frozen_part_on_a_device_reads_a_tensor_of_the_host(monke
     backbone = Backbone(BackboneConfig("tiny", width=WIDTH, blocks=4, heads=4, skip=8))
     read = sum(read_sizes(WIDTH)[name] for name in BLOCKS)
     both, projections = {k: torch.zeros(read) for k in KINDS}, {k: torch.zeros(read, 4) for k in KINDS}
-    backbone.house = House(both, projections, BLOCKS)
+    backbone.house = SharedProjection(both, projections, BLOCKS)
     own = Engine(backbone, device="meta")
     windows = Windows.of([person(0, windows=2), person(1, depth=True)], "meta")
     with torch.inference_mode():
-        observed = own.observe(windows)
+        observed = own.encode(windows)
         seen = signals(windows_at(frontal(windows, observed.lifted))[0])
         found = (observed.embedded, observed.x, observed.top, observed.features, observed.masks, *seen)
         assert {value.device.type for value in found} == {"meta"}

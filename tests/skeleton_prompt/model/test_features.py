@@ -1,7 +1,7 @@
 import torch
 
 from skeleton_prompt.model.features import Windows, complete, completed_features, descriptor_features, streams
-from skeleton_prompt.model.shared_projection import KINDS, House
+from skeleton_prompt.model.shared_projection import KINDS, SharedProjection
 from tests.support.engine_rows import person
 
 
@@ -61,7 +61,7 @@ def test_house_weights_give_the_same_whether_or_not_the_rows_are_asked_for_their
     rng = torch.Generator().manual_seed(0)
     mean = {kind: torch.randn(30, generator=rng) for kind in KINDS}
     projection = {kind: torch.randn(30, 8, generator=rng) for kind in KINDS}
-    house, features = House(mean, projection), torch.randn(5, 30, generator=rng)
+    house, features = SharedProjection(mean, projection), torch.randn(5, 30, generator=rng)
     for depth in ([0, 1, 0, 1, 1], [0] * 5, [1] * 5):
         deep = torch.tensor(depth) > 0
         torch.testing.assert_close(house.apply_both(features, deep), house.apply(features, deep))

@@ -8,7 +8,15 @@ import torch
 
 from skeleton_prompt.model import multi_tenant
 from skeleton_prompt.model.features import Windows
-from skeleton_prompt.model.multi_tenant import Shelf, grouped, guarded, kind_of, linear_rows, send_packed, stacked
+from skeleton_prompt.model.multi_tenant import (
+    PromptTensorCache,
+    group_by,
+    linear_rows,
+    run_isolated,
+    send_packed,
+    stack_key,
+    stacked,
+)
 from skeleton_prompt.model.temporal_net import frontal, signals, stacked_temporal_logits, temporal_logits, windows_at
 from skeleton_prompt.model.tensor_shapes import TEMPORAL
 from tests.support.engine_rows import person, random_prompt, small_engine
@@ -85,7 +93,7 @@ def test_stacked_linear_parts_say_what_each_says_by_itself() -> None:
     owners.append(damaged)
     people = [PEOPLE[index % 4] for index in range(len(owners))]
     features = torch.from_numpy(ENGINE.features(people))
-    shelf = Shelf(torch.device("cpu"))
+    shelf = PromptTensorCache(torch.device("cpu"))
     found = linear_rows(shelf, owners, features, lambda blocks: torch.from_numpy(ENGINE.columns(blocks)))
     assert isinstance(found.pop(len(owners) - 1), Exception)
     assert sorted(found) == list(range(len(owners) - 1))
@@ -102,7 +110,7 @@ def test_tensors_that_go_to_a_device_in_one_piece_are_there_as_they_were() -> No
 
 
 def test_off_the_host_a_prompt_is_placed_whole_and_what_only_the_host_reads_stays() -> None:
-    shelf = Shelf(torch.device("meta"))
+    shelf = PromptTensorCache(torch.device("meta"))
     parts = {prefix: shelf.part(PROMPTS[1], prefix) for prefix in multi_tenant.PARTS}
     names = {prefix + name for prefix, part in parts.items() for name in part}
     assert names == set(PROMPTS[1].tensors) - {"linear.centres", "linear.spread", "temporal.shown"}
@@ -128,19 +136,19 @@ def test_the_one_to_blame_has_the_error_and_the_others_their_values() -> None:
     def run(rows):
         return [torch.tensor(1 / (row - 2)) for row in rows]
 
-    found = guarded([1, 2, 3], run)
+    found = run_isolated([1, 2, 3], run)
     assert isinstance(found[2], ZeroDivisionError)
     assert [float(found[row]) for row in (1, 3)] == [-1.0, 1.0]
 
 
 def test_rows_are_grouped_in_the_order_in_which_their_groups_begin() -> None:
-    assert grouped([4, 1, 2, 3], lambda row: row % 2) == [[4, 2], [1, 3]]
+    assert group_by([4, 1, 2, 3], lambda row: row % 2) == [[4, 2], [1, 3]]
 
 
 def test_parts_that_differ_in_the_number_of_classes_alone_are_stacked_together() -> None:
     a, b = temporal_part(PROMPTS[0]), temporal_part(PROMPTS[1])
-    assert kind_of(a) == kind_of(b)
-    assert kind_of(a) != kind_of(a | {"trunk.0.weight": torch.zeros(1, 2, 3)})
+    assert stack_key(a) == stack_key(b)
+    assert stack_key(a) != stack_key(a | {"trunk.0.weight": torch.zeros(1, 2, 3)})
     both = stacked([a, b])["head.2.weight"]
     assert both.shape == (2, PROMPTS[1].classes, 128)
     assert torch.equal(both[0, :2], a["head.2.weight"])
@@ -148,7 +156,7 @@ def test_parts_that_differ_in_the_number_of_classes_alone_are_stacked_together()
 
 
 def test_a_shelf_keeps_a_prompt_no_longer_than_others_do_and_takes_no_memory_of_its_own_on_a_cpu() -> None:
-    shelf = Shelf(torch.device("cpu"))
+    shelf = PromptTensorCache(torch.device("cpu"))
     prompt = dataclasses.replace(PROMPTS[0])
     part = shelf.part(prompt, TEMPORAL)
     assert part["head.0.weight"].data_ptr() == prompt.tensors["temporal.head.0.weight"].ctypes.data

@@ -7,7 +7,7 @@ import torch
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.prompt_file import BadPrompt, load_prompt, save_prompt
 from skeleton_prompt.model.temporal_net import FRAMES, frontal, joints_shown, motion, share_of, signals, windows_at
-from skeleton_prompt.model.tensor_shapes import BRANCHES, layers
+from skeleton_prompt.model.tensor_shapes import BRANCHES, temporal_layers
 from tests.support.engine_rows import person, random_prompt, small_engine
 
 ENGINE = small_engine()
@@ -81,7 +81,7 @@ def test_the_number_of_filters_is_read_off_the_file_and_everything_else_must_fit
 
 
 def test_the_smallest_form_stays_within_what_a_tenant_may_own() -> None:
-    count = sum(int(np.prod(shape)) + shape[0] for _, shape in layers(16, 27))
+    count = sum(int(np.prod(shape)) + shape[0] for _, shape in temporal_layers(16, 27))
     assert 100_000 < count < 155_000
 
 

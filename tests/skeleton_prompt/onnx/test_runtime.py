@@ -19,7 +19,7 @@ from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import BackboneMismatch, Prompt, digest, save_prompt
 from skeleton_prompt.onnx.export import export_onnx, layout_of
 from skeleton_prompt.onnx.graph import Normaliser
-from skeleton_prompt.onnx.runtime import BadModel, Card, OnnxModel
+from skeleton_prompt.onnx.runtime import BadModel, ModelMetadata, OnnxModel
 from tests.support.engine_rows import random_prompt, small_engine
 
 pytestmark = pytest.mark.slow
@@ -137,7 +137,7 @@ def test_the_card_says_what_was_exported(exported) -> None:
     assert (card.layout, card.joints, card.coords) == ("coco17", COCO.joints, "xyc")
     assert card.prompt_sha256 == digest(save_prompt(prompt))
     assert card.backbone_sha256 == exported[2].engine.backbone_sha256
-    assert Card.read(card.properties()) == card
+    assert ModelMetadata.read(card.properties()) == card
 
 
 def test_several_people_have_an_answer_each(exported) -> None:
@@ -157,7 +157,7 @@ def test_what_a_model_does_not_take_is_said(exported) -> None:
     with pytest.raises(BadModel, match="ONNX Runtime"):
         OnnxModel(b"not a model")
     with pytest.raises(BadModel, match="format 'other/1'"):
-        Card.read({"format": "other/1"})
+        ModelMetadata.read({"format": "other/1"})
 
 
 def test_a_prompt_of_another_backbone_is_not_exported(exported) -> None:

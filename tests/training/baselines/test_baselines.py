@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from skeleton_prompt.clips.normalise import Prepared
+from skeleton_prompt.clips.normalise import PreparedPerson
 from tests.support.baseline_people import class_of, person
 from tests.support.engine_rows import small_engine
 from training.baselines import BASELINES, Baseline, baseline, ddnet, stgcn
@@ -62,7 +62,7 @@ def test_it_learns_a_separable_problem_and_answers_for_odd_people(name: str) -> 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_same_seed_gives_the_same_logits_with_joints_dropped(name: str) -> None:
-    people: list[Prepared] = [*TAUGHT, ODD[2]]
+    people: list[PreparedPerson] = [*TAUGHT, ODD[2]]
     labels = np.append(LABELS, 2)
     first, second = (small(name, 3).fit(people, labels, 3, seed=5, drop_joints=True).logits(ODD) for _ in range(2))
     assert np.isfinite(first).all()

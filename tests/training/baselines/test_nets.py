@@ -14,7 +14,7 @@ from tests.support.baseline_people import class_of, person
 from tests.support.engine_rows import small_engine
 from training.baselines.ddnet import DDNet, ddnet
 from training.baselines.finetune import builder, groups
-from training.baselines.neural import Schedule, half_without, varied
+from training.baselines.neural import Schedule, augment, half_without
 from training.baselines.stgcn import CHANNELS, STGCN, graph
 
 torch.set_num_threads(1)
@@ -53,7 +53,7 @@ def test_variation_keeps_missing_joints_missing_and_repeats_by_seed() -> None:
     windows = Windows.of(
         [person(0, 1, missing=(3, 9)), person(1, 2, depth=True), person(2, 3, missing=tuple(range(17)))]
     )
-    first, second = (varied(windows, torch.Generator().manual_seed(7)) for _ in range(2))
+    first, second = (augment(windows, torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(first.pose, second.pose)
     assert not torch.equal(first.pose, windows.pose)
     assert not first.pose[0, :, [3, 9]].any()

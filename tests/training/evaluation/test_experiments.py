@@ -4,7 +4,7 @@ import pytest
 
 from training.evaluation.config import METHODS, OURS, PROFILES, PROTOCOLS, SCRATCH, configure, parse_shots
 from training.evaluation.experiments import plan
-from training.evaluation.results_store import Ledger
+from training.evaluation.results_store import ResultsStore
 
 
 def test_shots_are_a_number_or_all() -> None:
@@ -69,12 +69,12 @@ def test_cells_of_one_lesson_share_what_is_taught() -> None:
 
 def test_a_half_line_is_cut_off_and_a_foreign_one_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "out" / "cells.jsonl"
-    ledger = Ledger(path)
+    ledger = ResultsStore(path)
     ledger.add([{"key": "a", "accuracy": 0.5}])
     with path.open("ab") as file:
         file.write(b'nonsense\n{"key": "b", "accu')
-    again = Ledger(path)
+    again = ResultsStore(path)
     assert list(again.lines) == ["a"]
     again.add([{"key": "b", "accuracy": 0.25}])
-    assert Ledger(path).lines == {"a": {"key": "a", "accuracy": 0.5}, "b": {"key": "b", "accuracy": 0.25}}
-    assert Ledger(path, fresh=True).lines == {}
+    assert ResultsStore(path).lines == {"a": {"key": "a", "accuracy": 0.5}, "b": {"key": "b", "accuracy": 0.25}}
+    assert ResultsStore(path, fresh=True).lines == {}

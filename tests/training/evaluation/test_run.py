@@ -8,11 +8,11 @@ from skeleton_prompt.model.engine import Engine
 from tests.support.evaluation_sets import RIDGE, config
 from training.baselines import BASELINES, baseline
 from training.evaluation.config import OURS, configure
-from training.evaluation.data import Material
-from training.evaluation.episodes import run_lesson
+from training.evaluation.data import EvaluationData
+from training.evaluation.episodes import run_episode
 from training.evaluation.experiments import plan
 from training.evaluation.feature_cache import set_features
-from training.evaluation.methods import TaughtOurs
+from training.evaluation.methods import OurMethod
 from training.evaluation.run import evaluate
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def test_a_second_run_measures_nothing_and_a_half_line_is_measured_again(
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
     taught: list[str] = []
-    original = run_lesson
+    original = run_episode
     monkeypatch.setattr(
         "training.evaluation.schedule.run_lesson",
         lambda material, cells: taught.append(cells[0].lesson.method) or original(material, cells),  # type: ignore[func-returns-value]
@@ -63,7 +63,7 @@ def test_a_second_run_measures_nothing_and_a_half_line_is_measured_again(
 def test_features_are_read_from_the_disk_the_second_time_and_a_damaged_file_is_made_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    material = Material(config(folder))
+    material = EvaluationData(config(folder))
     labelled = material.labelled("jhmdb14", "split1")
     fresh = set_features(material.engine, labelled, material.cache, view="joints-3", rows=labelled.test_indices)
     (path,) = material.cache.glob("*.npz")
@@ -95,10 +95,10 @@ def test_one_method_that_fails_is_told_and_leaves_the_others(
 
 
 def test_recalled_features_give_a_baseline_the_figures_that_its_own_would(folder: Path) -> None:
-    material = Material(config(folder))
+    material = EvaluationData(config(folder))
     labelled = material.labelled("jhmdb14", "split1")
     own = material.people("jhmdb14", "split1", "whole")
-    copies = Material(config(folder)).remembered_people("jhmdb14", "split1", "whole", unlearnt=False)
+    copies = EvaluationData(config(folder)).remembered_people("jhmdb14", "split1", "whole", unlearnt=False)
     taught, asked = [0, 1, 2, 3, 4, 5, 6, 7], [20, 21, 22]
     for name in BASELINES:
         if "random" in name or "on " not in name:
@@ -116,10 +116,10 @@ def test_known_is_what_the_service_would_answer(folder: Path) -> None:
     from skeleton_prompt.model.decision import decide
 
     wanted = config(folder, protocols="few-shot", methods=OURS)
-    material = Material(wanted)
+    material = EvaluationData(wanted)
     (cell,) = plan(wanted)
     labelled = material.labelled("jhmdb14", "split1")
-    taught = TaughtOurs(material, cell.lesson, labelled.train_indices)
+    taught = OurMethod(material, cell.lesson, labelled.train_indices)
     clips = labelled.test_indices[:-1]
     people = material.people("jhmdb14", "split1", "joints-5")
     clips = clips[np.isin(clips, list(people))]

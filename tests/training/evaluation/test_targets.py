@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from training.evaluation.config import ALL_SETS, OURS
-from training.evaluation.targets import gates, gates_table
+from training.evaluation.targets import targets, targets_table
 
 RIDGE, NET = "ridge on stream descriptors", "DD-Net"
 
@@ -16,7 +16,7 @@ def line(protocol: str, method: str, name: str, figures: dict[str, Any], **chang
 
 
 def by_name(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {one["gate"]: one for one in gates(lines)}
+    return {one["gate"]: one for one in targets(lines)}
 
 
 def few_shot(shots: int | None, ours: float, peers: dict[str, float]) -> list[dict[str, Any]]:
@@ -28,10 +28,10 @@ def few_shot(shots: int | None, ours: float, peers: dict[str, float]) -> list[di
 
 
 def test_nothing_measured_is_neither_met_nor_missed() -> None:
-    found = gates([])
+    found = targets([])
     assert [one["gate"] for one in found] == [f"R{number}" for number in range(1, 10)]
     assert all(one["met"] is None and one["figure"] == "not measured" for one in found)
-    assert len(gates_table(found)) == 11
+    assert len(targets_table(found)) == 11
 
 
 def test_the_lead_is_over_the_best_peer_from_scratch_and_names_who_was_not_tried() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from service.backbone_loader import old_engine
 from service.errors import StorageUnavailable
-from service.jobs.backbone_upgrade import Retuner
+from service.jobs.backbone_upgrade import BackboneUpgrader
 from service.storage.blobs.paths import backbone_blob
 from service.storage.records import JobKind, JobState
 from service.storage.store import Storage, TenantRepository
@@ -49,7 +49,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder of a service on the old backbone, with one tenant and their version 1."""
     folder = tmp_path_factory.mktemp("taught") / "data"
     storage = open_storage(folder)
-    storage.backbones.keep(OLD)
+    storage.backbones.store(OLD)
     teach(storage, storage.tenant("acme"))
     storage.close()
     return folder
@@ -79,15 +79,17 @@ def teach(storage: Storage, tenant: TenantRepository, engine: str = "old", **opt
     return job
 
 
-def retuner(storage: Storage, tmp_path: Path, data: bytes = NEW, sha256: str = NEW_SHA, **options: Any) -> Retuner:
+def retuner(
+    storage: Storage, tmp_path: Path, data: bytes = NEW, sha256: str = NEW_SHA, **options: Any
+) -> BackboneUpgrader:
     path = tmp_path / f"{sha256[:8]}.safetensors"
     path.write_bytes(data)
-    return Retuner(storage, str(path), sha256, **options)
+    return BackboneUpgrader(storage, str(path), sha256, **options)
 
 
 def retune(tenant: TenantRepository) -> Any:
     """The newest job that nobody asked for."""
-    return next(job for job in tenant.list_jobs().items if job.kind is JobKind.NEW_BACKBONE)
+    return next(job for job in tenant.list_jobs().items if job.kind is JobKind.BACKBONE_UPGRADE)
 
 
 def expire(storage: Storage, job: str) -> None:
@@ -101,10 +103,10 @@ def test_an_active_version_of_an_older_backbone_is_tuned_again_on_the_new_one_fr
     tenant.add_clips(clips(1, first=300), source="clips")  # stored later, and no part of the lesson
     looks: list[tuple[int, int]] = []
     look = retuner(storage, tmp_path, on_look=lambda waiting, made: looks.append((waiting, made)))
-    assert look.look() == 1
+    assert look.run_once() == 1
     job = retune(tenant)
     assert (job.state, job.source, job.target) == (JobState.QUEUED, 1, NEW_SHA)
-    assert storage.admin.unsent_jobs(15.0) == [("acme", job.id, JobKind.NEW_BACKBONE)]
+    assert storage.admin.unsent_jobs(15.0) == [("acme", job.id, JobKind.BACKBONE_UPGRADE)]
     assert run_job(place(storage), "acme", job.id) == "succeeded"
     job = tenant.get_job(job.id)
     assert (job.version, job.activated) == (2, True)
@@ -116,7 +118,7 @@ def test_an_active_version_of_an_older_backbone_is_tuned_again_on_the_new_one_fr
     assert report["data"]["clips"] == len(clips())
     assert (report["origin"]["kind"], report["origin"]["base_version"]) == ("new_backbone", 1)
     assert report["verdict"] == {"activate": True, "reason": job.reason}
-    assert look.look() == 0
+    assert look.run_once() == 0
     assert looks == [(1, 1), (0, 0)]
 
 
@@ -124,7 +126,7 @@ def test_a_version_that_would_be_worse_does_not_take_over_and_is_not_tried_again
     storage: Storage, tenant: TenantRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = retuner(storage, tmp_path)
-    look.look()
+    look.run_once()
     real = Engine.features
 
     def blurred(self: Engine, *args: Any) -> Any:
@@ -140,7 +142,7 @@ def test_a_version_that_would_be_worse_does_not_take_over_and_is_not_tried_again
     job = tenant.get_job(job.id)
     assert (job.activated, tenant.active_prompt().version) == (False, 1)
     assert "lower than" in str(job.reason)
-    assert look.look() == 0
+    assert look.run_once() == 0
     assert storage.backbones.waiting(NEW_SHA) == {OLD_SHA: 1}
 
 
@@ -157,7 +159,7 @@ def test_a_worker_that_dies_in_the_middle_costs_an_attempt_and_the_tenant_nothin
     boundary: str, storage: Storage, tenant: TenantRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = retuner(storage, tmp_path)
-    look.look()
+    look.run_once()
     job = retune(tenant).id
     method = BOUNDARIES[boundary]
     real = getattr(TenantRepository, method)
@@ -171,9 +173,9 @@ def test_a_worker_that_dies_in_the_middle_costs_an_attempt_and_the_tenant_nothin
         with pytest.raises(Killed):
             run_job(place(storage), "acme", job)
     assert tenant.active_prompt().version == (2 if boundary == "activated" else 1)
-    assert look.look() == 0, "the job is still the tenant's only one"
+    assert look.run_once() == 0, "the job is still the tenant's only one"
     expire(storage, job)
-    assert storage.admin.orphaned_jobs() == [("acme", job, JobKind.NEW_BACKBONE)]
+    assert storage.admin.orphaned_jobs() == [("acme", job, JobKind.BACKBONE_UPGRADE)]
     assert run_job(place(storage, name="worker-2"), "acme", job) == "succeeded"
     done = tenant.get_job(job)
     assert (done.attempt, done.version, done.activated, tenant.active_prompt().version) == (2, 2, True, 2)
@@ -183,8 +185,8 @@ def test_a_worker_that_dies_in_the_middle_costs_an_attempt_and_the_tenant_nothin
 def test_gateways_that_notice_at_once_make_one_job(storage: Storage, tenant: TenantRepository, tmp_path: Path) -> None:
     looks = [retuner(storage, tmp_path) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(Retuner.look, looks)) == 1
-    assert [job.kind for job in tenant.list_jobs().items] == [JobKind.NEW_BACKBONE, JobKind.TUNE]
+        assert sum(pool.map(BackboneUpgrader.run_once, looks)) == 1
+    assert [job.kind for job in tenant.list_jobs().items] == [JobKind.BACKBONE_UPGRADE, JobKind.TUNE]
 
 
 def test_no_more_jobs_are_open_at_once_than_the_setting_says(
@@ -202,17 +204,17 @@ def test_no_more_jobs_are_open_at_once_than_the_setting_says(
                     f"INSERT INTO {table} ({columns}) SELECT 'more-{n}', {', '.join(others)} FROM {table} "  # noqa: S608
                     f"WHERE {owner} = 'acme'"
                 )
-    assert retuner(storage, tmp_path, most=0).look() == 0
+    assert retuner(storage, tmp_path, most=0).run_once() == 0
     look = retuner(storage, tmp_path, most=2)
-    assert [look.look(), look.look()] == [2, 0]
+    assert [look.run_once(), look.run_once()] == [2, 0]
     assert run_job(place(storage), "acme", retune(tenant).id) == "succeeded"
-    assert look.look() == 1
+    assert look.run_once() == 1
 
 
 def test_a_tenant_that_is_erased_while_their_version_is_tuned_again_is_gone_whole(
     storage: Storage, tenant: TenantRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retuner(storage, tmp_path).look()
+    retuner(storage, tmp_path).run_once()
     job = retune(tenant).id
     real = Engine.features
 
@@ -225,22 +227,22 @@ def test_a_tenant_that_is_erased_while_their_version_is_tuned_again_is_gone_whol
     monkeypatch.setattr(Engine, "features", erasing)
     assert run_job(place(storage), "acme", job) == "lost"
     assert storage.blobs.names("tenants") == []
-    assert retuner(storage, tmp_path).look() == 0
+    assert retuner(storage, tmp_path).run_once() == 0
 
 
 def test_a_job_gives_way_to_a_tenant_who_taught_anew_or_switched_before_it_began(
     storage: Storage, tenant: TenantRepository, tmp_path: Path
 ) -> None:
     look = retuner(storage, tmp_path)
-    look.look()
+    look.run_once()
     job = retune(tenant).id
     teach(storage, tenant, activate="always")
     assert run_job(place(storage), "acme", job) == "cancelled"
     assert "version 2 is active by now" in str(tenant.get_job(job).reason)
-    assert look.look() == 1, "the version that predicts now is of the old backbone, too"
+    assert look.run_once() == 1, "the version that predicts now is of the old backbone, too"
     tenant.activate(1)
     assert run_job(place(storage), "acme", retune(tenant).id) == "cancelled"
-    assert look.look() == 1, "a version whose job gave way may be tuned again when it predicts again"
+    assert look.run_once() == 1, "a version whose job gave way may be tuned again when it predicts again"
     assert run_job(place(storage), "acme", retune(tenant).id) == "succeeded"
 
 
@@ -249,7 +251,7 @@ def test_a_switch_in_the_last_moment_stays(
 ) -> None:
     teach(storage, tenant, activate="never")
     look = retuner(storage, tmp_path)
-    look.look()
+    look.run_once()
     job = retune(tenant).id
     real = TenantRepository.publish
 
@@ -272,17 +274,17 @@ def test_a_lesson_whose_clips_are_gone_leaves_the_version_where_it_is_and_says_s
         if record.label == gone:
             tenant.delete_clip(record.id)
     look = retuner(storage, tmp_path)
-    look.look()
+    look.run_once()
     job = retune(tenant).id
     assert run_job(place(storage), "acme", job) == "failed"
     assert repr(gone) in str(tenant.get_job(job).error)
     assert "goes on predicting" in str(tenant.get_job(job).error)
-    assert (look.look(), tenant.active_prompt().version) == (0, 1)
+    assert (look.run_once(), tenant.active_prompt().version) == (0, 1)
 
 
 def test_a_few_clips_gone_are_a_note_in_the_report(storage: Storage, tenant: TenantRepository, tmp_path: Path) -> None:
     tenant.delete_clip(tenant.list_clips(1).items[0].id)
-    retuner(storage, tmp_path).look()
+    retuner(storage, tmp_path).run_once()
     job = retune(tenant).id
     assert run_job(place(storage), "acme", job) == "succeeded"
     report = tenant.get_report(2)
@@ -294,9 +296,9 @@ def test_a_job_that_the_tenant_cancelled_is_not_made_again(
     storage: Storage, tenant: TenantRepository, tmp_path: Path
 ) -> None:
     look = retuner(storage, tmp_path)
-    look.look()
+    look.run_once()
     tenant.cancel_job(retune(tenant).id)
-    assert look.look() == 0
+    assert look.run_once() == 0
 
 
 def test_a_tenants_own_job_goes_first_and_may_make_the_other_needless(
@@ -304,10 +306,10 @@ def test_a_tenants_own_job_goes_first_and_may_make_the_other_needless(
 ) -> None:
     look = retuner(storage, tmp_path)
     own = tenant.create_job([record.id for record in tenant.list_clips(200).items], {})
-    assert look.look() == 0, "their own job is not done yet"
+    assert look.run_once() == 0, "their own job is not done yet"
     assert run_job(place(storage), "acme", own.id) == "succeeded"
     assert tenant.active_prompt().backbone_sha256 == NEW_SHA
-    assert look.look() == 0
+    assert look.run_once() == 0
     assert storage.backbones.waiting(NEW_SHA) == {}
 
 
@@ -331,7 +333,7 @@ def test_a_version_whose_backbone_is_lost_gives_way_to_the_new_one(
 ) -> None:
     path = tmp_path / "data" / "blobs" / backbone_blob(OLD_SHA)
     path.write_bytes(path.read_bytes()[:-1])
-    retuner(storage, tmp_path).look()
+    retuner(storage, tmp_path).run_once()
     job = retune(tenant).id
     assert run_job(place(storage), "acme", job) == "succeeded"
     assert tenant.get_job(job).activated
@@ -341,7 +343,7 @@ def test_a_version_whose_backbone_is_lost_gives_way_to_the_new_one(
 def test_a_store_that_is_away_while_comparing_costs_an_attempt_and_activates_nothing(
     storage: Storage, tenant: TenantRepository, tmp_path: Path
 ) -> None:
-    retuner(storage, tmp_path).look()
+    retuner(storage, tmp_path).run_once()
     job = retune(tenant).id
 
     def away(sha256: str) -> Engine:
@@ -355,7 +357,7 @@ def test_a_store_that_is_away_while_comparing_costs_an_attempt_and_activates_not
 def test_a_worker_of_another_release_leaves_the_job_to_those_of_the_new_one(
     storage: Storage, tenant: TenantRepository, tmp_path: Path
 ) -> None:
-    retuner(storage, tmp_path).look()
+    retuner(storage, tmp_path).run_once()
     job = retune(tenant).id
     assert run_job(place(storage, "old"), "acme", job) == "refused"
     assert (tenant.get_job(job).state, tenant.get_job(job).attempt) == (JobState.QUEUED, 0)
@@ -374,14 +376,14 @@ def test_a_package_can_be_rolled_back_and_forward_again(
     storage: Storage, tenant: TenantRepository, tmp_path: Path
 ) -> None:
     old, new = retuner(storage, tmp_path, OLD, OLD_SHA), retuner(storage, tmp_path)
-    assert [old.look(), new.look()] == [0, 1]
+    assert [old.run_once(), new.run_once()] == [0, 1]
     assert run_job(place(storage), "acme", retune(tenant).id) == "succeeded"
-    assert old.look() == 0, "while services of the new release run, those of the old one leave its versions alone"
+    assert old.run_once() == 0, "while services of the new release run, those of the old one leave its versions alone"
     age(storage, NEW_SHA, 200)
-    assert old.look() == 1
+    assert old.run_once() == 1
     assert run_job(place(storage, "old"), "acme", retune(tenant).id) == "succeeded"
     assert tenant.active_prompt().backbone_sha256 == OLD_SHA
-    assert new.look() == 1, "forward again"
+    assert new.run_once() == 1, "forward again"
     assert run_job(place(storage), "acme", retune(tenant).id) == "succeeded"
     assert (tenant.active_prompt().version, tenant.active_prompt().backbone_sha256) == (4, NEW_SHA)
 
@@ -390,33 +392,33 @@ def test_jobs_for_a_backbone_that_was_rolled_back_are_taken_back_and_made_again_
     storage: Storage, tenant: TenantRepository, tmp_path: Path
 ) -> None:
     old, new = retuner(storage, tmp_path, OLD, OLD_SHA), retuner(storage, tmp_path)
-    new.look()
+    new.run_once()
     job = retune(tenant).id
     age(storage, NEW_SHA, 200)
-    assert old.look() == 0
+    assert old.run_once() == 0
     assert tenant.get_job(job).state == JobState.CANCELLED
-    assert new.look() == 1
+    assert new.run_once() == 1
 
 
 def test_a_job_whose_worker_died_before_a_roll_back_leaves_nothing_behind_and_holds_nobody_up(
     storage: Storage, tenant: TenantRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = retuner(storage, tmp_path, OLD, OLD_SHA), retuner(storage, tmp_path)
-    new.look()
+    new.run_once()
     job = retune(tenant).id
 
     def dying(*args: Any) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.jobs.pipeline.Attempt.canary", dying)
+        patch.setattr("training.jobs.pipeline.TuningRun.canary", dying)
         with pytest.raises(Killed):
             run_job(place(storage), "acme", job)
     age(storage, NEW_SHA, 200)
-    old.look()
+    old.run_once()
     assert tenant.get_job(job).state == JobState.PUBLISHING, "its worker may still live"
     expire(storage, job)
-    old.look()
+    old.run_once()
     assert tenant.get_job(job).state == JobState.CANCELLED
     assert [record.version for record in tenant.list_prompts().items] == [1]
     assert storage.blobs.names(f"tenants/acme/jobs/{job}") == []

@@ -15,7 +15,7 @@ from skeleton_prompt.clips.normalise import prepare
 from skeleton_prompt.model.prompt_file import load_prompt
 from tests.support.recordings import ENGINE, MOVES, clips, document, open_storage, workplace
 from training.jobs.run import MAX_ATTEMPTS, run_job
-from training.tuning.ensembling import blended
+from training.tuning.ensembling import fit_blend_weight
 from training.tuning.temporal_tuner import TemporalConfig
 
 
@@ -46,14 +46,16 @@ def test_a_prompt_with_a_temporal_part_is_published_after_its_canary_and_answers
 ) -> None:
     monkeypatch.setattr("training.tuning.temporal_tuner.TemporalConfig", partial(TemporalConfig, steps=40, batch=8))
     # Whatever it gained, it is taken.
-    monkeypatch.setattr("training.tuning.tune.blended", lambda *given, **more: (blended(*given, **more)[0], 1.0))
+    monkeypatch.setattr(
+        "training.tuning.tune.blended", lambda *given, **more: (fit_blend_weight(*given, **more)[0], 1.0)
+    )
     job = queued(tenant)
     assert run_job(workplace(storage, temporal_seconds=60.0), "acme", job) == "succeeded"
     record = tenant.active_prompt()
     assert record is not None
     prompt = load_prompt(tenant.prompt_bytes(record.version), sha256=record.sha256)
     assert prompt.kind == "temporal"
-    assert 0 < prompt.temporal < 1
+    assert 0 < prompt.temporal_weight < 1
     assert prompt.metrics["head"] in {"plda", "lda", "ridge", "prototypes"}
     people = [prepare(clip)[0][0] for clip in clips()]
     logits = [ENGINE.forward([(person, prompt)])[0] for person in people]

@@ -7,7 +7,7 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import Retries, TimeLimit
 
-from service.jobs.queue import ACTOR, QUEUE, RETUNE
+from service.jobs.queue import ACTOR, QUEUE, UPGRADE
 from service.settings import Settings
 from service.storage.records import JobState
 from service.storage.store import Storage
@@ -42,8 +42,8 @@ def test_a_message_by_name_makes_the_worker_run_the_job(storage: Storage) -> Non
 def test_tenants_jobs_go_before_those_that_nobody_asked_for(storage: Storage) -> None:
     broker = StubBroker(middleware=[TimeLimit(), Retries()])
     declare_actor(broker, workplace(storage))
-    asked, unasked = broker.get_actor(ACTOR), broker.get_actor(RETUNE)
-    assert (asked.queue_name, unasked.queue_name) == (QUEUE, RETUNE)
+    asked, unasked = broker.get_actor(ACTOR), broker.get_actor(UPGRADE)
+    assert (asked.queue_name, unasked.queue_name) == (QUEUE, UPGRADE)
     assert asked.priority < unasked.priority, "of a worker's messages the lower number goes first"
 
 
@@ -62,7 +62,7 @@ def test_the_lease_is_renewed_while_a_job_runs_and_lost_when_another_takes_it(st
     assert job is not None
     with Lease(tenant, job, lease_s=0.15, max_seconds=60, stopping=threading.Event()) as lease:
         lease.check()
-        tenant.give_back(job.id, job.token)
+        tenant.release(job.id, job.token)
 
         def lost() -> bool:
             try:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import training
-from training.pretraining.distributed import Ranks, joined
+from training.pretraining.distributed import ProcessGroup, joined
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +132,7 @@ def test_a_process_alone_is_left_as_it_was(monkeypatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with joined() as ranks:
         rows = torch.rand(3, 2)
-        assert ranks == Ranks(0, 1, 0)
+        assert ranks == ProcessGroup(0, 1, 0)
         assert ranks.first
         assert ranks.gather(rows) is rows
         assert ranks.share(rows) is rows
@@ -140,6 +140,6 @@ def test_a_process_alone_is_left_as_it_was(monkeypatch) -> None:
 
 
 def test_each_process_has_its_own_gpu() -> None:
-    assert Ranks(5, 8, 1).device("cuda") == torch.device("cuda", 1)
-    assert Ranks(5, 8, 1).device("cuda:3") == torch.device("cuda", 3)
-    assert Ranks().device("cuda") == torch.device("cuda")
+    assert ProcessGroup(5, 8, 1).device("cuda") == torch.device("cuda", 1)
+    assert ProcessGroup(5, 8, 1).device("cuda:3") == torch.device("cuda", 3)
+    assert ProcessGroup().device("cuda") == torch.device("cuda")

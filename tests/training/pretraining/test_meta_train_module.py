@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from skeleton_prompt.model.backbone import BackboneError
-from skeleton_prompt.model.prompt_module import Controls, shared_names
-from skeleton_prompt.model.shared_projection import KINDS, House
+from skeleton_prompt.model.prompt_module import Ablation, shared_names
+from skeleton_prompt.model.shared_projection import KINDS, SharedProjection
 from tests.support.engine_rows import WIDTH, person, small_engine
-from training.pretraining.meta_train_module import Episodes, HouseModuleConfig, train_module
+from training.pretraining.meta_train_module import EpisodeBank, MetaTrainConfig, train_module
 from training.tuning.prompt_module_tuner import (
     ModuleConfig,
     embed,
@@ -21,7 +21,7 @@ from training.tuning.prompt_module_tuner import (
 pytestmark = pytest.mark.slow
 
 MOTIONS = 24
-CONFIG = HouseModuleConfig(steps=30, batch=16, held_out=4, joint_drop=0.0)
+CONFIG = MetaTrainConfig(steps=30, batch=16, held_out=4, joint_drop=0.0)
 
 
 def views_of(seed: int, noise: float = 0.02):
@@ -36,8 +36,8 @@ def views_of(seed: int, noise: float = 0.02):
     return people, again
 
 
-def episodes(engine) -> Episodes:
-    result = Episodes()
+def episodes(engine) -> EpisodeBank:
+    result = EpisodeBank()
     first, second = (observe_all(engine, people) for people in views_of(0))
     result.add([first, second], torch.full((MOTIONS,), -1), most=MOTIONS)
     return result
@@ -77,13 +77,13 @@ def test_tuning_starts_from_the_house_module_with_its_centres_among_the_clips() 
     tensors = train_module(WIDTH, [episodes(engine)], CONFIG, lambda share: None)
     observed, labels = observe_all(engine, views_of(0)[0]), np.arange(MOTIONS) % 3
     nothing = {kind: torch.zeros(1) for kind in KINDS}
-    engine.backbone.house = House(nothing, nothing, module=tensors)
+    engine.backbone.house = SharedProjection(nothing, nothing, module=tensors)
     start = starting_point(engine, observed, labels, 3, ModuleConfig())
     assert all(torch.equal(start[name], tensors[name]) for name in tensors)
     rows = embed({name: value[None] for name, value in start.items()}, observed, torch.arange(MOTIONS))
     expected = rows[torch.from_numpy(labels == 1)].mean(0) - rows.mean(0)
     assert torch.allclose(start["head.centres"][1], expected, atol=1e-5)
-    engine.backbone.house = House(nothing, nothing, module={**tensors, "query.base": torch.zeros(1, 1)})
+    engine.backbone.house = SharedProjection(nothing, nothing, module={**tensors, "query.base": torch.zeros(1, 1)})
     with pytest.raises(BackboneError, match=r"query\.base"):
         starting_point(engine, observed, labels, 3, ModuleConfig())
 
@@ -91,15 +91,15 @@ def test_tuning_starts_from_the_house_module_with_its_centres_among_the_clips() 
 @pytest.mark.parametrize(
     "controls",
     [
-        Controls(prompts="none"),
-        Controls(prompts="static"),
-        Controls(prompts="shuffled"),
-        Controls(queries=False),
-        Controls(streams=("joints", "frontal")),
+        Ablation(prompts="none"),
+        Ablation(prompts="static"),
+        Ablation(prompts="shuffled"),
+        Ablation(queries=False),
+        Ablation(streams=("joints", "frontal")),
     ],
     ids=str,
 )
-def test_every_part_of_the_module_can_be_switched_off_and_says_something(controls: Controls) -> None:
+def test_every_part_of_the_module_can_be_switched_off_and_says_something(controls: Ablation) -> None:
     engine = small_engine()
     people = [person(seed) for seed in range(12)]
     observed, labels = observe_all(engine, people), np.arange(12) % 2
@@ -112,4 +112,4 @@ def test_every_part_of_the_module_can_be_switched_off_and_says_something(control
 
 def test_an_unknown_control_is_refused() -> None:
     with pytest.raises(ValueError, match="'dynamic'"):
-        Controls(prompts="dynamic").generated(torch.zeros(1, 2))
+        Ablation(prompts="dynamic").generates_prompts(torch.zeros(1, 2))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.support.training_sets import lesson
+from tests.support.training_sets import training_set
 from training.tuning.heads import STRENGTHS, Candidate, fit_head, fit_ridges, held_out_logits
 from training.tuning.linear_head import linear_logits
 
@@ -16,7 +16,7 @@ EVERY = [
 
 @pytest.mark.parametrize("candidate", EVERY, ids=lambda one: one.name)
 def test_the_head_in_the_features_gives_the_logits_of_the_dual_form(candidate: Candidate) -> None:
-    taught, asked = lesson(seed=0), lesson(seed=0, per_class=9)
+    taught, asked = training_set(seed=0), training_set(seed=0, per_class=9)
     both = {name: np.concatenate([taught.features, asked.features])[:, cols] for name, cols in taught.blocks.items()}
     n = len(taught.truth)
     labels = np.concatenate([taught.truth, asked.truth])
@@ -43,7 +43,7 @@ def test_ridge_solves_its_normal_equations_with_classes_weighing_the_same() -> N
 
 
 def test_a_feature_that_never_varied_while_teaching_cannot_decide_later() -> None:
-    one = lesson()
+    one = training_set()
     one.features[:, :5] = 0.0
     head = fit_head(Candidate("ridge", BOTH, STRENGTHS[0]), one.block_features(), one.truth, 3)
     odd = one.columns(BOTH).copy()

@@ -11,7 +11,7 @@ from training.tuning import plda
 from training.tuning.heads import Candidate, held_out_logits
 from training.tuning.linear_head import linear_logits
 from training.tuning.plda import Prior, fit_plda, prior_of
-from training.tuning.tune import Lesson, TuneConfig, fit_tensors, tune
+from training.tuning.tune import TrainingSet, TuneConfig, fit_tensors, tune
 
 R = 12  # not more than the directions of the curve, so that nothing is left out of it
 PRIOR = Prior(within=np.linspace(0.5, 2.0, R), between=np.linspace(4.0, 1.0, R))
@@ -103,9 +103,9 @@ def test_another_head_borrows_from_plda_how_familiar_a_clip_is() -> None:
     known, _ = clips(4, 50, seed=1)
     unknown, _ = clips(6, 50, seed=2, first=10)
     names = tuple(f"action {label}" for label in labels)
-    one = Lesson(x.astype(np.float32), {"house": slice(0, R)}, names, (None,) * 20, names, PRIOR)
+    one = TrainingSet(x.astype(np.float32), {"house": slice(0, R)}, names, (None,) * 20, names, PRIOR)
     outcome = tune(one, TuneConfig(kinds=("ridge", "plda")), lambda *_: None)
-    forced = replace(outcome.choice, chosen=next(c.candidate for n, c in outcome.choice.judged.items() if "ridge" in n))
+    forced = replace(outcome.choice, chosen=next(c.candidate for n, c in outcome.choice.scores.items() if "ridge" in n))
     tensors = fit_tensors(one, forced)
     plain = {name: value for name, value in tensors.items() if name.startswith("linear.")}
     asked = np.concatenate([known, unknown])

@@ -6,15 +6,15 @@ from skeleton_prompt.model.temporal_net import signals, temporal_logits, windows
 from skeleton_prompt.model.tensor_shapes import TEMPORAL
 from tests.support.engine_rows import person, small_engine
 from training.baselines.ddnet import DDNet
-from training.tuning.stacked_nets import Layer, SideBySide
+from training.tuning.stacked_nets import Layer, StackedTemporalNets
 
 WINDOWS = Windows.of(small_engine().frontal([person(seed, depth=True) for seed in range(6)]))
 
 
-def trained(nets: int) -> SideBySide:
+def trained(nets: int) -> StackedTemporalNets:
     """Nets whose norms are not as they began."""
     torch.manual_seed(0)
-    net = SideBySide(nets, 4, 3, dropout=0.2, spatial=0.05)
+    net = StackedTemporalNets(nets, 4, 3, dropout=0.2, spatial=0.05)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm1d):
             module.running_mean.normal_()
@@ -40,7 +40,7 @@ def test_folded_each_answers_as_it_does_beside_the_others() -> None:
 
 
 def test_one_alone_is_the_published_net() -> None:
-    net = SideBySide(1, 16, 27, dropout=0.2, spatial=0.05)
+    net = StackedTemporalNets(1, 16, 27, dropout=0.2, spatial=0.05)
     published = DDNet(17, 3, 27, 16)
     assert sum(v.numel() for v in net.parameters()) == sum(v.numel() for v in published.parameters())
 

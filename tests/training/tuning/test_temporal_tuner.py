@@ -6,7 +6,7 @@ import torch
 
 from skeleton_prompt.model.tensor_shapes import temporal_shapes
 from tests.support.engine_rows import person, small_engine
-from training.tuning.temporal_tuner import FILTERS, TemporalConfig, TemporalTuner, lacks_joints
+from training.tuning.temporal_tuner import FILTERS, TemporalConfig, TemporalTuner, without_random_joints
 
 pytestmark = pytest.mark.slow
 
@@ -82,19 +82,19 @@ def test_a_part_says_which_joints_the_taught_clips_show() -> None:
 def test_copies_that_lack_joints_are_asked_as_they_are() -> None:
     some = tuner(steps=3)
     (tensors,) = fit(some, np.arange(10))
-    assert some.lacking_features().shape == ENGINE.features(PEOPLE).shape
-    assert not np.allclose(some.lacking_features(), ENGINE.features(PEOPLE))
-    assert np.isfinite(some.lacking_logits(tensors, np.arange(3))).all()
+    assert some.missing_joint_features().shape == ENGINE.features(PEOPLE).shape
+    assert not np.allclose(some.missing_joint_features(), ENGINE.features(PEOPLE))
+    assert np.isfinite(some.missing_joint_logits(tensors, np.arange(3))).all()
 
 
 def test_people_have_depth_where_most_of_them_have() -> None:
     flat = [replace(one, has_depth=False) for one in PEOPLE]
-    assert TemporalTuner(ENGINE, PEOPLE[:6] + flat[6:], 0, lambda: None).deep()
-    assert not TemporalTuner(ENGINE, PEOPLE[:5] + flat[5:], 0, lambda: None).deep()
+    assert TemporalTuner(ENGINE, PEOPLE[:6] + flat[6:], 0, lambda: None).mostly_3d()
+    assert not TemporalTuner(ENGINE, PEOPLE[:5] + flat[5:], 0, lambda: None).mostly_3d()
 
 
 def test_a_copy_lacks_joints_and_the_lift_stands_in_for_them() -> None:
-    copy = lacks_joints(PEOPLE[0], torch.Generator().manual_seed(0))
+    copy = without_random_joints(PEOPLE[0], torch.Generator().manual_seed(0))
     assert 9 <= int((copy.pose[0, 0, :, 2] > 0).sum()) <= 16
     assert (ENGINE.frontal([copy])[0].pose[..., 2] == 1).all()
     assert (PEOPLE[0].pose[..., 2] == 1).all()

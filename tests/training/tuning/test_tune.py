@@ -4,36 +4,36 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from tests.support.training_sets import lesson
-from training.tuning.ensembling import UNJUDGED, UNJUDGED_LACKING, Tuners
+from tests.support.training_sets import training_set
+from training.tuning.ensembling import DEFAULT_WEIGHT, DEFAULT_WEIGHT_MISSING_JOINTS, MemberTuners
 from training.tuning.heads import Candidate
 from training.tuning.linear_head import linear_logits
-from training.tuning.model_selection import Judged, choose
+from training.tuning.model_selection import CandidateScore, choose
 from training.tuning.plda import Prior
-from training.tuning.stacked_nets import SideBySide
+from training.tuning.stacked_nets import StackedTemporalNets
 from training.tuning.temporal_tuner import FILTERS, temporal_numbers
-from training.tuning.tune import Lesson, TuneConfig, tune
+from training.tuning.tune import TrainingSet, TuneConfig, tune
 
 QUIET = lambda share, message: None  # noqa: E731
 
 
 def test_a_tuned_prompt_tells_new_clips_of_its_labels() -> None:
-    taught, asked = lesson(seed=5), lesson(seed=5, per_class=40)
+    taught, asked = training_set(seed=5), training_set(seed=5, per_class=40)
     outcome = tune(taught, TuneConfig(), QUIET)
     logits = linear_logits(outcome.tensors, asked.columns(outcome.choice.chosen.blocks))
     assert (logits.argmax(1) == asked.truth).mean() > 0.95
     assert outcome.tensors["linear.centres"].shape == (3, 3)
-    assert set(outcome.choice.judged) >= {"ridge(descriptors)", "prototypes(frozen+descriptors)"}
+    assert set(outcome.choice.scores) >= {"ridge(descriptors)", "prototypes(frozen+descriptors)"}
 
 
 def test_the_same_lesson_and_seed_give_the_same_tensors() -> None:
-    one, two = (tune(lesson(groups=3, background=6), TuneConfig(seed=1), QUIET) for _ in range(2))
+    one, two = (tune(training_set(groups=3, background=6), TuneConfig(seed=1), QUIET) for _ in range(2))
     assert one.calibration == two.calibration
     assert all(np.array_equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
 
 
 def test_one_clip_per_label_is_taught_without_any_figure() -> None:
-    outcome = tune(lesson(per_class=1, classes=4), TuneConfig(), QUIET)
+    outcome = tune(training_set(per_class=1, classes=4), TuneConfig(), QUIET)
     assert outcome.plan is None
     assert outcome.judged is None
     assert outcome.calibration.distance == float("inf")
@@ -42,7 +42,7 @@ def test_one_clip_per_label_is_taught_without_any_figure() -> None:
 
 
 def test_background_is_one_more_logit_and_is_not_recognised() -> None:
-    taught, asked = lesson(background=20, per_class=12), lesson(seed=0, background=100, per_class=12)
+    taught, asked = training_set(background=20, per_class=12), training_set(seed=0, background=100, per_class=12)
     outcome = tune(taught, TuneConfig(), QUIET)
     logits = linear_logits(outcome.tensors, asked.columns(outcome.choice.chosen.blocks))
     assert logits.shape[1] == 4
@@ -51,8 +51,10 @@ def test_background_is_one_more_logit_and_is_not_recognised() -> None:
 
 
 def test_the_simplest_candidate_within_the_noise_of_the_best_is_chosen() -> None:
-    def judged(kind: str, right: list[float]) -> Judged:
-        return Judged(Candidate(kind, ("frozen",)), np.zeros((1, 6, 2)), np.array(right), float(np.mean(right)), 0.5)
+    def judged(kind: str, right: list[float]) -> CandidateScore:
+        return CandidateScore(
+            Candidate(kind, ("frozen",)), np.zeros((1, 6, 2)), np.array(right), float(np.mean(right)), 0.5
+        )
 
     plain, best = judged("prototypes", [1, 1, 0, 0, 1, 1]), judged("lda", [1, 1, 1, 0, 1, 0])
     close = choose({one.candidate.name: one for one in (plain, best)})
@@ -68,7 +70,7 @@ def test_what_stops_the_work_is_raised_out_of_it() -> None:
         raise InterruptedError(message)
 
     with pytest.raises(InterruptedError):
-        tune(lesson(), TuneConfig(), stop)
+        tune(training_set(), TuneConfig(), stop)
 
 
 class Oracle:
@@ -99,7 +101,7 @@ class Sequence(Oracle):
 
     tensors: ClassVar = {"temporal.head.2.bias": np.ones(3, dtype=np.float32)}
 
-    def __init__(self, taught: Lesson) -> None:
+    def __init__(self, taught: TrainingSet) -> None:
         super().__init__(taught.truth)
         self.features = taught.features
 
@@ -128,23 +130,25 @@ class Chance(Sequence):
 
 
 def test_the_prompt_module_is_blended_in_only_where_it_gains() -> None:
-    hard = lesson(per_class=24, signal=0.7)
-    with_module = tune(hard, TuneConfig(), QUIET, Tuners(module=Oracle(hard.truth)))
+    hard = training_set(per_class=24, signal=0.7)
+    with_module = tune(hard, TuneConfig(), QUIET, MemberTuners(module=Oracle(hard.truth)))
     assert with_module.kind == "full"
     assert with_module.blend > 0
     assert with_module.judged is not None
     assert with_module.judged.accuracy > 0.95
     assert "module.head.scale" in with_module.tensors
-    without = tune(hard, TuneConfig(), QUIET, Tuners(module=Noise(hard.truth)))
+    without = tune(hard, TuneConfig(), QUIET, MemberTuners(module=Noise(hard.truth)))
     assert without.kind != "full"
     assert without.blend == 0
-    few = tune(lesson(per_class=4), TuneConfig(), QUIET, Tuners(module=Oracle(lesson(per_class=4).truth)))
+    few = tune(
+        training_set(per_class=4), TuneConfig(), QUIET, MemberTuners(module=Oracle(training_set(per_class=4).truth))
+    )
     assert few.module is None
 
 
 def test_the_temporal_part_is_blended_in_only_where_it_gains_and_leaves_familiarity_as_it_was() -> None:
-    hard = lesson(per_class=5, signal=0.7)
-    with_it = tune(hard, TuneConfig(), QUIET, Tuners(temporal=Sequence(hard)))
+    hard = training_set(per_class=5, signal=0.7)
+    with_it = tune(hard, TuneConfig(), QUIET, MemberTuners(temporal=Sequence(hard)))
     assert with_it.kind == "temporal"
     assert 0 < with_it.temporal_blend < 1
     assert with_it.temporal is not None
@@ -154,7 +158,7 @@ def test_the_temporal_part_is_blended_in_only_where_it_gains_and_leaves_familiar
     linear = with_it.choice.best.logits[:1]
     asked = np.isfinite(with_it.temporal.judged.logits[0, :, 0])
     assert np.allclose(held_out.max(1), linear[0, asked].max(1))
-    without = tune(hard, TuneConfig(), QUIET, Tuners(temporal=Chance(hard)))
+    without = tune(hard, TuneConfig(), QUIET, MemberTuners(temporal=Chance(hard)))
     assert without.kind != "temporal"
     assert without.temporal_blend == 0
     assert not any(name.startswith("temporal.") for name in without.tensors)
@@ -162,44 +166,46 @@ def test_the_temporal_part_is_blended_in_only_where_it_gains_and_leaves_familiar
 
 
 def test_with_one_clip_a_label_the_temporal_part_has_a_fixed_share_where_plda_speaks_beside_it() -> None:
-    single = lesson(per_class=1, classes=4)
-    assert tune(single, TuneConfig(), QUIET, Tuners(temporal=Sequence(single))).temporal is None
+    single = training_set(per_class=1, classes=4)
+    assert tune(single, TuneConfig(), QUIET, MemberTuners(temporal=Sequence(single))).temporal is None
     known = replace(single, blocks={"house": slice(0, 90)}, prior=Prior(np.ones(90), np.ones(90)))
-    outcome = tune(known, TuneConfig(), QUIET, Tuners(temporal=Sequence(known)))
+    outcome = tune(known, TuneConfig(), QUIET, MemberTuners(temporal=Sequence(known)))
     assert outcome.kind == "temporal"
-    assert (outcome.temporal_blend, outcome.temporal.lacking) == (UNJUDGED, UNJUDGED_LACKING)
+    assert (outcome.temporal_blend, outcome.temporal.lacking) == (DEFAULT_WEIGHT, DEFAULT_WEIGHT_MISSING_JOINTS)
     assert outcome.judged is None
-    assert tune(known, TuneConfig(), QUIET, Tuners(temporal=Flat(known))).temporal is None
+    assert tune(known, TuneConfig(), QUIET, MemberTuners(temporal=Flat(known))).temporal is None
 
 
 def test_the_temporal_part_is_left_out_where_no_time_is_given() -> None:
-    taught = lesson(per_class=5)
-    outcome = tune(taught, TuneConfig(temporal_seconds=0), QUIET, Tuners(temporal=Sequence(taught)))
+    taught = training_set(per_class=5)
+    outcome = tune(taught, TuneConfig(temporal_seconds=0), QUIET, MemberTuners(temporal=Sequence(taught)))
     assert outcome.temporal is None
     assert outcome.temporal_note == "left out"
 
 
 def test_a_head_that_leaves_no_room_for_the_temporal_part_is_passed_over(monkeypatch) -> None:
-    taught = lesson(per_class=8)
+    taught = training_set(per_class=8)
     free = tune(taught, TuneConfig(temporal_seconds=0), QUIET)
     size = sum(value.size for value in free.tensors.values())
-    monkeypatch.setattr("training.tuning.tune.MOST_NUMBERS", size + 1000)
+    monkeypatch.setattr("training.tuning.tune.MAX_PARAMETERS", size + 1000)
     monkeypatch.setattr("training.tuning.tune.temporal_numbers", lambda classes: 0)
-    assert tune(taught, TuneConfig(), QUIET, Tuners(temporal=Sequence(taught))).choice.chosen == free.choice.chosen
-    monkeypatch.setattr("training.tuning.tune.MOST_NUMBERS", size - 1)
-    smaller = tune(taught, TuneConfig(), QUIET, Tuners(temporal=Chance(taught)))
+    assert (
+        tune(taught, TuneConfig(), QUIET, MemberTuners(temporal=Sequence(taught))).choice.chosen == free.choice.chosen
+    )
+    monkeypatch.setattr("training.tuning.tune.MAX_PARAMETERS", size - 1)
+    smaller = tune(taught, TuneConfig(), QUIET, MemberTuners(temporal=Chance(taught)))
     assert sum(value.size for value in smaller.tensors.values()) < size
     assert "1 that were better" in smaller.choice.why
-    assert set(smaller.choice.judged) == set(free.choice.judged)
+    assert set(smaller.choice.scores) == set(free.choice.scores)
 
 
 def test_where_no_head_is_small_enough_the_choice_is_among_all(monkeypatch) -> None:
-    taught = lesson(per_class=8)
+    taught = training_set(per_class=8)
     free = tune(taught, TuneConfig(), QUIET).choice
-    monkeypatch.setattr("training.tuning.tune.MOST_NUMBERS", 1)
+    monkeypatch.setattr("training.tuning.tune.MAX_PARAMETERS", 1)
     assert tune(taught, TuneConfig(), QUIET).choice.chosen == free.chosen
 
 
 def test_the_room_kept_for_a_temporal_part_is_what_it_takes() -> None:
-    nets = SideBySide(1, FILTERS, 7, dropout=0.0, spatial=0.0).eval()
+    nets = StackedTemporalNets(1, FILTERS, 7, dropout=0.0, spatial=0.0).eval()
     assert temporal_numbers(7) == sum(value.size for value in nets.folded(0).values()) + 17

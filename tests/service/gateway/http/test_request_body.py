@@ -118,10 +118,10 @@ def test_what_is_not_an_object_of_msgpack_is_malformed(body):
 
 def test_the_form_is_read_from_the_content_type():
     assert (
-        request_body.form_of(request(content_type="Application/JSON; charset=UTF-8"), request_body.JSON)
+        request_body.media_type_of(request(content_type="Application/JSON; charset=UTF-8"), request_body.JSON)
         == request_body.JSON
     )
-    assert request_body.form_of(request(), request_body.JSON) == request_body.JSON
+    assert request_body.media_type_of(request(), request_body.JSON) == request_body.JSON
     for wrong in ("text/plain", "application/x-ndjson", "application/json; charset=latin-1", ""):
         with pytest.raises(UnsupportedMediaType):
-            request_body.form_of(request(content_type=wrong), request_body.JSON)
+            request_body.media_type_of(request(content_type=wrong), request_body.JSON)

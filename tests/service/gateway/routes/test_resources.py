@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import StorageUnavailable
 from service.storage.records import JobState
-from tests.support.gateway_app import ADMIN, Bench, lessons, person
+from tests.support.gateway_app import ADMIN, GatewayApp, lessons, person
 
 
 def test_a_tenant_is_made_with_a_key_shown_once(bench):
@@ -244,7 +244,7 @@ def test_liveness_readiness_and_counters(bench, taught):
 
 
 def test_the_metrics_key_opens_the_counters_and_nothing_else(tmp_path):
-    with Bench(tmp_path, metrics_key="m" * 32) as other:
+    with GatewayApp(tmp_path, metrics_key="m" * 32) as other:
         assert other.ask("GET", "/metrics", "m" * 32).status_code == 200
         assert other.ask("GET", "/metrics", ADMIN).status_code == 200
         assert other.ask("GET", "/tenants", "m" * 32).status_code == 401

@@ -7,9 +7,9 @@ import pytest
 
 from service.errors import RateLimited
 from service.gateway.state import recent_clips
-from service.gateway.state.rate_limit import RateLimits
+from service.gateway.state.rate_limit import RateLimiter
 from service.gateway.state.recent_clips import RecentClips
-from service.gateway.state.recent_key_secrets import Secrets24h
+from service.gateway.state.recent_key_secrets import IdempotentSecretCache
 from tests.support.gateway_app import gateway, lessons, person
 
 
@@ -18,14 +18,14 @@ def small(size=10):
 
 
 def test_without_the_setting_there_is_no_limit():
-    limits = RateLimits(None)
-    assert not limits.on
+    limits = RateLimiter(None)
+    assert not limits.enabled
     for _ in range(1000):
         limits.check("acme")
 
 
 def test_one_tenant_at_its_limit_does_not_touch_another():
-    limits = RateLimits("3/minute")
+    limits = RateLimiter("3/minute")
     for _ in range(3):
         limits.check("busy")
     with pytest.raises(RateLimited) as caught:
@@ -35,7 +35,7 @@ def test_one_tenant_at_its_limit_does_not_touch_another():
 
 
 def test_a_limit_whose_redis_is_away_limits_nobody():
-    limits = RateLimits("1/minute", "redis://127.0.0.1:1/0")
+    limits = RateLimiter("1/minute", "redis://127.0.0.1:1/0")
     for _ in range(3):
         limits.check("acme")
 
@@ -77,7 +77,7 @@ def test_recent_clips_are_one_tenants_own_and_forgotten_with_it():
 
 
 def test_a_secret_is_replayed_until_its_key_is_revoked():
-    secrets = Secrets24h()
+    secrets = IdempotentSecretCache()
     secrets.put("id", "secret")
     assert secrets.get("id") == "secret"
     secrets.forget("id")

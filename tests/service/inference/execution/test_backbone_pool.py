@@ -9,7 +9,7 @@ import structlog
 
 from service import errors
 from service.inference.execution import backbone_pool
-from service.inference.local.engine import EmbeddedEngine
+from service.inference.local.engine import LocalEngine
 from service.storage.blobs.paths import BackboneGone
 from tests.service.inference.local.test_engine import Cache, Model, hold, question, until
 
@@ -50,7 +50,7 @@ def run_with_store(test, **options):
     model, store = Model(), Store()
 
     async def go():
-        engine = EmbeddedEngine(lambda: model, Cache(), load_old=store, **options)
+        engine = LocalEngine(lambda: model, Cache(), load_old=store, **options)
         await engine.start()
         try:
             return await test(engine, model, store)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from service import errors
-from service.inference.interface import Question
-from service.inference.local.engine import PROBE, EmbeddedEngine
+from service.inference.interface import PredictionInput
+from service.inference.local.engine import PROBE_INPUT, LocalEngine
 from skeleton_prompt.model import prompt_file
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import PromptRef
@@ -65,7 +65,7 @@ class Cache:
 
 
 def question(tenant="acme", seconds=10.0):
-    return Question(PROBE, PromptRef(tenant, 1, "0" * 64), 5, None, time.monotonic() + seconds)
+    return PredictionInput(PROBE_INPUT, PromptRef(tenant, 1, "0" * 64), 5, None, time.monotonic() + seconds)
 
 
 async def settle():
@@ -86,7 +86,7 @@ def run_with_engine(test, **options):
     model = Model()
 
     async def go():
-        engine = EmbeddedEngine(lambda: model, Cache(), **options)
+        engine = LocalEngine(lambda: model, Cache(), **options)
         await engine.start()
         try:
             return await test(engine, model)

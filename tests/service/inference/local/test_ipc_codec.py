@@ -34,7 +34,7 @@ def through(ends, document):
 @pytest.mark.parametrize(("windows", "depth"), [(1, False), (3, True)])
 def test_a_person(ends, windows, depth):
     sent = person(4, windows=windows, depth=depth)
-    found = ipc_codec.read_person(through(ends, ipc_codec.write_person(sent)))
+    found = ipc_codec.decode_person(through(ends, ipc_codec.encode_person(sent)))
     for field in dataclasses.fields(sent):
         expected, value = getattr(sent, field.name), getattr(found, field.name)
         np.testing.assert_array_equal(value, expected)
@@ -45,7 +45,7 @@ def test_a_person(ends, windows, depth):
 def test_a_prompt_keeps_all_that_predicting_needs(ends, options):
     sent = random_prompt(small_engine(), 1, **options)
     sent = dataclasses.replace(sent, calibration=dataclasses.replace(sent.calibration, distance=math.inf))
-    found = ipc_codec.read_prompt(through(ends, ipc_codec.write_prompt(sent)))
+    found = ipc_codec.decode_prompt(through(ends, ipc_codec.encode_prompt(sent)))
     for name, value in sent.tensors.items():
         np.testing.assert_array_equal(found.tensors[name], value)
         assert found.tensors[name].flags.writeable, "torch warns of memory that it may not write to"
@@ -63,16 +63,16 @@ def test_a_prompt_keeps_all_that_predicting_needs(ends, options):
     ],
 )
 def test_an_error_keeps_its_meaning_where_it_has_one_and_its_words(ends, error, kind, said):
-    found = ipc_codec.read_outcome(through(ends, {"outcome": ipc_codec.write_outcome(error)})["outcome"])
+    found = ipc_codec.decode_outcome(through(ends, {"outcome": ipc_codec.encode_outcome(error)})["outcome"])
     assert type(found) is kind
     assert str(found) == said
 
 
 def test_logits_and_an_empty_array(ends):
     logits = np.array([1.5, -2.0, 3e-8], np.float32)
-    np.testing.assert_array_equal(ipc_codec.read_outcome(ipc_codec.write_outcome(logits)), logits)
-    assert ipc_codec.read_array(
-        through(ends, {"a": ipc_codec.write_array(np.zeros((0, 7), np.float32))})["a"]
+    np.testing.assert_array_equal(ipc_codec.decode_outcome(ipc_codec.encode_outcome(logits)), logits)
+    assert ipc_codec.decode_array(
+        through(ends, {"a": ipc_codec.encode_array(np.zeros((0, 7), np.float32))})["a"]
     ).shape == (0, 7)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from service.errors import EngineUnavailable
 from service.inference.local import process_pool
-from service.inference.local.process_pool import CannotCompute, EngineProcesses
+from service.inference.local.process_pool import EngineProcessPool, EngineStartError
 from skeleton_prompt.model.backbone import backbone_bytes
 from skeleton_prompt.model.engine import Engine, backbone_path
 from skeleton_prompt.model.prompt_file import BackboneMismatch, BadPrompt, digest
@@ -33,7 +33,7 @@ def local():
 
 @pytest.fixture(scope="module")
 def pool():
-    running = EngineProcesses("edge", OPTIONS)
+    running = EngineProcessPool("edge", OPTIONS)
     try:
         running.current()
         yield running
@@ -161,10 +161,10 @@ def test_a_process_that_hangs_is_killed_and_replaced(local, pool, model, monkeyp
 def test_a_row_that_kills_every_process_is_given_up(local, pool, model, monkeypatch):
     def deadly(self, request):
         self.process.kill()
-        raise process_pool.Gone("it died")
+        raise process_pool.WorkerCrashed("it died")
 
     with monkeypatch.context() as patch:
-        patch.setattr(process_pool.EngineProcess, "call", deadly)
+        patch.setattr(process_pool.EngineWorker, "call", deadly)
         with pytest.raises(EngineUnavailable) as caught:
             model.forward(rows_of(local))
         assert caught.value.retry_after
@@ -179,11 +179,11 @@ def test_nobody_waits_for_ever_for_a_process(pool, model, monkeypatch):
 
 
 def test_two_processes_compute_at_once_and_end_with_their_pool():
-    pool = EngineProcesses("edge", OPTIONS, 2)
+    pool = EngineProcessPool("edge", OPTIONS, 2)
     try:
         model = pool.current()
         pids = pool.pids
-        with pool.taken():  # the first is busy
+        with pool.acquire():  # the first is busy
             assert np.isfinite(model.features([person(0)])).all()
         assert len(set(pids)) == 2
     finally:
@@ -194,9 +194,9 @@ def test_two_processes_compute_at_once_and_end_with_their_pool():
 
 
 def test_a_model_that_does_not_exist_is_named_at_the_start():
-    pool = EngineProcesses("edgy", OPTIONS)
+    pool = EngineProcessPool("edgy", OPTIONS)
     try:
-        with pytest.raises(CannotCompute, match=r"edgy.*there are: edge"):
+        with pytest.raises(EngineStartError, match=r"edgy.*there are: edge"):
             pool.current()
     finally:
         pool.close()
@@ -204,9 +204,9 @@ def test_a_model_that_does_not_exist_is_named_at_the_start():
 
 def test_a_program_that_cannot_be_started_is_told_at_the_start(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
-    pool = EngineProcesses("edge", OPTIONS)
+    pool = EngineProcessPool("edge", OPTIONS)
     try:
-        with pytest.raises(CannotCompute, match="cannot be started"):
+        with pytest.raises(EngineStartError, match="cannot be started"):
             pool.current()
     finally:
         pool.close()
@@ -214,8 +214,8 @@ def test_a_program_that_cannot_be_started_is_told_at_the_start(monkeypatch, tmp_
 
 def test_an_engine_process_is_given_no_secret(monkeypatch):
     monkeypatch.setenv("SKELETON_PROMPT_ADMIN_KEY", "the-key-of-the-admin")
-    pool = EngineProcesses("edge", OPTIONS)
-    pool.begin()
+    pool = EngineProcessPool("edge", OPTIONS)
+    pool.start()
     (pid,) = eventually(lambda: pool.pids, "the process is there")
     environment = Path(f"/proc/{pid}/environ").read_bytes()
     pool.close()
@@ -224,8 +224,8 @@ def test_an_engine_process_is_given_no_secret(monkeypatch):
 
 
 def test_a_pool_that_is_closed_while_it_starts_leaves_nothing_behind():
-    pool = EngineProcesses("edge", OPTIONS)
-    pool.begin()
+    pool = EngineProcessPool("edge", OPTIONS)
+    pool.start()
     (pid,) = eventually(lambda: pool.pids, "the process is there")
     pool.close()
     assert not alive(pid)

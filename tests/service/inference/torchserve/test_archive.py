@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from service.cli import main
-from service.inference.torchserve.archive import CannotArchive, build_archive
+from service.inference.torchserve.archive import ArchiveError, build_archive
 from tests.support.torchserve_process import backbone_file
 
 
@@ -32,7 +32,7 @@ def test_an_archive_without_its_backbone_is_refused_and_leaves_nothing(tmp_path)
 
 def test_two_backbones_of_one_file_name_are_refused(tmp_path):
     path = str(backbone_file(tmp_path))
-    with pytest.raises(CannotArchive, match=r"tiny-0\.safetensors"):
+    with pytest.raises(ArchiveError, match=r"tiny-0\.safetensors"):
         build_archive(tmp_path / "out", path, [path])
 
 

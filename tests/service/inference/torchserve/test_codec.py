@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service import errors
-from service.inference.interface import Answer, Question
+from service.inference.interface import PredictionInput, PredictionResult
 from service.inference.torchserve import codec
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import PromptRef
@@ -18,8 +18,8 @@ REF = PromptRef("acme", 3, "a" * 64)
 @pytest.mark.parametrize("depth", [False, True])
 @pytest.mark.parametrize("threshold", [None, 0.0, 0.25])
 def test_a_question_arrives_as_it_was_sent(depth, threshold):
-    sent = Question(person(1, windows=3, depth=depth), REF, 7, threshold, time.monotonic() + 5)
-    got = codec.read_question(bytearray(codec.write_row(sent)), codec.write_headers(sent).get)
+    sent = PredictionInput(person(1, windows=3, depth=depth), REF, 7, threshold, time.monotonic() + 5)
+    got = codec.decode_input(bytearray(codec.encode_input(sent)), codec.encode_headers(sent).get)
     assert (got.ref, got.top_k, got.threshold) == (sent.ref, sent.top_k, sent.threshold)
     assert got.deadline == pytest.approx(sent.deadline, abs=0.1)
     for name in ("pose", "depth", "log_seconds"):
@@ -30,23 +30,23 @@ def test_a_question_arrives_as_it_was_sent(depth, threshold):
 
 @pytest.mark.parametrize("cut", [0, 3, 39, 40, -1])
 def test_a_row_that_is_cut_anywhere_is_refused(cut):
-    sent = Question(person(1), REF, 7, None, time.monotonic() + 5)
+    sent = PredictionInput(person(1), REF, 7, None, time.monotonic() + 5)
     with pytest.raises(errors.MalformedBody, match="bytes"):
-        codec.read_question(codec.write_row(sent)[:cut], codec.write_headers(sent).get)
+        codec.decode_input(codec.encode_input(sent)[:cut], codec.encode_headers(sent).get)
 
 
 def test_answers_and_errors_arrive_as_they_were_sent():
     said = Prediction(None, False, 0.4, (("wave", 0.4), ("ü", 0.3)), "below_threshold")
     logits = np.array([1.5, -2.25], np.float32)
-    answer, got = codec.read_answer(codec.write_answer(Answer(said, "redis", 0.0, 1.5, 2.5), logits), 10.0)
-    assert answer == Answer(said, "redis", 6.0, 1.5, 2.5)
+    answer, got = codec.decode_result(codec.encode_result(PredictionResult(said, "redis", 0.0, 1.5, 2.5), logits), 10.0)
+    assert answer == PredictionResult(said, "redis", 6.0, 1.5, 2.5)
     np.testing.assert_array_equal(got, logits)
-    error = codec.read_error(codec.write_error(errors.VersionNotFound("gone")))
+    error = codec.decode_error(codec.encode_error(errors.VersionNotFound("gone")))
     assert (type(error), error.detail) == (errors.VersionNotFound, "gone")
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x80", b"<html>"])
 def test_what_cannot_be_read_means_that_the_engine_cannot_be_used(data):
-    assert isinstance(codec.read_error(data), errors.EngineUnavailable)
+    assert isinstance(codec.decode_error(data), errors.EngineUnavailable)
     with pytest.raises(errors.EngineUnavailable):
-        codec.read_answer(data, 1.0)
+        codec.decode_result(data, 1.0)

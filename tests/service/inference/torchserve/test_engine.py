@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from service import errors
-from service.backbone_loader import BackboneCheck
-from service.inference.interface import Question
+from service.backbone_loader import BackboneCompatibility
+from service.inference.interface import PredictionInput
 from service.inference.torchserve import codec
 from service.inference.torchserve.engine import PATH, TorchServeEngine
 from service.metrics import Metrics
@@ -20,14 +20,14 @@ from service.storage.blobs.paths import backbone_blob
 from skeleton_prompt.model.prompt_file import PromptRef
 from tests.support.engine_rows import person, random_prompt
 from tests.support.storage_fixtures import storing, teach, tenant_of
-from tests.support.torchserve_process import Room, backbone_file, worker_of
+from tests.support.torchserve_process import TorchServeRoom, backbone_file, worker_of
 
 pytestmark = pytest.mark.services
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
-    return Room(tmp_path_factory.mktemp("torchserve"))
+    return TorchServeRoom(tmp_path_factory.mktemp("torchserve"))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def taught(room):
 
 
 def question(ref, seed=0, **fields):
-    return Question(person(seed, **fields), ref, 2, None, time.monotonic() + 120)
+    return PredictionInput(person(seed, **fields), ref, 2, None, time.monotonic() + 120)
 
 
 def with_engine(local, work):
@@ -108,7 +108,7 @@ def test_a_row_that_cannot_be_answered_fails_alone_with_its_own_error(room, loca
 def test_malformed_and_late_rows_are_told_so_and_their_neighbours_answered(local, taught):
     _, ref = taught[0]
     asked = question(ref)
-    body, headers = codec.write_row(asked), codec.write_headers(asked)
+    body, headers = codec.encode_input(asked), codec.encode_headers(asked)
     rows = [
         (b"", headers, 400),
         (b"SPR1" + b"\xff" * 300, headers, 400),
@@ -171,13 +171,13 @@ def test_rows_past_the_limit_are_refused_and_a_greedy_tenant_first(local, taught
 
 def test_rows_that_became_late_in_torchserves_queue_are_answered_so_and_never_computed(local, taught):
     _, ref = taught[0]
-    late, patient = (Question(person(0), ref, 2, None, time.monotonic() + seconds) for seconds in (0.3, 120))
+    late, patient = (PredictionInput(person(0), ref, 2, None, time.monotonic() + seconds) for seconds in (0.3, 120))
     worker = worker_of(local)
 
     async def work(engine):
         async def send(session, asked):
-            headers = {**codec.write_headers(asked), "Content-Type": "application/octet-stream"}
-            async with session.post(local.url + PATH, data=codec.write_row(asked), headers=headers) as response:
+            headers = {**codec.encode_headers(asked), "Content-Type": "application/octet-stream"}
+            async with session.post(local.url + PATH, data=codec.encode_input(asked), headers=headers) as response:
                 return response.status
 
         await engine.refresh()
@@ -217,7 +217,7 @@ def test_the_gateways_metrics_show_each_instance_and_its_prompt_cache(room, loca
 
     async def run():
         engine = TorchServeEngine([local.url, nowhere])
-        engine.attach(metrics, BackboneCheck(storage, str(room.backbone)))
+        engine.bind(metrics, BackboneCompatibility(storage, str(room.backbone)))
         await engine.start()
         try:
             answers = await asyncio.gather(*(engine.predict(question(ref, n)) for n in range(6) for _, ref in taught))
@@ -250,14 +250,14 @@ def test_the_gateways_metrics_show_each_instance_and_its_prompt_cache(room, loca
 
 def test_an_instance_on_a_backbone_that_nobody_is_served_on_is_refused_and_both_are_named(room, local, storage):
     other = backbone_file(room.folder, seed=4)
-    check = BackboneCheck(storage, str(other))
+    check = BackboneCompatibility(storage, str(other))
 
     async def run():
         engine = TorchServeEngine([local.url])
-        engine.attach(Metrics(), check)
+        engine.bind(Metrics(), check)
         with pytest.raises(errors.EngineUnavailable) as refused:
             await engine.start()
-        return refused.value.detail, engine.trouble
+        return refused.value.detail, engine.unavailable_reason
 
     for said in asyncio.run(run()):
         assert room.engine.backbone_sha256[:12] in said
@@ -277,16 +277,16 @@ def test_an_instance_on_an_older_backbone_serves_as_long_as_the_gateway_lives_if
     teach(tenant_of(storage))
     with storage.database.write() as connection:
         connection.exec_driver_sql("UPDATE prompts SET backbone_sha256 = ?", (room.engine.backbone_sha256,))
-    check = BackboneCheck(storage, str(other))
+    check = BackboneCompatibility(storage, str(other))
 
     async def run():
         engine = TorchServeEngine([local.url])
-        engine.attach(Metrics(), check)
+        engine.bind(Metrics(), check)
         await engine.start()
         try:
             with storage.database.write() as connection:
                 connection.exec_driver_sql("UPDATE prompts SET backbone_sha256 = ?", (check.sha256,))
-            return await engine.probe(), engine.backbone_sha256, await engine.predict(question(tuned))
+            return await engine.is_ready(), engine.backbone_sha256, await engine.predict(question(tuned))
         finally:
             await engine.stop()
 
@@ -312,14 +312,14 @@ def test_no_more_rows_are_sent_than_are_answered_in_time():
     engine._row_s, engine._batch_rows = 0.05, 4
     engine._servers.all[0].healthy = True
     engine._rows["a"], engine._rows["b"] = 8, 8
-    engine.admit("a")
+    engine.check_admission("a")
     engine._rows["b"] = 9  # ten in half a second, and two batches
     engine._rows["c"] = 1
     with pytest.raises(errors.Overloaded, match="queue_seconds"):
-        engine.admit("d")
+        engine.check_admission("d")
     engine._servers.all[1].healthy = True
-    engine.admit("d")
+    engine.check_admission("d")
     engine._row_s = 1e-6
     engine._rows["b"] = 99
     with pytest.raises(errors.Overloaded, match="queue_size"):
-        engine.admit("d")
+        engine.check_admission("d")

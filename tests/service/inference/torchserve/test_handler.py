@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.inference.interface import Question
+from service.inference.interface import PredictionInput
 from service.inference.torchserve import codec
 from service.inference.torchserve import handler as handler_module
 from service.inference.torchserve.handler import SkeletonPromptHandler
@@ -15,7 +15,7 @@ from service.storage.prompt_cache.redis_tier import redis_key
 from skeleton_prompt.model.engine import Engine
 from tests.support.engine_rows import person, random_prompt
 from tests.support.redis_server import redis_server
-from tests.support.torchserve_process import Room, backbone_file
+from tests.support.torchserve_process import TorchServeRoom, backbone_file
 
 
 class Context:
@@ -40,7 +40,7 @@ class Context:
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
-    return Room(tmp_path_factory.mktemp("handler"))
+    return TorchServeRoom(tmp_path_factory.mktemp("handler"))
 
 
 @pytest.fixture
@@ -60,10 +60,10 @@ def start(room, monkeypatch):
 
 def ask(room, handler, *questions):
     """Status, answer and logits of each row of one batch; without logits the error."""
-    context = Context(room, [codec.write_headers(question) for question in questions])
-    bodies = handler.handle([{"body": bytearray(codec.write_row(question))} for question in questions], context)
+    context = Context(room, [codec.encode_headers(question) for question in questions])
+    bodies = handler.handle([{"body": bytearray(codec.encode_input(question))} for question in questions], context)
     read = [
-        codec.read_answer(body, 0.0) if context.status[n] == 200 else (codec.read_error(body), None)
+        codec.decode_result(body, 0.0) if context.status[n] == 200 else (codec.decode_error(body), None)
         for n, body in enumerate(bodies)
     ]
     return [(context.status[n], *both) for n, both in enumerate(read)]
@@ -71,11 +71,11 @@ def ask(room, handler, *questions):
 
 def figures(room, handler):
     context = Context(room, [{codec.PROBE: codec.FIGURES}])
-    return codec.read_probe(handler.handle([{"body": b""}], context)[0])[1]
+    return codec.decode_probe(handler.handle([{"body": b""}], context)[0])[1]
 
 
 def question(ref, seed=0, seconds=60.0):
-    return Question(person(seed), ref, 2, None, time.monotonic() + seconds)
+    return PredictionInput(person(seed), ref, 2, None, time.monotonic() + seconds)
 
 
 def right(engine, prompt, asked):

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 
 from service.errors import StorageFull
-from service.jobs.backbone_upgrade import Retuner
+from service.jobs.backbone_upgrade import BackboneUpgrader
 from service.storage.blobs.paths import BackboneGone, backbone_blob
 from service.storage.records import JobKind
 from service.storage.repositories.backbones import ALIVE_S
@@ -66,7 +66,7 @@ def test_what_is_no_hash_is_no_backbone(storage, name):
 def test_a_full_disk_leaves_no_half_file_stops_nothing_and_is_tried_again(storage, tmp_path, monkeypatch):
     path = tmp_path / "edge.safetensors"
     path.write_bytes(DATA)
-    retuner = Retuner(storage, str(path), SHA)
+    retuner = BackboneUpgrader(storage, str(path), SHA)
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -75,16 +75,16 @@ def test_a_full_disk_leaves_no_half_file_stops_nothing_and_is_tried_again(storag
         patch.setattr("os.fsync", full)
         with pytest.raises(StorageFull):
             storage.backbones.keep(DATA)
-        assert retuner.look() == 0
+        assert retuner.run_once() == 0
     assert not list(file_of(storage).parent.iterdir())
-    retuner.look()
+    retuner.run_once()
     assert storage.backbones.read(SHA) == DATA
 
 
 def test_a_file_that_changed_under_a_running_service_is_not_kept_as_what_it_was(storage, tmp_path):
     path = tmp_path / "edge.safetensors"
     path.write_bytes(b"the next release")
-    Retuner(storage, str(path), SHA).look()
+    BackboneUpgrader(storage, str(path), SHA).run_once()
     assert storage.backbones.kept() == []
 
 
@@ -126,11 +126,11 @@ def test_only_active_versions_of_other_backbones_wait(storage):
     assert storage.backbones.waiting(BACKBONE) == {}
     assert storage.backbones.waiting(SHA) == {BACKBONE: 2}
     assert [(w.tenant, w.version) for w in storage.backbones.untried(SHA, 10)] == [(one.tenant, 1), (two.tenant, 1)]
-    job = one.create_retune(1, SHA)
-    assert one.create_retune(1, SHA) is None
-    assert one.create_retune(2, SHA) is None
-    assert two.create_retune(1, BACKBONE) is None
-    assert three.create_retune(1, SHA) is None
+    job = one.create_backbone_upgrade(1, SHA)
+    assert one.create_backbone_upgrade(1, SHA) is None
+    assert one.create_backbone_upgrade(2, SHA) is None
+    assert two.create_backbone_upgrade(1, BACKBONE) is None
+    assert three.create_backbone_upgrade(1, SHA) is None
     assert [w.tenant for w in storage.backbones.untried(SHA, 10)] == [two.tenant]
     assert job.options == {"activate": "if_better", "base_version": 1, "backbone_sha256": SHA}
 
@@ -138,7 +138,7 @@ def test_only_active_versions_of_other_backbones_wait(storage):
 def test_what_tenants_ask_for_goes_first(storage):
     one, two = tenant_of(storage), tenant_of(storage)
     teach(one)
-    again = one.create_retune(1, SHA)
+    again = one.create_backbone_upgrade(1, SHA)
     own = two.create_job([], {})
     assert one.get_job(again.id).queue_position == 1
     assert two.get_job(own.id).queue_position == 0
@@ -173,4 +173,4 @@ def test_jobs_of_the_release_before_are_what_tenants_asked_for(storage):
         command.downgrade(config, "0001")
     storage.migrate()
     assert [(job.kind, job.source, job.target) for job in repository.list_jobs().items] == [(JobKind.TUNE, None, None)]
-    assert repository.create_retune(1, SHA) is not None
+    assert repository.create_backbone_upgrade(1, SHA) is not None

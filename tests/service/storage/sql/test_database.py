@@ -12,7 +12,7 @@ from service.errors import InvalidRequest, LostLease, NotFound, VersionActive
 from service.settings import Settings
 from service.storage.records import JobState, PromptRecord
 from service.storage.sql.database import Database
-from service.storage.sql.postgres import DatabaseTrouble
+from service.storage.sql.postgres import DatabaseUnusable
 from service.storage.sql.tables import keys, metadata
 from service.storage.store import Storage, TenantRepository
 
@@ -105,7 +105,7 @@ def test_tables_that_this_release_cannot_work_with_stop_its_start_in_one_line(
     database.migrate()
     try:
         move(database, revision)
-        with pytest.raises(DatabaseTrouble, match=f"migration '{revision}', which this release does not know"):
+        with pytest.raises(DatabaseUnusable, match=f"migration '{revision}', which this release does not know"):
             database.prepare()
         assert not database.schema().usable
     finally:

@@ -13,7 +13,7 @@ from tests.support.storage_fixtures import ADMIN, storing, teach, tenant_of
 @pytest.fixture
 def storage(tmp_path: Path):
     with storing(tmp_path) as opened:
-        opened.database.allow_glances()
+        opened.database.enable_nowait_reads()
         yield opened
 
 
@@ -92,27 +92,29 @@ def test_a_read_that_found_its_answer_does_not_fail_for_want_of_a_connection_to_
         monkeypatch.setattr(storage.database.engine, "connect", once)
         assert storage.admin.resolve_prediction(secret).ref == ref
         assert len(used) == 2
-        assert storage.admin.glance_at_prediction(secret, None, None) is None
+        assert storage.admin.resolve_prediction_nowait(secret, None, None) is None
 
 
 def test_a_glance_at_a_locked_database_gives_nothing_at_once(tmp_path):
     with storing(tmp_path) as storage:
         mine = tenant_of(storage)
         teach(mine)
-        assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None) is None  # it may have to wait for a lock
+        assert (
+            storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None) is None
+        )  # it may have to wait for a lock
         storage.database.engine.dispose()
         with storage.database.engine.connect() as connection:
             raw = connection.connection.dbapi_connection
             raw.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
             raw.execute("BEGIN EXCLUSIVE")
             try:
-                assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None) is None
+                assert storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None) is None
             finally:
                 raw.execute("ROLLBACK")
                 raw.execute("PRAGMA locking_mode=NORMAL").fetchall()
                 raw.execute("SELECT count(*) FROM tenants").fetchall()  # lets go of the lock
         assert storage.admin.resolve_prediction(ADMIN, mine.tenant) is not None
-        assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None) is not None
+        assert storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None) is not None
 
 
 def test_a_server_that_must_be_waited_for_is_not_glanced_at(tmp_path, postgres):
@@ -120,4 +122,4 @@ def test_a_server_that_must_be_waited_for_is_not_glanced_at(tmp_path, postgres):
         mine = tenant_of(storage)
         teach(mine)
         storage.admin.resolve_prediction(ADMIN, mine.tenant)
-        assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None) is None
+        assert storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None) is None

@@ -21,7 +21,7 @@ from service.errors import (
 from service.settings import Settings
 from service.storage.records import JobState, StoredAnswer
 from service.storage.sql.database import Database
-from service.storage.sql.postgres import DatabaseAway, DatabaseTrouble, Limits
+from service.storage.sql.postgres import DatabaseUnreachable, DatabaseUnusable, Limits
 from service.storage.sql.tables import metadata
 from service.storage.store import Storage
 from tests.support.storage_fixtures import change, claimed, clip, publish, storing, teach, tenant_of
@@ -356,12 +356,12 @@ def test_a_start_waits_for_a_database_that_is_away_and_says_so(postgres):
 
 def test_waiting_ends_with_the_patience_or_the_process_and_never_begins_for_what_will_not_pass(postgres):
     away = Database("postgresql://me@127.0.0.1:1/db", Limits(connect_s=1))
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnreachable):
         away.prepare()
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnreachable):
         away.prepare(600.0, lambda _: True)
     never = Database(postgres.url("nothing-here"))
-    with pytest.raises(DatabaseTrouble, match="has no such database"):
+    with pytest.raises(DatabaseUnusable, match="has no such database"):
         never.prepare(600.0, lambda _: pytest.fail("nobody makes it meanwhile"))
 
 
@@ -387,7 +387,7 @@ SECRET = "pa55word-of-the-tests"
     ],
 )
 def test_an_address_that_cannot_be_used_is_named_in_one_line_without_its_password(address, said):
-    with pytest.raises(DatabaseTrouble, match=said) as refused:
+    with pytest.raises(DatabaseUnusable, match=said) as refused:
         Database(address).prepare()
     assert SECRET not in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -399,7 +399,7 @@ def test_a_missing_database_and_an_unknown_user_are_named(postgres):
         (postgres.url("nothing-here"), "has no such database: create it: createdb"),
         (postgres.url(user="nobody-here"), "does not know the user"),
     ):
-        with pytest.raises(DatabaseTrouble, match=said):
+        with pytest.raises(DatabaseUnusable, match=said):
             Database(url).prepare()
 
 
@@ -407,7 +407,7 @@ def test_a_wrong_password_is_named_and_not_repeated(postgres):
     postgres.demand_password("guest", "right")
     try:
         address = postgres.url(user=f"guest:{SECRET}")
-        with pytest.raises(DatabaseTrouble, match="refused the password: correct it in SKELETON_PROMPT") as refused:
+        with pytest.raises(DatabaseUnusable, match="refused the password: correct it in SKELETON_PROMPT") as refused:
             Database(address).prepare()
         assert SECRET not in str(refused.value)
         database = Database(postgres.url(user="guest:right"))
@@ -421,7 +421,7 @@ def test_a_user_who_may_not_make_tables_is_told_so_and_can_use_those_that_are_th
     postgres.ask("CREATE ROLE reader LOGIN")
     url = postgres.empty()
     database, owner = Database(url.replace("postgres@", "reader@")), Database(url)
-    with pytest.raises(DatabaseTrouble, match="grant it CREATE on the schema"):
+    with pytest.raises(DatabaseUnusable, match="grant it CREATE on the schema"):
         database.prepare()
     owner.prepare()
     with owner.write() as connection:
@@ -434,7 +434,7 @@ def test_a_user_who_may_not_make_tables_is_told_so_and_can_use_those_that_are_th
 
 def test_without_the_driver_the_way_to_get_it_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
-    with pytest.raises(DatabaseTrouble, match=r"pip install 'skeleton-prompt\[server,postgres\]'"):
+    with pytest.raises(DatabaseUnusable, match=r"pip install 'skeleton-prompt\[server,postgres\]'"):
         Database("postgresql://me@host/db")
 
 
@@ -442,6 +442,6 @@ def test_the_address_is_in_no_repr_of_the_settings(tmp_path):
     settings = Settings(data_dir=tmp_path, database_url=f"postgresql://me:{SECRET}@host/db")
     assert SECRET not in repr(settings) + str(settings) + repr(settings.resolved())
     storage = Storage.open(settings)
-    assert SECRET not in repr(storage.database.engine) + storage.database_place
-    assert storage.database_place == "host:5432/db"
+    assert SECRET not in repr(storage.database.engine) + storage.database_name
+    assert storage.database_name == "host:5432/db"
     storage.close()
