@@ -42,13 +42,13 @@ def test_the_answer_of_a_row_does_not_depend_on_its_neighbours(rows) -> None:
 
 def test_prompts_with_a_module_answer_differently_from_their_linear_part_alone() -> None:
     full = next(prompt for prompt in PROMPTS if prompt.has_module)
-    linear = dataclasses.replace(full, blend=0.0, temporal=0.0)
+    linear = dataclasses.replace(full, module_weight=0.0, temporal_weight=0.0)
     a, b = ENGINE.forward([(PEOPLE[0], full), (PEOPLE[0], linear)])
     assert np.abs(a - b).max() > 1e-3
 
 
 def test_the_linear_part_is_read_as_training_wrote_it() -> None:
-    prompt = dataclasses.replace(PROMPTS[5], blend=0.0, temporal=0.0)
+    prompt = dataclasses.replace(PROMPTS[5], module_weight=0.0, temporal_weight=0.0)
     assert {"linear.curve", "likeness.mean"} <= set(prompt.tensors)
     features = ENGINE.features(PEOPLE)[:, ENGINE.columns(prompt.blocks)]
     logits = ENGINE.forward([(person, prompt) for person in PEOPLE])

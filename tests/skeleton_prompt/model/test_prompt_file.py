@@ -87,9 +87,9 @@ def test_a_curve_and_a_likeness_are_there_whole_or_not_at_all(change, message: s
     [
         {"labels": ()},
         {"labels": ("a", "a", "b")},
-        {"blend": 1.5},
-        {"temporal": -0.1},
-        {"temporal": 0.5, "lacking": 2.0},
+        {"module_weight": 1.5},
+        {"temporal_weight": -0.1},
+        {"temporal_weight": 0.5, "lacking": 2.0},
     ],
     ids=["none", "twice", "blend", "temporal", "lacking"],
 )

@@ -63,7 +63,7 @@ def test_no_joint_is_missing_of_a_person_seen_from_the_front() -> None:
 
 def test_the_temporal_part_changes_the_classes_and_leaves_how_familiar_a_clip_is() -> None:
     people = [person(seed, windows=1 + seed % 2, depth=seed % 2 == 0) for seed in range(6)]
-    linear = dataclasses.replace(PROMPT, temporal=0.0)
+    linear = dataclasses.replace(PROMPT, temporal_weight=0.0)
     with_it = np.stack(ENGINE.forward([(one, PROMPT) for one in people]))
     without = np.stack(ENGINE.forward([(one, linear) for one in people]))
     assert np.abs(with_it - without).max() > 1e-3
@@ -77,7 +77,7 @@ def test_the_number_of_filters_is_read_off_the_file_and_everything_else_must_fit
     with pytest.raises(BadPrompt, match=r"temporal\.distance\.0\.weight"):
         save_prompt(dataclasses.replace(PROMPT, tensors=wrong))
     with pytest.raises(BadPrompt, match="missing or unknown"):
-        save_prompt(dataclasses.replace(PROMPT, temporal=0.0))
+        save_prompt(dataclasses.replace(PROMPT, temporal_weight=0.0))
 
 
 def test_the_smallest_form_stays_within_what_a_tenant_may_own() -> None:

@@ -47,7 +47,7 @@ def test_a_prompt_with_a_temporal_part_is_published_after_its_canary_and_answers
     monkeypatch.setattr("training.tuning.temporal_tuner.TemporalConfig", partial(TemporalConfig, steps=40, batch=8))
     # Whatever it gained, it is taken.
     monkeypatch.setattr(
-        "training.tuning.tune.blended", lambda *given, **more: (fit_blend_weight(*given, **more)[0], 1.0)
+        "training.tuning.tune.fit_blend_weight", lambda *given, **more: (fit_blend_weight(*given, **more)[0], 1.0)
     )
     job = queued(tenant)
     assert run_job(workplace(storage, temporal_seconds=60.0), "acme", job) == "succeeded"

@@ -14,7 +14,7 @@ def test_a_caller_is_known_by_the_key_that_was_good_last():
 
 
 def test_no_key_is_held_and_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(key_tenant_cache, "MAX_CALLERS", 2)
+    monkeypatch.setattr(key_tenant_cache, "MAX_KEYS", 2)
     known = KeyTenantCache()
     for name in ("a", "b", "a", "c"):
         known.remember(f"sp_secret_{name}", name)

@@ -81,17 +81,17 @@ def test_exports_are_made_once_and_forgotten_with_their_tenant(bench, taught, mo
 
     monkeypatch.setattr(onnx_exporter, "_run", run)
     kept = bench.app.state.gateway.exports
-    kept.forget("exporting")
+    kept.evict("exporting")
     for query in ("&layout=jhmdb15", "&layout=jhmdb15", "&layout=nose,left_hip,right_hip&coords=xyzc"):
         assert ask(bench, taught[0], query).content == b"a model"
     assert [(wanted.layout, wanted.coords) for wanted in made] == [
         ("jhmdb15", "xyc"),
         ("nose,left_hip,right_hip", "xyzc"),
     ]
-    kept.forget("exporting", version=1)
+    kept.evict("exporting", version=1)
     ask(bench, taught[0], "&layout=jhmdb15")
     assert len(made) == 3
-    kept.forget("exporting")
+    kept.evict("exporting")
 
 
 def test_another_tenants_version_and_none_look_alike(bench, taught):
@@ -130,7 +130,7 @@ def test_an_export_that_fails_is_a_problem_with_its_reason(bench, taught):
 
 
 def test_too_many_waiting_exports_are_refused_at_once(bench, taught, monkeypatch):
-    monkeypatch.setattr(onnx_exporter, "WAITING", 0)
+    monkeypatch.setattr(onnx_exporter, "MAX_WAITING", 0)
     response = ask(bench, taught[0])
     assert (response.status_code, response.json()["code"]) == (503, "overloaded")
     assert int(response.headers["Retry-After"]) > 0

@@ -96,13 +96,13 @@ def test_a_backbone_that_cannot_be_loaded_costs_its_own_rows_only_and_is_logged_
             assert answers[n].retry_after > 1
         assert store.asked.count("old-lost") == 1, "not read again for every request"
         assert sum(row["log_level"] == "error" for row in logs) == 1
-        assert await engine.probe()
+        assert await engine.is_ready()
 
     run_with_store(test)
 
 
 def test_a_backbone_that_comes_back_is_used(monkeypatch):
-    monkeypatch.setattr(backbone_pool, "TRY_AGAIN_S", 0.0)
+    monkeypatch.setattr(backbone_pool, "RETRY_AFTER_S", 0.0)
 
     async def test(engine, model, store):
         store.lost.add("old-1")

@@ -182,12 +182,12 @@ def test_a_tenant_is_told_beforehand_that_it_would_be_refused():
         first = await hold(engine, model)
         waiting = [asyncio.create_task(engine.predict(question("greedy"))) for _ in range(3)]
         await until(lambda: engine.waiting == 3)
-        engine.admit("modest")
+        engine.check_admission("modest")
         with pytest.raises(errors.Overloaded):
-            engine.admit("greedy")
+            engine.check_admission("greedy")
         model.open.set()
         await asyncio.gather(first, *waiting)
-        engine.admit("greedy")
+        engine.check_admission("greedy")
 
     run_with_engine(test, queue_size=3)
 
@@ -288,15 +288,15 @@ def test_trouble_with_a_prompt_is_told_apart_from_a_prompt_of_another_backbone()
 
 def test_the_probe_is_a_real_forward_pass_and_a_busy_engine_is_not_a_dead_one():
     async def test(engine, model):
-        assert await engine.probe()
+        assert await engine.is_ready()
         first = await hold(engine, model)
         waiting = asyncio.create_task(engine.predict(question("a")))
         await until(lambda: engine.waiting == 1)
-        assert await engine.probe(), "busy"
+        assert await engine.is_ready(), "busy"
         model.open.set()
         await asyncio.gather(first, waiting)
         model.features = lambda people, batch_size=16: np.full((len(people), 1), np.nan)
-        assert not await engine.probe(), "what it computes is not finite"
+        assert not await engine.is_ready(), "what it computes is not finite"
 
     run_with_engine(test)
 
@@ -311,6 +311,6 @@ def test_an_engine_that_stops_refuses_what_waits_and_what_comes():
             await waiting
         model.open.set()
         await asyncio.gather(first, stopping)
-        assert not await engine.probe()
+        assert not await engine.is_ready()
 
     run_with_engine(test)

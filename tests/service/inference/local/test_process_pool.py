@@ -44,7 +44,7 @@ def pool():
 @pytest.fixture
 def model(pool, monkeypatch):
     """The current model, whose processes a slow machine may take longer to start again than a request would wait."""
-    monkeypatch.setattr(process_pool, "WAIT_S", 60.0)
+    monkeypatch.setattr(process_pool, "ACQUIRE_TIMEOUT_S", 60.0)
     monkeypatch.setattr(process_pool, "LONGEST_PAUSE_S", 0.2)
     return pool.current()
 
@@ -95,7 +95,7 @@ def test_a_prompt_is_sent_once_and_forgotten_when_nobody_holds_it(local, model, 
     known = set(process.prompts)
     model.forward(rows)
     assert process.prompts == known
-    numbers = {pool.number_of(prompt) for _, prompt in rows}
+    numbers = {pool.prompt_id(prompt) for _, prompt in rows}
     assert numbers <= known
     del rows
     gc.collect()
@@ -110,7 +110,7 @@ def test_an_older_backbone_runs_beside_the_current_one_and_is_forgotten(local, p
     data = backbone_bytes(backbone)
     sha256 = digest(data)
     read = lambda: data  # noqa: E731
-    old = pool.old(sha256, read)
+    old = pool.older(sha256, read)
     path = backbone_path("edge")
     assert old.backbone_sha256 == sha256 != digest(path.read_bytes())
     people = [person(1)]
@@ -128,10 +128,10 @@ def test_an_older_backbone_runs_beside_the_current_one_and_is_forgotten(local, p
 
 def test_a_backbone_that_cannot_be_read_harms_nothing_else(pool, model):
     with pytest.raises(RuntimeError, match="BackboneError"):
-        pool.old("a" * 64, lambda: b"no backbone")
+        pool.older("a" * 64, lambda: b"no backbone")
     (pid,) = pool.pids
     with pytest.raises(OSError, match="disk"):
-        pool.old("a" * 64, _no_disk)
+        pool.older("a" * 64, _no_disk)
     assert pool.pids == [pid], "trouble with a file is not the process's"
     assert np.isfinite(model.features([person(0)])).all()
 
@@ -149,7 +149,7 @@ def test_rows_of_a_killed_process_are_computed_by_the_next(local, pool, model):
 
 
 def test_a_process_that_hangs_is_killed_and_replaced(local, pool, model, monkeypatch):
-    monkeypatch.setattr(process_pool, "CALL_S", 1.0)
+    monkeypatch.setattr(process_pool, "CALL_TIMEOUT_S", 1.0)
     kill(pool)  # the next one has the short patience
     (pid,) = pool.pids
     os.kill(pid, signal.SIGSTOP)
@@ -173,8 +173,8 @@ def test_a_row_that_kills_every_process_is_given_up(local, pool, model, monkeypa
 
 
 def test_nobody_waits_for_ever_for_a_process(pool, model, monkeypatch):
-    monkeypatch.setattr(process_pool, "WAIT_S", 0.05)
-    with pool.taken(), pytest.raises(EngineUnavailable, match="started again"):
+    monkeypatch.setattr(process_pool, "ACQUIRE_TIMEOUT_S", 0.05)
+    with pool.acquire(), pytest.raises(EngineUnavailable, match="started again"):
         model.features([person(0)])
 
 

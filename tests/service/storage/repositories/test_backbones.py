@@ -38,9 +38,9 @@ def age(storage, sha256, seconds):
 
 
 def test_a_backbone_is_kept_once_under_its_hash(storage):
-    assert storage.backbones.keep(DATA)
+    assert storage.backbones.store(DATA)
     before = file_of(storage).stat().st_mtime_ns
-    assert not storage.backbones.keep(DATA)
+    assert not storage.backbones.store(DATA)
     assert file_of(storage).stat().st_mtime_ns == before
     assert storage.backbones.read(SHA) == DATA
     assert storage.backbones.kept() == [SHA]
@@ -48,12 +48,12 @@ def test_a_backbone_is_kept_once_under_its_hash(storage):
 
 @pytest.mark.parametrize("damage", [DATA[:-1], b"", DATA[:500] + bytes([DATA[500] ^ 1]) + DATA[501:], None])
 def test_a_file_that_is_not_what_its_name_says_is_never_used_and_is_mended_where_it_can_be(storage, damage):
-    storage.backbones.keep(DATA)
+    storage.backbones.store(DATA)
     file_of(storage).unlink() if damage is None else file_of(storage).write_bytes(damage)
     with pytest.raises(BackboneGone, match=SHA[:12]):
         storage.backbones.read(SHA)
-    assert not storage.backbones.sound(SHA)
-    assert storage.backbones.keep(DATA)
+    assert not storage.backbones.is_intact(SHA)
+    assert storage.backbones.store(DATA)
     assert storage.backbones.read(SHA) == DATA
 
 
@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_no_half_file_stops_nothing_and_is_tried_again(storag
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(StorageFull):
-            storage.backbones.keep(DATA)
+            storage.backbones.store(DATA)
         assert retuner.run_once() == 0
     assert not list(file_of(storage).parent.iterdir())
     retuner.run_once()
@@ -90,27 +90,27 @@ def test_a_file_that_changed_under_a_running_service_is_not_kept_as_what_it_was(
 
 def test_the_newest_backbone_is_the_one_that_services_began_to_run_on_last(storage):
     backbones = storage.backbones
-    backbones.seen(SHA)
+    backbones.heartbeat(SHA)
     assert backbones.newest(SHA)
     age(storage, SHA, 10)
-    backbones.seen(OTHER)
-    backbones.seen(SHA)  # a replica of the old release, also one that was restarted
+    backbones.heartbeat(OTHER)
+    backbones.heartbeat(SHA)  # a replica of the old release, also one that was restarted
     assert (backbones.newest(SHA), backbones.newest(OTHER)) == (False, True)
     age(storage, OTHER, ALIVE_S + 1)
     assert backbones.newest(SHA), "no service runs on the other any more"
     age(storage, SHA, 1)
-    backbones.seen(OTHER)
+    backbones.heartbeat(OTHER)
     assert (backbones.newest(SHA), backbones.newest(OTHER)) == (False, True), "it came back"
 
 
 def test_a_file_is_removed_when_the_last_prompt_is_gone_and_no_service_has_run_on_it_for_a_day(storage):
-    storage.backbones.keep(DATA)
+    storage.backbones.store(DATA)
     repository = tenant_of(storage)
     first, second = teach(repository), teach(repository)
     change(storage, "UPDATE prompts SET backbone_sha256 = :sha256 WHERE version = :v", sha256=SHA, v=first.version)
     assert storage.backbones.remove_unused() == [], "an inactive version may be activated again"
     repository.delete_prompt(first.version)
-    storage.backbones.seen(SHA)
+    storage.backbones.heartbeat(SHA)
     assert storage.backbones.remove_unused() == [], "a worker may be about to publish on it"
     age(storage, SHA, 25 * 3600)
     assert storage.backbones.remove_unused() == [SHA]
@@ -125,13 +125,13 @@ def test_only_active_versions_of_other_backbones_wait(storage):
     teach(three, activate=False)
     assert storage.backbones.waiting(BACKBONE) == {}
     assert storage.backbones.waiting(SHA) == {BACKBONE: 2}
-    assert [(w.tenant, w.version) for w in storage.backbones.untried(SHA, 10)] == [(one.tenant, 1), (two.tenant, 1)]
+    assert [(w.tenant, w.version) for w in storage.backbones.pending(SHA, 10)] == [(one.tenant, 1), (two.tenant, 1)]
     job = one.create_backbone_upgrade(1, SHA)
     assert one.create_backbone_upgrade(1, SHA) is None
     assert one.create_backbone_upgrade(2, SHA) is None
     assert two.create_backbone_upgrade(1, BACKBONE) is None
     assert three.create_backbone_upgrade(1, SHA) is None
-    assert [w.tenant for w in storage.backbones.untried(SHA, 10)] == [two.tenant]
+    assert [w.tenant for w in storage.backbones.pending(SHA, 10)] == [two.tenant]
     assert job.options == {"activate": "if_better", "base_version": 1, "backbone_sha256": SHA}
 
 
@@ -157,7 +157,7 @@ def test_a_database_that_a_newer_release_has_used_still_opens(storage, tmp_path)
 
 
 def test_the_clock_of_a_backbone_is_that_of_now(storage):
-    storage.backbones.seen(SHA)
+    storage.backbones.heartbeat(SHA)
     with storage.database.read() as connection:
         row = connection.exec_driver_sql("SELECT since, seen FROM backbones").one()
     assert row.since == row.seen == pytest.approx(time.time(), abs=60)

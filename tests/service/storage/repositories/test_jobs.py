@@ -53,7 +53,7 @@ def test_every_write_with_an_old_token_is_refused(storage, mine, expired):
         lambda: mine.next_version(old.id, old.token),
         lambda: publish(mine, old, 1),
         lambda: mine.activate(1, job_id=old.id, token=old.token),
-        lambda: mine.give_back(old.id, old.token),
+        lambda: mine.release(old.id, old.token),
         lambda: mine.finish_job(old.id, old.token, JobState.SUCCEEDED),
     ):
         with pytest.raises(LostLease):
@@ -149,7 +149,7 @@ def test_a_checkpoint_that_crossed_an_erasure_leaves_no_file(storage, mine, monk
 
 def test_a_job_given_back_is_queued_again_and_its_token_is_spent(mine):
     job = claimed(mine)
-    mine.give_back(job.id, job.token)
+    mine.release(job.id, job.token)
     assert mine.get_job(job.id).state is JobState.QUEUED
     with pytest.raises(LostLease):
         mine.heartbeat(job.id, job.token)

@@ -28,31 +28,31 @@ def test_a_glance_finds_what_the_read_that_waits_finds(storage, mine):
     _, secret = mine.create_key()
     admin = storage.admin
     for asked in ((secret, None, None), (secret, mine.tenant, newer.version), (ADMIN, mine.tenant, None)):
-        assert admin.glance_at_prediction(*asked) == admin.resolve_prediction(*asked)
-    assert admin.glance_at_prediction(secret, None, None).ref == ref
+        assert admin.resolve_prediction_nowait(*asked) == admin.resolve_prediction(*asked)
+    assert admin.resolve_prediction_nowait(secret, None, None).ref == ref
 
 
 def test_a_glance_sees_what_others_have_just_written(storage, mine):
     _, secret = mine.create_key()
     key = mine.list_keys().items[-1]
     with pytest.raises(NoActivePrompt):
-        storage.admin.glance_at_prediction(secret, None, None)
+        storage.admin.resolve_prediction_nowait(secret, None, None)
     for _ in range(3):
         ref = teach(mine)
-        assert storage.admin.glance_at_prediction(secret, None, None).ref == ref
+        assert storage.admin.resolve_prediction_nowait(secret, None, None).ref == ref
     for record in mine.list_keys().items:
         if record.id == key.id:
             mine.delete_key(record.id)
     with pytest.raises(Unauthenticated):
-        storage.admin.glance_at_prediction(secret, None, None)
+        storage.admin.resolve_prediction_nowait(secret, None, None)
     storage.admin.delete_tenant(mine.tenant)
     with pytest.raises(NotFound):
-        storage.admin.glance_at_prediction(ADMIN, mine.tenant, None)
+        storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None)
 
 
 def test_a_glance_leaves_no_transaction_behind_that_would_keep_erased_data_in_the_log(storage, mine):
     teach(mine)
-    storage.admin.glance_at_prediction(ADMIN, mine.tenant, None)
+    storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None)
     with storage.database.engine.connect() as connection:
         raw = connection.connection.dbapi_connection
         assert raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
@@ -62,17 +62,17 @@ def test_a_glance_leaves_no_transaction_behind_that_would_keep_erased_data_in_th
 def test_a_glance_does_not_wait_for_another(storage, mine):
     teach(mine)
     with storage.database._glancing:
-        assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None) is None
-    assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None) is not None
+        assert storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None) is None
+    assert storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None) is not None
 
 
 def test_a_glance_over_a_broken_connection_gives_nothing_and_the_next_one_has_a_new_one(storage, mine):
     ref = teach(mine)
-    storage.admin.glance_at_prediction(ADMIN, mine.tenant, None)
+    storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None)
     storage.database._glances.connection.dbapi_connection.close()
-    assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None) is None
+    assert storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None) is None
     assert storage.admin.resolve_prediction(ADMIN, mine.tenant).ref == ref
-    assert storage.admin.glance_at_prediction(ADMIN, mine.tenant, None).ref == ref
+    assert storage.admin.resolve_prediction_nowait(ADMIN, mine.tenant, None).ref == ref
 
 
 def test_a_read_that_found_its_answer_does_not_fail_for_want_of_a_connection_to_glance_by(tmp_path, monkeypatch):

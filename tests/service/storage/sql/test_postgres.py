@@ -193,7 +193,7 @@ def test_versions_are_numbered_without_gaps_or_doubles_by_many_workers(second, m
 def test_a_version_is_tuned_again_once_however_many_gateways_ask(second, mine):
     version = teach(mine).version
     there = second.tenant(mine.tenant)
-    made = at_once(*((lambda r=r: r.create_retune(version, "c" * 64)) for r in [mine, there] * 4))
+    made = at_once(*((lambda r=r: r.create_backbone_upgrade(version, "c" * 64)) for r in [mine, there] * 4))
     assert sum(job is not None for job in made) == 1
 
 
@@ -225,26 +225,26 @@ def test_an_erasure_among_writers_leaves_nothing_and_waits_in_no_circle(storage,
 
 def test_of_equal_requests_at_many_gateways_one_is_done_and_the_others_get_its_answer(second, mine):
     there = second.tenant(mine.tenant)
-    begun = at_once(*((lambda r=r: r.begin("key", "digest")) for r in [mine, there] * 4))
+    begun = at_once(*((lambda r=r: r.claim("key", "digest")) for r in [mine, there] * 4))
     (mark,) = [one for one in begun if one is not None]
     there.remember("key", "digest", 500, {"by": "somebody else"})
     mine.remember("key", "digest", 202, {"job": "one"}, mark)
     there.remember("key", "digest", 202, {"job": "two"}, "another mark")
-    assert there.begin("key", "digest") == StoredAnswer(202, {"job": "one"})
+    assert there.claim("key", "digest") == StoredAnswer(202, {"job": "one"})
     with pytest.raises(IdempotencyConflict):
-        there.begin("key", "another digest")
+        there.claim("key", "another digest")
 
 
 def test_a_key_whose_request_failed_or_whose_gateway_died_can_be_tried_again(storage, second, mine):
     there = second.tenant(mine.tenant)
-    first = mine.begin("key", "digest")
-    assert there.begin("key", "digest") is None
-    there.let_go("key", "another mark")
-    assert there.begin("key", "digest") is None
-    mine.let_go("key", first)
-    again = there.begin("key", "digest")
+    first = mine.claim("key", "digest")
+    assert there.claim("key", "digest") is None
+    there.release_claim("key", "another mark")
+    assert there.claim("key", "digest") is None
+    mine.release_claim("key", first)
+    again = there.claim("key", "digest")
     change(storage, "UPDATE idempotency SET created = created - 121")
-    third = mine.begin("key", "digest")
+    third = mine.claim("key", "digest")
     assert third not in (None, again)
     there.remember("key", "digest", 202, {"from": "the frozen one"}, again)
     mine.remember("key", "digest", 202, {"from": "the living one"}, third)
