@@ -13,7 +13,7 @@ from skeleton_prompt import __version__
 ROOT = Path(__file__).parents[2]
 CARDS = sorted((ROOT / "model_store" / "backbone").glob("*.md"))
 KUBERNETES = sorted(f"docker/kubernetes/{path.name}" for path in (ROOT / "docker" / "kubernetes").glob("*.yaml"))
-DEPLOYED = ["docker-compose.yml", "docker/Dockerfile", "docker/rehearse.py", "docs/production.md", *KUBERNETES]
+DEPLOYED = ["docker-compose.yml", "docker/Dockerfile", "docker/compose_e2e.py", "docs/production.md", *KUBERNETES]
 
 
 def releases() -> list[str]:
