@@ -1,10 +1,13 @@
 """The page for people and the document for machines say the same."""
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+from service.gateway import routes as gateway_routes
 from service.gateway.http.openapi import all_errors
 from service.settings import Settings
 from tests.support.openapi_routes import routes
@@ -66,3 +69,11 @@ def test_every_answer_that_is_documented_as_an_error_is_a_problem(document):
         for status in route.codes:
             content = route.operation["responses"][str(status)]["content"]
             assert list(content) == ["application/problem+json"], route.name
+
+
+def test_the_routes_of_every_module_are_part_of_the_application(document):
+    names = [module.name for module in pkgutil.iter_modules(gateway_routes.__path__)]
+    modules = [importlib.import_module(f"{gateway_routes.__name__}.{name}") for name in names]
+    declared = {route.path for module in modules for route in module.router.routes if route.include_in_schema}
+    assert len(declared) > 20
+    assert declared <= set(document["paths"])

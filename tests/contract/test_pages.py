@@ -81,3 +81,24 @@ def test_no_tracked_file_names_a_folder_of_some_machine(word):
         ["git", "grep", "-lF", word, "--", ".", f":!{here}"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert found.stdout.split() == []
+
+
+def test_every_path_in_the_architecture_page_exists():
+    text = FENCED.sub("", (ROOT / "docs" / "architecture.md").read_text())
+    paths = re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:\.py|/))`|`((?:[a-z_]+/)+[a-z_]+)`", text)
+    tracked = {path for path in ROOT.rglob("*") if not {".venv", ".git"} & set(path.relative_to(ROOT).parts[:1])}
+    names = [path.as_posix() for path in tracked]
+    missing = [
+        wanted for wanted in ("".join(pair).rstrip("/") for pair in paths)
+        if not any(name.endswith(f"/{wanted}") for name in names)
+    ]  # fmt: skip
+    assert len(paths) > 30
+    assert missing == []
+
+
+@pytest.mark.parametrize("package", ["skeleton_prompt", "service", "training"])
+def test_every_package_has_a_row_in_the_architecture_page(package):
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    folders = [path.parent.name for path in (ROOT / package).glob("*/__init__.py")]
+    assert len(folders) >= 3
+    assert [name for name in folders if f"`{package}/{name}`" not in text] == []

@@ -8,6 +8,7 @@ import pytest
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import load_prompt
 from tests.regression.make import ACTIONS, BACKBONE, FOLDER, HEADS, person_of
+from training.tuning.model_selection import CANDIDATES
 
 TOLERANCE = 2e-3  # other processors and thread counts round differently; logits are of unit size
 
@@ -38,3 +39,7 @@ def test_a_saved_prompt_gives_the_logits_that_it_gave(name: str, engine: Engine,
     assert np.abs(logits - np.array(answers[name])).max() < TOLERANCE * max(1.0, np.abs(logits).max())
     told = [prompt.labels[index] for index in logits.argmax(1)]
     assert np.mean([label == ACTIONS[i % len(ACTIONS)] for i, label in enumerate(told)]) > 0.5  # chance is a quarter
+
+
+def test_every_kind_of_head_that_tuning_may_choose_has_a_file() -> None:
+    assert {kind for kind, _ in CANDIDATES} <= {candidate.kind for candidate in HEADS.values()}
