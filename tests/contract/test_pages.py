@@ -102,3 +102,20 @@ def test_every_package_has_a_row_in_the_architecture_page(package):
     folders = [path.parent.name for path in (ROOT / package).glob("*/__init__.py")]
     assert len(folders) >= 3
     assert [name for name in folders if f"`{package}/{name}`" not in text] == []
+
+
+def test_every_test_that_contributing_names_exists():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    defined = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 10
+    assert named <= defined
+
+
+def test_every_path_that_contributing_names_exists():
+    text = FENCED.sub("", (ROOT / "CONTRIBUTING.md").read_text())
+    paths = re.findall(r"`((?:[a-z_.]+/)*[A-Za-z_.-]+\.(?:py|md|toml|yml|txt)|(?:[a-z_]+/)+[a-z_]*)`", text)
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).exists()] == []
