@@ -6,12 +6,14 @@ import contextlib
 import os
 import re
 import secrets
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.redis_client import TLS, check_pem, with_tls
 
@@ -21,6 +23,38 @@ KIB, MIB = 2**10, 2**20
 Bytes = Annotated[int, Field(ge=KIB, le=4 * 2**30)]
 EmptyIsNone = BeforeValidator(lambda value: None if value == "" else value)
 
+# Settings that had another name in an earlier release. The old name is still read, with a DeprecationWarning.
+RENAMED = {
+    "old_backbones": "max_old_backbones",
+    "retune_jobs": "max_backbone_upgrade_jobs",
+    "queue_size": "max_queue_rows",
+    "queue_seconds": "max_queue_wait_seconds",
+    "batch_size": "max_batch_size",
+    "temporal_seconds": "temporal_tuning_seconds",
+    "predict_deadline_s": "predict_deadline_seconds",
+    "s3_timeout_s": "s3_timeout_seconds",
+    "job_lease_s": "job_lease_seconds",
+}
+
+
+class RenamedSettings(PydanticBaseSettingsSource):
+    """Settings source that reads the environment variables of ``RENAMED`` under their old names."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: values are read by name in ``__call__``."""
+        return field.get_default(), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Values by the new names; a variable under its new name, read before this source, has precedence."""
+        found: dict[str, Any] = {}
+        for old, new in RENAMED.items():
+            value = os.environ.get(f"SKELETON_PROMPT_{old.upper()}")
+            if value is not None:
+                message = f"SKELETON_PROMPT_{old.upper()} was renamed to SKELETON_PROMPT_{new.upper()}"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                found[new] = value
+        return found
+
 
 class Settings(BaseSettings):
     """Settings; the environment variable of each is its name in capitals behind ``SKELETON_PROMPT_``."""
@@ -28,6 +62,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="SKELETON_PROMPT_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the environment under old names."""
+        return init_settings, env_settings, RenamedSettings(settings_cls), dotenv_settings, file_secret_settings
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -99,7 +145,7 @@ class Settings(BaseSettings):
     s3_endpoint_url: Annotated[str | None, EmptyIsNone] = Field(
         None, description="Address of an S3 server that is not AWS, such as `https://minio:9000`; `AWS_*` say the rest."
     )
-    s3_timeout_s: float = Field(
+    s3_timeout_seconds: float = Field(
         15.0, gt=0, le=600, description="Seconds after which one call to S3, with its retries, is given up."
     )
     backbone: str = Field("edge", description="The frozen backbone: a name that ships, or the path of a file.")
@@ -111,11 +157,11 @@ class Settings(BaseSettings):
     cuda_graphs: bool = Field(
         False, description="On a GPU, record the frozen pass once for each size of batch and replay it."
     )
-    old_backbones: int = Field(
+    max_old_backbones: int = Field(
         2, ge=1, le=16, description="Most older backbones in memory at once, for prompts made on them."
     )
-    retune_jobs: int = Field(
-        4, ge=0, le=1000, description="Most jobs open at once that tune again for a new backbone; 0 makes none."
+    max_backbone_upgrade_jobs: int = Field(
+        4, ge=0, le=1000, description="Most open jobs that tune again for a new backbone; 0 creates none."
     )
     workers: int = Field(1, ge=0, le=64, description="Training workers that `serve` starts.")
     worker_metrics_port: Annotated[int | None, EmptyIsNone] = Field(
@@ -131,25 +177,29 @@ class Settings(BaseSettings):
     max_people: int = Field(16, ge=1, le=256, description="Most people of a clip.")
     max_batch_clips: int = Field(256, ge=1, le=10_000, description="Most clips of a batch request.")
     max_json_depth: int = Field(16, ge=6, le=256, description="Deepest nesting of a JSON or msgpack body.")
-    queue_size: int = Field(256, ge=1, le=100_000, description="Most rows that wait for the engine; more are refused.")
-    queue_seconds: float = Field(
+    max_queue_rows: int = Field(
+        256, ge=1, le=100_000, description="Rows that may wait for the engine; more are refused."
+    )
+    max_queue_wait_seconds: float = Field(
         0.5,
         gt=0,
         le=600,
         description="Most seconds that a row may wait for the engine; more is refused.",
     )
-    batch_size: int = Field(16, ge=1, le=1024, description="Most rows of one forward pass.")
-    predict_deadline_s: float = Field(10.0, gt=0, le=600, description="Seconds after which a prediction is given up.")
+    max_batch_size: int = Field(16, ge=1, le=1024, description="Most rows of one forward pass.")
+    predict_deadline_seconds: float = Field(10.0, gt=0, le=600, description="Time limit of a prediction, in seconds.")
     prompt_cache_entries: int = Field(1024, ge=1, description="Most prompts kept in the engine's memory.")
     prompt_cache_bytes: int = Field(512 * MIB, ge=MIB, description="Most bytes of prompts kept in the engine's memory.")
     rate_limit: Annotated[str | None, EmptyIsNone] = Field(
         None, description="Predict and tune requests per tenant, such as `100/second`; none when unset."
     )
-    job_lease_s: float = Field(10.0, ge=1, le=600, description="Seconds after which a silent worker loses its job.")
+    job_lease_seconds: float = Field(
+        10.0, ge=1, le=600, description="Seconds without heartbeat after which a worker loses its job."
+    )
     tune_max_seconds: float = Field(
         900.0, ge=5, le=86_400, description="Longest that one tuning job may run, in seconds."
     )
-    temporal_seconds: float = Field(
+    temporal_tuning_seconds: float = Field(
         120.0,
         ge=0,
         le=3600,

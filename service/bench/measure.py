@@ -20,7 +20,7 @@ from service.bench.profile import BATCHES
 from service.bench.servers import Server, environment
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-_COUNT = re.compile(r"^skeleton_prompt_batch_rows_(sum|count) (\S+)$", re.MULTILINE)
+_COUNT = re.compile(r"^skeleton_prompt_batch_size_(sum|count) (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,13 @@ def service(name: str, data: Path, log: Path, **settings: str) -> Iterator[Serve
     Raises:
         BenchmarkError: It does not start.
     """
-    wanted = {"data_dir": str(data), "port": "0", "workers": "0", "retune_jobs": "0", "log_level": "warning"}
+    wanted = {
+        "data_dir": str(data),
+        "port": "0",
+        "workers": "0",
+        "max_backbone_upgrade_jobs": "0",
+        "log_level": "warning",
+    }
     env = environment(wanted | settings)
     command = [sys.executable, "-m", "service.cli", "serve"]
 

@@ -111,13 +111,14 @@ def read_settings() -> Settings:
     """
     from pydantic import ValidationError
 
-    from service.settings import Settings
+    from service.settings import RENAMED, Settings
 
     unknown = sorted(
         name
         for name in os.environ
         if name.startswith(PREFIX)
-        and name.removeprefix(PREFIX).lower() not in {*Settings.model_fields, *CLIENT_SETTINGS, *TEST_SETTINGS}
+        and name.removeprefix(PREFIX).lower()
+        not in {*Settings.model_fields, *RENAMED, *CLIENT_SETTINGS, *TEST_SETTINGS}
     )
     if unknown:  # a misspelt limit that is silently not in force would be worse than a refusal
         raise UsageError(f"There is no setting {', '.join(unknown)}; docs/settings.md lists them.")
@@ -137,7 +138,7 @@ def _settings(pairs: list[str]) -> dict[str, str]:
         name, separator, value = pair.partition("=")
         name = name.strip().lower().removeprefix(PREFIX.lower()).replace("-", "_")
         if not separator:
-            raise UsageError(f"--set {pair}: NAME=VALUE is expected, such as --set queue_size=64")
+            raise UsageError(f"--set {pair}: NAME=VALUE is expected, such as --set max_queue_rows=64")
         if name in SECRETS:
             raise UsageError(
                 f"--set {name}: a secret on the command line can be seen by every user; set {PREFIX}{name.upper()}"

@@ -186,16 +186,16 @@ def _start_torchserve(supervisor: Supervisor, settings: Settings, folder: Privat
             folder,
             child_environment(settings),
             backbone=settings.backbone,
-            batch_size=settings.batch_size,
-            queue_size=settings.queue_size,
+            batch_size=settings.max_batch_size,
+            queue_size=settings.max_queue_rows,
         )
     except (NoTorchServe, ArchiveError, FileNotFoundError) as error:
         raise CannotServe(str(error)) from error
     supervisor.add(local.child)
     return TorchServeEngine(
         [local.url],
-        queue_size=settings.queue_size,
-        queue_seconds=settings.queue_seconds,
+        queue_size=settings.max_queue_rows,
+        queue_seconds=settings.max_queue_wait_seconds,
         management_url=local.management_url,
     )
 

@@ -119,7 +119,11 @@ async def _open(
     sha256 = getattr(engine, "backbone_sha256", None)
     if sha256 is not None:
         retuner = BackboneUpgrader(
-            storage, settings.backbone, sha256, most=settings.retune_jobs, on_look=metrics.retuned
+            storage,
+            settings.backbone,
+            sha256,
+            most=settings.max_backbone_upgrade_jobs,
+            on_look=metrics.record_backbone_upgrades,
         )
         tasks.append(retuner.run())
     for forever in tasks:
@@ -151,7 +155,7 @@ def _remote(settings: Settings) -> InferenceEngine:
     if settings.engine_url is None:
         raise ValueError("engine=torchserve needs engine_url, or `skeleton-prompt serve`, which starts a local one")
     urls = settings.engine_url.split(",")
-    return TorchServeEngine(urls, queue_size=settings.queue_size, queue_seconds=settings.queue_seconds)
+    return TorchServeEngine(urls, queue_size=settings.max_queue_rows, queue_seconds=settings.max_queue_wait_seconds)
 
 
 def _embedded(
@@ -180,13 +184,13 @@ def _embedded(
     engine = LocalEngine(
         current,
         prompt_cache,
-        queue_size=settings.queue_size,
-        batch_size=settings.batch_size,
-        on_batch=metrics.batch,
+        queue_size=settings.max_queue_rows,
+        batch_size=settings.max_batch_size,
+        on_batch=metrics.record_batch,
         load_old=old,
-        old_models=settings.old_backbones,
+        old_models=settings.max_old_backbones,
         threads=settings.engine_processes or 1,
-        queue_seconds=settings.queue_seconds,
+        queue_seconds=settings.max_queue_wait_seconds,
         on_stop=on_stop,
     )
     if isinstance(prompt_cache, CountedPromptCache):

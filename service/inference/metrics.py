@@ -28,8 +28,8 @@ class EngineStatsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """See ``Collector``."""
-        prompts = GaugeMetricFamily(PREFIX + "prompts", "Prompts in an engine's memory", labels=["engine"])
-        nbytes = GaugeMetricFamily(PREFIX + "prompt_bytes", "Bytes of these prompts", labels=["engine"])
+        prompts = GaugeMetricFamily(PREFIX + "prompt_cache_entries", "Prompts in an engine's memory", labels=["engine"])
+        nbytes = GaugeMetricFamily(PREFIX + "prompt_cache_bytes", "Bytes of these prompts", labels=["engine"])
         loads = CounterMetricFamily(
             PREFIX + "prompt_loads", "Prompts brought into memory, by where from", labels=["engine", "layer"]
         )
@@ -37,7 +37,9 @@ class EngineStatsCollector(Collector):
             PREFIX + "prompt_evictions", "Prompts that made room for others", labels=["engine"]
         )
         old = GaugeMetricFamily(PREFIX + "old_backbones", "Older backbones in an engine's memory", labels=["engine"])
-        late = CounterMetricFamily(PREFIX + "late_rows", "Rows that nobody waited for any more", labels=["engine"])
+        late = CounterMetricFamily(
+            PREFIX + "expired_rows", "Rows that expired before they were computed", labels=["engine"]
+        )
         for engine, figures in self._look().items():
             prompts.add_metric([engine], figures.prompts)
             nbytes.add_metric([engine], figures.prompt_bytes)
@@ -56,13 +58,19 @@ class InstancesCollector(Collector):
     def __init__(self, servers: Sequence[Instance]) -> None:
         self._servers = servers
         names = ("engine",)
-        self.rows = Counter(PREFIX + "rows", "Rows sent, by what came of them", ("engine", "outcome"), registry=None)
-        self.resent = Counter(PREFIX + "rows_resent", "Rows sent again after another try failed", names, registry=None)
+        self.rows = Counter(
+            PREFIX + "requests", "Rows sent, by what came of them", ("engine", "outcome"), registry=None
+        )
+        self.resent = Counter(PREFIX + "retries", "Rows sent again after another try failed", names, registry=None)
         self.seconds = Histogram(
-            PREFIX + "seconds", "Time from sending a row to its answer", names, buckets=SECONDS, registry=None
+            PREFIX + "request_duration_seconds",
+            "Time from sending a row to its answer",
+            names,
+            buckets=SECONDS,
+            registry=None,
         )
         self.queue_seconds = Histogram(
-            PREFIX + "queue_seconds", "Part of it that was waiting", names, buckets=SECONDS, registry=None
+            PREFIX + "queue_wait_seconds", "Part of it that was waiting", names, buckets=SECONDS, registry=None
         )
         self._figures = EngineStatsCollector(
             lambda: {name_of(server): server.figures for server in servers if server.figures is not None}
@@ -73,9 +81,7 @@ class InstancesCollector(Collector):
         up = GaugeMetricFamily(PREFIX + "up", "Whether rows go to the engine", labels=["engine"])
         in_flight = GaugeMetricFamily(PREFIX + "rows_in_flight", "Rows that the engine has", labels=["engine"])
         ejections = CounterMetricFamily(PREFIX + "ejections", "Times it was found to fail", labels=["engine"])
-        backbone = GaugeMetricFamily(
-            PREFIX + "backbone", "The engine's backbone; always 1", labels=["engine", "sha256"]
-        )
+        backbone = GaugeMetricFamily(PREFIX + "info", "The engine's backbone; always 1", labels=["engine", "sha256"])
         for server in self._servers:
             name = name_of(server)
             up.add_metric([name], server.healthy)

@@ -65,7 +65,7 @@ class Storage:
             blobs_of(settings),
             KeyHasher(secrets.secret.get_secret_value()),
             secrets.admin_key.get_secret_value(),
-            settings.job_lease_s,
+            settings.job_lease_seconds,
         )
 
     def tenant(self, tenant_id: str) -> TenantRepository:

@@ -47,13 +47,13 @@ def test_an_expression_asks_for_what_is_counted(expression):
 def test_the_dashboard_shows_traffic_errors_time_queue_batches_cache_and_jobs():
     shown = set(NAME.findall(" ".join(expressions())))
     assert shown >= {
-        "skeleton_prompt_requests_total",
-        "skeleton_prompt_request_seconds_bucket",
-        "skeleton_prompt_queue_rows",
-        "skeleton_prompt_batch_rows_sum",
-        "skeleton_prompt_prompt_cache_total",
-        "skeleton_prompt_jobs",
-        "skeleton_prompt_job_seconds_bucket",
+        "skeleton_prompt_http_requests_total",
+        "skeleton_prompt_http_request_duration_seconds_bucket",
+        "skeleton_prompt_queue_depth",
+        "skeleton_prompt_batch_size_sum",
+        "skeleton_prompt_prompt_cache_lookups_total",
+        "skeleton_prompt_jobs_unfinished",
+        "skeleton_prompt_job_duration_seconds_bucket",
     }
 
 
@@ -83,4 +83,8 @@ def test_autoscalers_ask_for_what_the_adapter_gives_them():
         for metric in document["spec"]["metrics"]
     }
     adapter = yaml.safe_load((DOCKER / "kubernetes" / "prometheus-adapter.yaml").read_text())["rules"]["external"]
-    assert asked == {rule["seriesQuery"] for rule in adapter} == {"skeleton_prompt_queue_rows", "skeleton_prompt_jobs"}
+    assert (
+        asked
+        == {rule["seriesQuery"] for rule in adapter}
+        == {"skeleton_prompt_queue_depth", "skeleton_prompt_jobs_unfinished"}
+    )

@@ -71,5 +71,5 @@ def test_after_an_upgrade_predictions_go_on_and_the_version_moves_by_itself(tmp_
         assert client.predict(document(None, 500), tenant="acme").version == active.version
         assert len(client.jobs("acme").items) == 2
         page = metrics(server)
-        assert "skeleton_prompt_retunes_created_total 1.0" in page
+        assert "skeleton_prompt_backbone_upgrade_jobs_created_total 1.0" in page
         assert "skeleton_prompt_old_backbones_loaded 1.0" in page

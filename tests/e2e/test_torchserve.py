@@ -14,7 +14,9 @@ TAUGHT = ("wave", "squat", "jumping_jack")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("torchserve") / "data", engine="torchserve", temporal_seconds="0") as running:
+    with serving(
+        tmp_path_factory.mktemp("torchserve") / "data", engine="torchserve", temporal_tuning_seconds="0"
+    ) as running:
         yield running
 
 

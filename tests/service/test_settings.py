@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, ensure_secrets
+from service.settings import RENAMED, Settings, ensure_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +62,17 @@ def test_an_unusable_key_is_refused_without_repeating_it(key):
     with pytest.raises(ValidationError) as refused:
         Settings(admin_key=key)
     assert key not in str(refused.value)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_setting_is_read_under_its_old_name_with_a_warning(monkeypatch, old, new):
+    monkeypatch.setenv(f"SKELETON_PROMPT_{old.upper()}", "7")
+    with pytest.warns(DeprecationWarning, match=f"renamed to SKELETON_PROMPT_{new.upper()}"):
+        assert getattr(Settings(), new) == 7
+
+
+def test_the_new_name_of_a_setting_has_precedence_over_the_old_one(monkeypatch):
+    monkeypatch.setenv("SKELETON_PROMPT_QUEUE_SIZE", "7")
+    monkeypatch.setenv("SKELETON_PROMPT_MAX_QUEUE_ROWS", "9")
+    with pytest.warns(DeprecationWarning, match="QUEUE_SIZE"):
+        assert Settings().max_queue_rows == 9

@@ -49,7 +49,7 @@ def clips(per_label: int = 4, labels: tuple[str, ...] = tuple(MOVES), first: int
 
 def open_storage(folder: Path, tenant: str | None = "acme") -> Storage:
     """A storage of its own with one new tenant."""
-    settings = Settings(data_dir=folder, admin_key="x" * 20, secret="y" * 40, job_lease_s=5.0)
+    settings = Settings(data_dir=folder, admin_key="x" * 20, secret="y" * 40, job_lease_seconds=5.0)
     storage = Storage.open(settings)
     storage.migrate()
     if tenant is not None:

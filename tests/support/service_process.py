@@ -63,7 +63,7 @@ def environment(data_dir: Path, **settings: str) -> dict[str, str]:
     """An environment in which no setting of the developer's own service is in force."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("SKELETON_PROMPT_")}
     env |= {"SKELETON_PROMPT_DATA_DIR": str(data_dir), "SKELETON_PROMPT_PORT": "0", "PYTHONUNBUFFERED": "1"}
-    env["SKELETON_PROMPT_TEMPORAL_SECONDS"] = "0"  # most tests teach something without caring how well
+    env["SKELETON_PROMPT_TEMPORAL_TUNING_SECONDS"] = "0"  # most tests teach something without caring how well
     return env | {f"SKELETON_PROMPT_{name.upper()}": value for name, value in settings.items()}
 
 

@@ -20,7 +20,7 @@ class WorkerMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.seconds = Histogram(
-            "skeleton_prompt_job_seconds",
+            "skeleton_prompt_job_duration_seconds",
             "Time of an attempt at a job",
             ("outcome",),
             buckets=SECONDS,

@@ -100,9 +100,9 @@ def main(settings: Settings | None = None) -> None:
             storage=storage,
             engine=engine,
             name=name,
-            lease_s=settings.job_lease_s,
+            lease_s=settings.job_lease_seconds,
             max_seconds=settings.tune_max_seconds,
-            temporal_seconds=settings.temporal_seconds,
+            temporal_seconds=settings.temporal_tuning_seconds,
             stopping=stopping,
             old_engine=lru_cache(1)(partial(old_engine, storage)),
             # By value: an upgrade under a running worker changes the file, not what its prompts are made on.

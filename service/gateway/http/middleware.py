@@ -71,8 +71,8 @@ class RequestMiddleware:
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", _UNKNOWN)
         method = scope["method"] if route != _UNKNOWN else _UNKNOWN
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.http_requests.labels(method, route, status).inc()
+        self._metrics.http_request_duration_seconds.labels(route).observe(seconds)
         if status >= 400 or route not in _QUIET:
             level = log.warning if status >= 500 else log.info
             # The route and not the address: an address may hold what a client should not have put there.

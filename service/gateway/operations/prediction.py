@@ -97,7 +97,7 @@ async def predict_people(
     gateway: GatewayContext, resolved: ResolvedPrompt, options: Options, people: list[PreparedPerson]
 ) -> list[PredictionResult]:
     """The engine's answers for all people of a clip."""
-    deadline = time.monotonic() + gateway.settings.predict_deadline_s
+    deadline = time.monotonic() + gateway.settings.predict_deadline_seconds
     questions = [PredictionInput(person, resolved.ref, options.top_k, options.threshold, deadline) for person in people]
     if len(questions) == 1:
         answers = [await gateway.engine.predict(questions[0])]
@@ -105,8 +105,8 @@ async def predict_people(
         answers = await _gather_or_cancel([gateway.engine.predict(question) for question in questions])
     metrics = gateway.metrics
     for answer in answers:
-        metrics.predictions.labels("yes" if answer.prediction.known else "no").inc()
-    metrics.prompt_cache.labels(answers[0].cache).inc()
+        metrics.predictions.labels("true" if answer.prediction.known else "false").inc()
+    metrics.prompt_cache_lookups.labels(answers[0].cache).inc()
     gateway.usage.predicted(resolved.ref.tenant, len(answers))
     return answers
 

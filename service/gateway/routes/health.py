@@ -51,10 +51,12 @@ async def metrics(request: Request) -> Response:
         await refresh()
     waiting = getattr(gateway.engine, "waiting", None)
     if waiting is not None:
-        gateway.metrics.queue_rows.set(waiting)
+        gateway.metrics.queue_depth.set(waiting)
     gateway.metrics.old_backbones_loaded.set(getattr(gateway.engine, "old_models", 0))
     try:
-        gateway.metrics.unfinished(await run_in_thread(gateway.storage.admin.unfinished_jobs))
+        gateway.metrics.set_unfinished_jobs(await run_in_thread(gateway.storage.admin.unfinished_jobs))
     except errors.ServiceError:
-        gateway.metrics.unfinished(None)  # the database is away, which is when the other counters are wanted most
+        gateway.metrics.set_unfinished_jobs(
+            None
+        )  # the database is away, which is when the other counters are wanted most
     return Response(gateway.metrics.page(), media_type=PROMETHEUS)

@@ -163,7 +163,7 @@ async def _predict_with_retry(
     Raises:
         Overloaded: It was full until the deadline.
     """
-    until = time.monotonic() + gateway.settings.predict_deadline_s
+    until = time.monotonic() + gateway.settings.predict_deadline_seconds
     while True:
         try:
             return await predict_people(gateway, resolved, options, work.people)

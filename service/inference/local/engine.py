@@ -190,8 +190,8 @@ class LocalEngine:
     def _overloaded(self) -> Overloaded:
         waits = len(self._queue) * self._row_s / len(self._threads)
         if len(self._queue) >= self._queue.capacity:
-            return Overloaded("More predictions wait than the queue_size setting allows.", retry_after=max(1.0, waits))
-        detail = f"A prediction would wait {waits:.2f} s for the engine, longer than the queue_seconds setting allows."
+            return Overloaded("More predictions wait than max_queue_rows allows.", retry_after=max(1.0, waits))
+        detail = f"A prediction would wait {waits:.2f} s for the engine, longer than max_queue_wait_seconds allows."
         return Overloaded(detail, retry_after=max(1.0, waits))
 
     def _admission_limit(self) -> int:

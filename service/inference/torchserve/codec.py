@@ -15,9 +15,9 @@ The body of a request, all little-endian::
     40      float32  pose (W, 64, 17, 3), then depth (W, 64, 17) if there is any, then log_seconds (W)
 
 Headers: ``x-prompt-tenant``, ``x-prompt-version``, ``x-prompt-sha256``, and ``x-deadline``, the Unix time in seconds
-after which nobody waits (clocks of the machines must agree to a fraction of predict_deadline_s). ``x-probe: forward``
-asks for a forward pass that belongs to no tenant, ``x-probe: figures`` for none at all; such a row has no body, and is
-answered with the engine's backbone and figures.
+after which the row is not computed (clocks of the machines must agree to a fraction of predict_deadline_seconds).
+``x-probe: forward`` asks for a forward pass that belongs to no tenant, ``x-probe: figures`` for none at all; such a row
+has no body, and is answered with the engine's backbone and figures.
 
 An answer is msgpack of content type ``application/vnd.skeleton-prompt``; any other content type is TorchServe's own.
 """

@@ -83,7 +83,7 @@ class TorchServeEngine:
     def bind(self, metrics: Metrics, check: BackboneCompatibility) -> None:
         """Take part in a gateway: count into its metrics, and serve on no backbone that it does not know."""
         metrics.registry.register(self._counted)
-        self._on_batch, self._check = metrics.batch, check
+        self._on_batch, self._check = metrics.record_batch, check
 
     @property
     def backbone_sha256(self) -> str | None:
@@ -179,7 +179,7 @@ class TorchServeEngine:
         tenants = len(self._rows) + (not mine)
         greedy = 4 * mine >= 3 * places or (2 * waiting >= places and mine * tenants > places)
         if greedy or waiting >= places:
-            setting = "queue_size" if places == self._queue_size else "queue_seconds"
+            setting = "max_queue_rows" if places == self._queue_size else "max_queue_wait_seconds"
             raise Overloaded(f"More predictions wait than the {setting} setting allows.", retry_after=1.0)
 
     def _capacity(self) -> int:

@@ -59,7 +59,7 @@ class SkeletonPromptHandler:
         self._prompts = CountedPromptCache.over(settings, blobs)
         self._late = 0
         self._models = BackbonePool(
-            self._engine, partial(engine_from_archive, folder, blobs, where=where), settings.old_backbones
+            self._engine, partial(engine_from_archive, folder, blobs, where=where), settings.max_old_backbones
         )
         self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="prompts")
         self._loop = asyncio.new_event_loop()

@@ -55,7 +55,7 @@ class S3Options:
     @classmethod
     def of(cls, settings: Settings) -> S3Options:
         """As the settings have it."""
-        return cls(settings.s3_endpoint_url, settings.s3_timeout_s)
+        return cls(settings.s3_endpoint_url, settings.s3_timeout_seconds)
 
 
 class _Absent(Exception):

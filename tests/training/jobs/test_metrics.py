@@ -16,9 +16,9 @@ def test_an_attempt_is_counted_by_its_end_and_a_refused_one_is_not() -> None:
     counters = WorkerMetrics()
     for outcome in ("succeeded", "succeeded", "failed", "refused"):
         counters.count(lambda outcome=outcome: outcome)  # type: ignore[misc]
-    assert value(counters, "skeleton_prompt_job_seconds_count", outcome="succeeded") == 2
-    assert value(counters, "skeleton_prompt_job_seconds_count", outcome="failed") == 1
-    assert value(counters, "skeleton_prompt_job_seconds_count", outcome="refused") is None
+    assert value(counters, "skeleton_prompt_job_duration_seconds_count", outcome="succeeded") == 2
+    assert value(counters, "skeleton_prompt_job_duration_seconds_count", outcome="failed") == 1
+    assert value(counters, "skeleton_prompt_job_duration_seconds_count", outcome="refused") is None
 
 
 def test_a_worker_is_busy_while_it_works_and_not_after_it_broke() -> None:

@@ -219,7 +219,7 @@ def test_a_clip_of_a_batch_waits_for_an_engine_that_is_full(bench, taught, monke
 
 
 def test_a_clip_of_a_batch_does_not_wait_for_ever(tmp_path):
-    with gateway(tmp_path, predict_deadline_s=0.3) as impatient:
+    with gateway(tmp_path, predict_deadline_seconds=0.3) as impatient:
         key = impatient.tenant("acme")
         impatient.teach("acme")
         impatient.engine.error = errors.Overloaded("full", retry_after=1.0)

@@ -238,7 +238,7 @@ def test_liveness_readiness_and_counters(bench, taught):
         bench.engine.alive = True
     bench.ask("POST", "/predict", taught[1], json=person())
     counters = bench.ask("GET", "/metrics", ADMIN).text
-    assert 'skeleton_prompt_requests_total{method="POST",route="/predict",status="200"}' in counters
+    assert 'skeleton_prompt_http_requests_total{method="POST",route="/predict",status="200"}' in counters
     assert taught[0] not in counters
     assert bench.ask("GET", "/metrics", taught[1]).status_code == 403
 
@@ -255,7 +255,7 @@ def test_the_counters_say_how_many_jobs_wait_and_outlive_the_database(bench, tau
     counters = bench.ask("GET", "/metrics").text
     waiting = bench.storage.admin.unfinished_jobs()
     assert set(waiting) == {"queued", "running", "publishing"}
-    assert f'skeleton_prompt_jobs{{state="queued"}} {float(waiting["queued"])}' in counters
+    assert f'skeleton_prompt_jobs_unfinished{{state="queued"}} {float(waiting["queued"])}' in counters
 
     def away() -> None:
         raise StorageUnavailable("The database is away.")
@@ -263,7 +263,7 @@ def test_the_counters_say_how_many_jobs_wait_and_outlive_the_database(bench, tau
     monkeypatch.setattr(bench.storage.admin, "unfinished_jobs", away)
     without = bench.ask("GET", "/metrics")
     assert without.status_code == 200
-    assert "skeleton_prompt_jobs{" not in without.text
+    assert "skeleton_prompt_jobs_unfinished{" not in without.text
 
 
 def test_the_console_is_one_page_that_may_load_nothing_from_elsewhere(bench):

@@ -165,7 +165,7 @@ def test_a_row_that_would_wait_too_long_is_refused_at_once_but_never_one_batch()
         first = await hold(engine, model)
         waiting = [asyncio.create_task(engine.predict(question("a"))) for _ in range(4)]
         await until(lambda: engine.waiting == 4)
-        with pytest.raises(errors.Overloaded, match=r"40\.00 s .*queue_seconds") as caught:
+        with pytest.raises(errors.Overloaded, match=r"40\.00 s .*max_queue_wait_seconds") as caught:
             await engine.predict(question("a"))
         assert caught.value.retry_after == 40
         engine._row_s = 0.001

@@ -234,17 +234,17 @@ def test_the_gateways_metrics_show_each_instance_and_its_prompt_cache(room, loca
     for line in (
         f'skeleton_prompt_engine_up{{engine="{name}"}} 1.0',
         f'skeleton_prompt_engine_up{{engine="{dead}"}} 0.0',
-        f'skeleton_prompt_engine_rows_total{{engine="{name}",outcome="answered"}} {len(answers):.1f}',
-        f'skeleton_prompt_engine_rows_total{{engine="{dead}",outcome="unreachable"}} 1.0',
-        f'skeleton_prompt_engine_rows_resent_total{{engine="{name}"}} 1.0',
+        f'skeleton_prompt_engine_requests_total{{engine="{name}",outcome="answered"}} {len(answers):.1f}',
+        f'skeleton_prompt_engine_requests_total{{engine="{dead}",outcome="unreachable"}} 1.0',
+        f'skeleton_prompt_engine_retries_total{{engine="{name}"}} 1.0',
         f'skeleton_prompt_engine_ejections_total{{engine="{dead}"}} 1.0',
-        f'skeleton_prompt_engine_backbone{{engine="{name}",sha256="{room.engine.backbone_sha256}"}} 1.0',
+        f'skeleton_prompt_engine_info{{engine="{name}",sha256="{room.engine.backbone_sha256}"}} 1.0',
     ):
         assert line in page.splitlines(), page
-    assert value(page, "skeleton_prompt_batch_rows_sum") == len(answers)
-    assert value(page, "skeleton_prompt_engine_seconds_count") == len(answers)
-    assert value(page, "skeleton_prompt_engine_prompts") >= len(taught)
-    assert value(page, "skeleton_prompt_engine_prompt_bytes") > 0
+    assert value(page, "skeleton_prompt_batch_size_sum") == len(answers)
+    assert value(page, "skeleton_prompt_engine_request_duration_seconds_count") == len(answers)
+    assert value(page, "skeleton_prompt_engine_prompt_cache_entries") >= len(taught)
+    assert value(page, "skeleton_prompt_engine_prompt_cache_bytes") > 0
     assert value(page, "skeleton_prompt_engine_prompt_loads_total") >= len(taught)
 
 
@@ -315,11 +315,11 @@ def test_no_more_rows_are_sent_than_are_answered_in_time():
     engine.check_admission("a")
     engine._rows["b"] = 9  # ten in half a second, and two batches
     engine._rows["c"] = 1
-    with pytest.raises(errors.Overloaded, match="queue_seconds"):
+    with pytest.raises(errors.Overloaded, match="max_queue_wait_seconds"):
         engine.check_admission("d")
     engine._servers.all[1].healthy = True
     engine.check_admission("d")
     engine._row_s = 1e-6
     engine._rows["b"] = 99
-    with pytest.raises(errors.Overloaded, match="queue_size"):
+    with pytest.raises(errors.Overloaded, match="max_queue_rows"):
         engine.check_admission("d")

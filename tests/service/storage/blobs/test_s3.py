@@ -94,7 +94,7 @@ def test_region_and_endpoint_are_read_from_the_variables_that_s3_users_know(s3, 
 
 
 def test_settings_open_the_store(s3, bucket, tmp_path):
-    settings = Settings(data_dir=tmp_path, blob_url=f"s3://{bucket}/x", s3_endpoint_url=s3.url, s3_timeout_s=7)
+    settings = Settings(data_dir=tmp_path, blob_url=f"s3://{bucket}/x", s3_endpoint_url=s3.url, s3_timeout_seconds=7)
     storage = Storage.open(settings)
     try:
         assert isinstance(storage.blobs, S3BlobStore)
@@ -250,7 +250,7 @@ def test_a_hiccup_is_tried_again_without_anybody_noticing(line, bucket):
 
 
 def test_an_answer_that_does_not_come_is_given_up_and_half_a_version_is_not_left(line, bucket, tmp_path):
-    settings = {"blob_url": f"s3://{bucket}", "s3_endpoint_url": line.url, "s3_timeout_s": 0.3}
+    settings = {"blob_url": f"s3://{bucket}", "s3_endpoint_url": line.url, "s3_timeout_seconds": 0.3}
     with storing(tmp_path, **settings) as storage:
         mine = tenant_of(storage)
         line.fault = line.hang
