@@ -11,20 +11,27 @@ from torch import Tensor
 from skeleton_prompt.model.backbone import Backbone
 from training.pretraining.motion_sampler import MotionSampler, load_corpus
 
-CLASS_CLIPS = 8  # an action needs as many clips, 5 to teach and others to test
+CLASS_CLIPS = 6  # an action needs as many clips, 5 to teach and others to test
 CLASSES = 48  # recordings that stand for actions where a corpus names none
 
 
-def pooled(model: Backbone, pose: Tensor, log_seconds: Tensor) -> np.ndarray:
-    """Plain features of views, to judge a backbone by: mean over time per joint, four time bins over joints."""
+def pooled(features: Tensor) -> Tensor:
+    """Plain features ``(B, F)`` to judge a backbone by, from ``(B, S, J, D)``: mean over time per joint, four time bins."""
+    bins = torch.unflatten(features, 1, (4, -1)).mean((2, 3))
+    return torch.cat((features.mean(1).flatten(1), bins.flatten(1)), 1).float().cpu()
+
+
+def observed(model: Backbone, pose: Tensor, log_seconds: Tensor) -> tuple[np.ndarray, Tensor]:
+    """Plain features ``(B, F)`` of views ``(B, T, J, 3)``, and their lifted poses ``(B, T, J, 3)``."""
     model.eval()
-    rows = []
+    device = next(model.parameters()).device
+    rows, lifted = [], []
     with torch.inference_mode():
-        for start in range(0, len(pose), 32):
-            features = model(pose[start : start + 32], log_seconds[start : start + 32])
-            bins = torch.unflatten(features, 1, (4, -1)).mean((2, 3))
-            rows.append(torch.cat((features.mean(1).flatten(1), bins.flatten(1)), 1))
-    return torch.cat(rows).float().cpu().numpy()
+        for part, seconds in zip(pose.to(device).split(32), log_seconds.to(device).split(32), strict=True):
+            features = model(part, seconds)
+            rows.append(pooled(features))
+            lifted.append(model.lift(features, part).cpu())
+    return torch.cat(rows).numpy(), torch.cat(lifted)
 
 
 def ridge_accuracy(features: np.ndarray, labels: np.ndarray, shots: int, draws: int, seed: int) -> float:
@@ -74,20 +81,11 @@ class HeldOut:
             image plane without depth, which whoever lifts must beat; ``depth``, the correlation of lifted and true
             depth; accuracies in per cent.
         """
-        device = next(model.parameters()).device
-        views = [[part.to(device) for part in view] for view in (self.full, self.other)]
-        model.eval()
-        with torch.inference_mode():
-            lifted = torch.cat(
-                [
-                    model.lift(model(pose, log_seconds), pose)
-                    for pose, log_seconds, _ in zip(*(torch.split(part, 32) for part in views[0]), strict=True)
-                ]
-            )
-        lifted, target = lifted.cpu(), self.full[2]
+        a, lifted = observed(model, self.full[0], self.full[1])
+        b, _ = observed(model, self.other[0], self.other[1])
+        target = self.full[2]
         flat = target * target.new_tensor([1.0, 1.0, 0.0])
         depths = torch.stack((lifted[..., 2].flatten(), target[..., 2].flatten()))
-        a, b = (pooled(model, view[0], view[1]) for view in views)
         mixed = np.where((np.arange(len(a)) % 2 == 0)[:, None], a, b)
         return {
             "mpjpe": float((lifted - target).norm(dim=-1).mean()),
