@@ -33,7 +33,7 @@ MIN_FRAMES = 15  # half a second: shorter clips hold no motion
 MAX_CLIP_S = 20.0  # longer recordings are cut, so that they are drawn as often as their length deserves
 MAX_JUMP = 0.45  # metres that a joint moves in 1/30 s at most; more is another person or a fault of the capture
 HELD_OUT_SHARE = 0.1
-_KNOWN_TEST = re.compile(rf"0*({'|'.join(subject.lstrip('0') for subject in CMU_HELD_OUT)})_\d\d(?!\d)|HDM_tr_")
+_KNOWN_TEST = re.compile(rf"0?({'|'.join(subject.lstrip('0') for subject in CMU_HELD_OUT)})_\d\d(?!\d)|HDM_tr_")
 _REQUIRED = ("rel", "root", "offsets", "names", "source", "fps")
 
 
@@ -111,9 +111,11 @@ def read_motion_file(path: Path, fps: float) -> list[Clip]:
         raise MotionFileError(path, f"rel {rel.shape} and root {root.shape} must be (frames, 17, 3) and (frames, 3)")
     clips = len(names)
     ordered = offsets.shape == (clips + 1,) and offsets[0] == 0 and offsets[-1] == len(rel)
+    if not ordered or (np.diff(offsets) < 1).any() or source.shape != (clips,):
+        raise MotionFileError(path, f"offsets and source do not fit {clips} clips of {len(rel)} frames")
     labels = arrays.get("labels", np.full(clips, ""))
-    if not ordered or (np.diff(offsets) < 1).any() or source.shape != (clips,) or labels.shape != (clips,):
-        raise MotionFileError(path, f"offsets, source and labels do not fit {clips} clips of {len(rel)} frames")
+    if labels.shape != (clips,):
+        raise MotionFileError(path, f"labels {labels.shape} do not fit {clips} clips")
     held_out = arrays.get("held_out", np.array([bool(HELD_OUT.search(str(name))) for name in names]))
     rate = float(finite(path, "fps", np.asarray(arrays["fps"])))
     result = []

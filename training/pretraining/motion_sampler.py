@@ -115,7 +115,8 @@ def clip_weights(source: np.ndarray, kinds: np.ndarray, subjects: np.ndarray, le
                 clips = shown[subjects[shown] == person]
                 part = np.sqrt(lengths[clips])
                 weights[clips] = share * size / sum(sizes.values()) / len(people) * part / part.sum()
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights
 
 
 def source_shares(source: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
@@ -130,6 +131,13 @@ def source_shares(source: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
     together = sum(size[name] for name in known)
     shares = {name: together * share / sum(known.values()) for name, share in known.items()}
     return {name: shares.get(name, frames) / sum(size.values()) for name, frames in size.items()}
+
+
+def held_out_clips(path: Path) -> np.ndarray:
+    """Which clips of a corpus are held out, ``(clips,)`` bool: its ``held_out`` array, else names by ``HELD_OUT``."""
+    with np.load(path, allow_pickle=False) as file:
+        names, marked = file["names"], file.get("held_out")
+    return np.array([bool(HELD_OUT.search(str(name))) for name in names] if marked is None else marked, dtype=bool)
 
 
 def load_corpus(path: Path, *, held_out: bool) -> Corpus:
@@ -148,8 +156,7 @@ def load_corpus(path: Path, *, held_out: bool) -> Corpus:
         offsets, names, source = file["offsets"], file["names"], file["source"]
         labels = file["labels"] if "labels" in file else np.full(len(names), "")
         fps = float(file["fps"])
-        marked = file["held_out"] if "held_out" in file else [bool(HELD_OUT.search(str(name))) for name in names]
-    keep = np.asarray(marked, dtype=bool) == held_out
+    keep = held_out_clips(path) == held_out
     if not keep.any():
         raise ValueError(f"{path}: none of the {len(names)} clips is {'held out' if held_out else 'for training'}")
     pieces = [frames[offsets[i] : offsets[i + 1]] for i in np.flatnonzero(keep)]

@@ -1,4 +1,4 @@
-"""Judging a backbone by motion that it was never trained on: lift error and few-shot accuracy of its actions."""
+"""Validation of a backbone on held-out motion: lift error and few-shot accuracy by kind of motion."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from torch import Tensor
 from skeleton_prompt.model.backbone import Backbone
 from training.pretraining.motion_sampler import MotionSampler, load_corpus
 
-CLASS_CLIPS = 6  # an action needs as many clips, 5 to teach and others to test
-CLASSES = 48  # recordings that stand for actions where a corpus names none
+CLASS_CLIPS = 6  # minimum clips of a class: 5 for training, the others for the test
+EXAMPLES = 8  # windows of a recording where recordings are the classes
+CLASSES = 48  # recordings used as classes where the corpus has no kinds of motion
 
 
 def pooled(features: Tensor) -> Tensor:
-    """Plain features ``(B, F)`` to judge a backbone by, from ``(B, S, J, D)``: mean over time per joint, four time bins."""
+    """Features ``(B, F)`` of ``(B, S, J, D)``: means over time per joint, and means of four time bins over joints."""
     bins = torch.unflatten(features, 1, (4, -1)).mean((2, 3))
     return torch.cat((features.mean(1).flatten(1), bins.flatten(1)), 1).float().cpu()
 
 
 def observed(model: Backbone, pose: Tensor, log_seconds: Tensor) -> tuple[np.ndarray, Tensor]:
-    """Plain features ``(B, F)`` of views ``(B, T, J, 3)``, and their lifted poses ``(B, T, J, 3)``."""
+    """Pooled features ``(B, F)`` of views ``(B, T, J, 3)``, and their lifted poses ``(B, T, J, 3)``."""
     model.eval()
     device = next(model.parameters()).device
     rows, lifted = [], []
     with torch.inference_mode():
-        for part, seconds in zip(pose.to(device).split(32), log_seconds.to(device).split(32), strict=True):
+        for part, seconds in zip(*(torch.split(x.to(device), 32) for x in (pose, log_seconds)), strict=True):
             features = model(part, seconds)
             rows.append(pooled(features))
             lifted.append(model.lift(features, part).cpu())
@@ -51,10 +52,10 @@ def ridge_accuracy(features: np.ndarray, labels: np.ndarray, shots: int, draws: 
 
 
 class HeldOut:
-    """Held-out motion seen by two cameras, by one of them with joints missing.
+    """Held-out motion in two views, one of them with joints missing.
 
-    Its classes are the actions of which it has enough clips. A corpus whose recordings have no such names is judged by
-    recordings: each is a class, and windows of it from different cameras are its examples.
+    Its classes are the kinds of motion with at least ``CLASS_CLIPS`` clips, at most 16 clips each. In a corpus without
+    such kinds each of up to 48 recordings is a class, and windows of it from different cameras are its examples.
     """
 
     def __init__(self, motion: Path) -> None:
@@ -66,7 +67,7 @@ class HeldOut:
             chosen = np.concatenate([rng.permutation(np.flatnonzero(corpus.groups == g))[:16] for g in many])
             self.labels = corpus.groups[chosen]
         else:
-            chosen = np.repeat(rng.permutation(len(corpus.weights))[:CLASSES], CLASS_CLIPS)
+            chosen = np.repeat(rng.permutation(len(corpus.weights))[:CLASSES], EXAMPLES)
             self.labels = chosen
         motions, seconds = sampler.windows(chosen, np.full(len(chosen), len(many) > 1), rng)
         *self.full, self.metres = sampler.measured_view(motions, seconds, 11, hide=0.0)
