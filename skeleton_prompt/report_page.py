@@ -1,4 +1,4 @@
-"""A tuning report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+"""A tuning report as one self-contained HTML page: no script, font or image from elsewhere.
 
 The document comes from ``training.tuning.report``; whatever it lacks is left out of the page. All text in it
 is a tenant's own and is escaped.
@@ -163,12 +163,12 @@ def _confusion(confusion: Mapping[str, Any] | None) -> str:
         total = max(1, sum(counts))
         cells = "".join(
             f'<td style="background:rgba(var(--heat),{count / total:.2f})"'
-            f' title="{labels[index]} told as {labels[other]}">{count or ""}</td>'
+            f' title="{labels[index]} predicted as {labels[other]}">{count or ""}</td>'
             for other, count in enumerate(counts)
         )
         rows.append(f'<tr><th class="side">{labels[index]} <span class="soft">{index + 1}</span></th>{cells}</tr>')
     head = ["", *(str(index + 1) for index in range(len(labels)))]
-    return "<h2>Confusion</h2><p class='soft'>A row is what was taught, a column what was told.</p>" + _table(
+    return "<h2>Confusion</h2><p class='soft'>Rows: true label; columns: predicted label.</p>" + _table(
         head, rows, kind="confusion"
     )
 
@@ -182,8 +182,8 @@ def _reliability(calibration: Mapping[str, Any]) -> str:
         f" (temperature {float(calibration['temperature']):.3g})."
     )
     shares = [
-        ("refused_though_right", "of the clips told right are refused"),
-        ("refused_and_wrong", "of the clips told wrong are refused"),
+        ("refused_though_right", "of the correct predictions are refused"),
+        ("refused_and_wrong", "of the wrong predictions are refused"),
         ("background_recognised", "of the background is taken for a label"),
     ]
     facts = "".join(f"<p>{_percent(calibration[key])} {text}.</p>" for key, text in shares if key in calibration)
@@ -191,7 +191,7 @@ def _reliability(calibration: Mapping[str, Any]) -> str:
 
 
 def _curve(curve: Sequence[Mapping[str, Any]]) -> str:
-    """Confidence along, share told right upwards; the diagonal is what was promised."""
+    """Reliability diagram: accuracy over confidence; the diagonal is perfect calibration."""
     size, edge = 220, 30
     total = max(1, sum(int(point["clips"]) for point in curve))
     places = [(edge + size * float(one["confidence"]), 10 + size * (1 - float(one["accuracy"]))) for one in curve]
@@ -208,7 +208,7 @@ def _curve(curve: Sequence[Mapping[str, Any]]) -> str:
         f'<line x1="{edge}" y1="{10 + size}" x2="{edge + size}" y2="10" stroke="var(--soft)" stroke-dasharray="4 4"/>'
         f'<polyline points="{line}" fill="none" stroke="var(--bar)" stroke-width="2"/>{dots}'
         f'<text x="{edge + size / 2}" y="{size + 32}" {words}>confidence</text>'
-        f'<text x="14" y="{10 + size / 2}" {words} transform="rotate(-90 14 {10 + size / 2})">told right</text></svg>'
+        f'<text x="14" y="{10 + size / 2}" {words} transform="rotate(-90 14 {10 + size / 2})">accuracy</text></svg>'
     )
 
 

@@ -54,7 +54,7 @@ class Body:
 
     @classmethod
     def random(cls, rng: Rng) -> Body:
-        """Somebody between 1.50 m and 1.95 m, each segment a few per cent off the average."""
+        """Random body of 1.50 m to 1.95 m; each segment deviates a few per cent from the average."""
         height = rng.uniform(1.50, 1.95)
 
         def part(share: float) -> float:
@@ -142,7 +142,7 @@ def _leg(
 
 
 def _sway(frames: int, seconds: float, degrees: float, rng: Rng) -> Array:
-    """A slow, small, smooth disturbance: nobody stands still."""
+    """Slow, small, smooth sway of a standing body."""
     t = np.linspace(0, seconds, frames)
     waves = [np.sin(2 * np.pi * (f * t + rng.random())) for f in rng.uniform(0.15, 0.9, 3)]
     return np.asarray(degrees * np.sum(waves, axis=0) / 3)

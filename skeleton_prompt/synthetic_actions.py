@@ -33,7 +33,7 @@ def _hold(u: Array, edge: float = 0.15) -> Array:
 
 @dataclass(frozen=True)
 class Style:
-    """How one person does an action once.
+    """Style of one performance of an action.
 
     Attributes:
         size: Amplitude; 1 is usual.

@@ -1,6 +1,6 @@
 """The commands that training adds to the program: ``worker``, ``corpus``, ``pretrain`` and ``evaluate``.
 
-Nothing heavy is imported before a command runs: the program lists its commands in a blink.
+Heavy imports happen inside the commands, so that `--help` stays fast.
 """
 
 from __future__ import annotations

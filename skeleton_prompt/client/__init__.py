@@ -1,6 +1,7 @@
 """The Python client: ``Client`` and ``AsyncClient``. Imports neither torch nor the server."""
 
-from skeleton_prompt.client.client import DEFAULT_URL, AsyncClient, Client
+from skeleton_prompt.client.client import DEFAULT_URL as DEFAULT_URL
+from skeleton_prompt.client.client import AsyncClient, Client
 from skeleton_prompt.client.errors import (
     ApiError,
     ClientError,
@@ -20,7 +21,6 @@ from skeleton_prompt.client.jobs import AsyncJob, Job
 from skeleton_prompt.client.models import JobInfo, Key, Page, Prediction, PromptInfo, Tenant
 
 __all__ = [
-    "DEFAULT_URL",
     "ApiError",
     "AsyncClient",
     "AsyncJob",

@@ -1,4 +1,4 @@
-"""What the clients raise.
+"""Exceptions of the clients.
 
 ClientError
   ConnectionFailed        nothing answered
@@ -24,7 +24,7 @@ from skeleton_prompt.client.models import JobInfo, Json
 
 
 class ClientError(RuntimeError):
-    """Anything this client raises."""
+    """Base class of everything that this client raises."""
 
 
 class ConnectionFailed(ClientError):
@@ -36,10 +36,10 @@ class ApiError(ClientError):
 
     Attributes:
         status: The HTTP status.
-        code: The stable word for the kind of problem.
+        code: Stable error code.
         detail: What went wrong, for people.
         errors: Each problem with its place: `{"loc", "rule", "message"}`.
-        request_id: For whoever reads the server's log.
+        request_id: Correlates with the server's log.
         retry_after: Seconds after which another attempt makes sense, where the server said so.
     """
 
@@ -64,7 +64,7 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """There is no such thing, or not for this key."""
+    """The resource does not exist, or not for this key."""
 
 
 class Conflict(ApiError):

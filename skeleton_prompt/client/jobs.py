@@ -1,4 +1,4 @@
-"""The handles that `tune` gives: look at a job, cancel it, wait for it."""
+"""Handles of tuning jobs: refresh, cancel, wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POLL_S = (0.2, 2.0)  # the first and the longest pause between two looks at a jo
 
 
 class ProgressWatcher:
-    """One wait for a job: how long until the next look, whether it is over, and the bar that shows it."""
+    """Polls one job: polling interval, end condition and progress bar."""
 
     def __init__(self, timeout: float | None, progress: bool):
         self._deadline = None if timeout is None else time.monotonic() + timeout
@@ -42,7 +42,7 @@ class ProgressWatcher:
             self._bar.stop()
 
     def is_done(self, job: JobInfo) -> bool:
-        """Show the job; whether it ended well.
+        """Update the progress bar; return whether the job succeeded.
 
         Raises:
             JobFailed: It failed or was cancelled.
@@ -59,13 +59,13 @@ class ProgressWatcher:
         return False
 
     def pause(self) -> float:
-        """Seconds until the next look, a little longer each time."""
+        """Seconds until the next poll; grows with each call."""
         self._pause = min(self._pause * 1.2, POLL_S[1])
         return self._pause
 
 
 class Job:
-    """A tuning job of a `Client`; `info` is how it stood at the last look."""
+    """A tuning job of a `Client`; `info` is its state at the last refresh."""
 
     def __init__(self, client: Client, tenant: str, info: JobInfo):
         self._client = client
@@ -78,12 +78,12 @@ class Job:
         return self.info.job
 
     def refresh(self) -> JobInfo:
-        """Look again."""
+        """Fetch the job's current state."""
         self.info = self._client.send(requests.job(self.tenant, self.id))
         return self.info
 
     def cancel(self) -> JobInfo:
-        """Ask it to stop."""
+        """Request cancellation."""
         self.info = self._client.cancel_job(self.tenant, self.id)
         return self.info
 
@@ -119,12 +119,12 @@ class AsyncJob:
         return self.info.job
 
     async def refresh(self) -> JobInfo:
-        """Look again."""
+        """Fetch the job's current state."""
         self.info = await self._client.send(requests.job(self.tenant, self.id))
         return self.info
 
     async def cancel(self) -> JobInfo:
-        """Ask it to stop."""
+        """Request cancellation."""
         self.info = await self._client.cancel_job(self.tenant, self.id)
         return self.info
 

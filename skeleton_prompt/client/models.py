@@ -1,4 +1,4 @@
-"""What the service answers, as frozen dataclasses. Standard library only.
+"""Responses of the service as frozen dataclasses. Standard library only.
 
 Each keeps the answer it was made of in `to_dict`, so that a field newer than this client is not lost.
 """
@@ -33,7 +33,7 @@ class Document:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction(Document):
-    """What the service sees in one clip, or in one person of it."""
+    """Prediction for one clip, or for one person of it."""
 
     label: str | None = None
     known: bool = False
@@ -62,7 +62,7 @@ class Prediction(Document):
 
 @dataclasses.dataclass(frozen=True)
 class JobInfo(Document):
-    """A tuning job as it stood when it was asked for."""
+    """State of a tuning job at the time of the request."""
 
     job: str = ""
     state: str = "queued"
@@ -77,7 +77,7 @@ class JobInfo(Document):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job is in a final state."""
         return self.state in FINISHED
 
 

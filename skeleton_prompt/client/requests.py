@@ -1,4 +1,4 @@
-"""Every request that the clients can make, built once for both of them, without sending anything.
+"""Builders of every request of the clients; nothing is sent here.
 
 Each function gives a `Request`: what to send, and how to read the answer. `client.py` turns them into methods.
 """
@@ -71,7 +71,7 @@ def _json(value: Any) -> bytes:
 
 
 def _given(**options: Any) -> Json:
-    """The options that were given; None means the server's default."""
+    """Options without those that are None, which leave the server's default."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -184,7 +184,7 @@ def cancel_job(tenant: str, job: str) -> Request[JobInfo]:
 
 
 def job_events(tenant: str, job: str, *, after: int = 0) -> Request[list[Json]]:
-    """What happened in a job since the event with the id `after`."""
+    """Events of a job after the event with the id `after`."""
     path = _path("tenants", tenant, "jobs", job, "events")
     return Request("GET", path, lambda answer: list(answer["items"]), params={"after": after})
 
@@ -200,18 +200,18 @@ def prompt(tenant: str, version: int) -> Request[PromptInfo]:
 
 
 def report(tenant: str, version: int) -> Request[Json]:
-    """What the tuning of a version measured."""
+    """Tuning report of a version."""
     path = _path("tenants", tenant, "prompts", version, "report")
     return Request("GET", path, _document, headers={"Accept": "application/json"})
 
 
 def activate(tenant: str, version: int) -> Request[PromptInfo]:
-    """Make a version the one that predicts (scope manage)."""
+    """Activate a version (scope manage)."""
     return _post(_path("tenants", tenant, "prompts", version, "activate"), None, PromptInfo.read)
 
 
 def rollback(tenant: str) -> Request[PromptInfo]:
-    """Go back to the version that was active before (scope manage)."""
+    """Activate the previously active version (scope manage)."""
     return _post(_path("tenants", tenant, "prompts", "rollback"), None, PromptInfo.read, repeatable=False)
 
 
@@ -238,7 +238,7 @@ def download_prompt(
 
 
 def create_tenant(id: str, *, name: str | None = None) -> Request[Tenant]:
-    """Make a tenant (admin key); its first key is in the answer, this once."""
+    """Create a tenant (admin key); the secret of its first key is only in this response."""
     return _post("/tenants", _given(id=id, name=name), Tenant.read, creates=True)
 
 
@@ -253,12 +253,12 @@ def tenant(id: str) -> Request[Tenant]:
 
 
 def delete_tenant(id: str) -> Request[Json]:
-    """Erase a tenant and all it owns; gives the receipt."""
+    """Erase a tenant with all its data; returns the erasure receipt."""
     return _delete(_path("tenants", id), _document)
 
 
 def create_key(tenant: str, scopes: Sequence[str] = ("predict", "tune", "manage")) -> Request[Key]:
-    """Make a key (scope manage); its secret is in the answer, this once."""
+    """Create a key (scope manage); its secret is only in this response."""
     return _post(_path("tenants", tenant, "keys"), {"scopes": list(scopes)}, Key.read, creates=True)
 
 

@@ -23,7 +23,7 @@ FILTERS = 64
 
 
 class Convolution(nn.Module):
-    """Convolution over time without bias, batch norm, leaky ReLU, and by wish spatial dropout; ``(B, C, F)``."""
+    """Convolution over time without bias, batch norm, leaky ReLU, and optional spatial dropout; ``(B, C, F)``."""
 
     def __init__(self, inner: int, outer: int, kernel: int, *, dropout: float = 0.0) -> None:
         super().__init__()

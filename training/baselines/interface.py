@@ -11,7 +11,7 @@ import numpy.typing as npt
 from skeleton_prompt.clips.normalise import PreparedPerson
 
 Logits = npt.NDArray[np.float32]
-Tick = Callable[[float, str], None]  # told the share done and a message; may raise to stop the work
+Tick = Callable[[float, str], None]  # (share done, message); may raise to stop the work
 
 
 class Fitted(Protocol):
@@ -55,13 +55,13 @@ class Baseline(Protocol):
         Args:
             people: n people.
             labels: ``(n,)`` integers below ``classes``.
-            classes: N; a class without a clip is never told.
+            classes: N; a class without a clip is never predicted.
             seed: All randomness follows from it.
             drop_joints: Also learn from clips that lack 1 to 8 joints throughout.
-            tick: Told the share done and a message.
+            tick: Progress callback (share done, message).
 
         Raises:
-            ValueError: If there is nobody, the labels do not fit the people, or fewer than two classes are taught.
+            ValueError: If there are no people, the labels do not fit the people, or fewer than two classes are taught.
         """
 
 

@@ -110,8 +110,8 @@ def svm(
             inner, cross = kernel.between(x, x), kernel.between(y, x)
             for strength in SVM_STRENGTHS:
                 machines = Machines.fit(inner, labels[rows], strength)
-                told = machines.known[machines.scores(cross).argmax(1)]
-                right[width, strength] += int((told == labels[held]).sum())
+                scores = machines.known[machines.scores(cross).argmax(1)]
+                right[width, strength] += int((scores == labels[held]).sum())
         tick((number + 1) / (len(splits) + 1), f"support vectors: fold {number + 1} of {len(splits)}")
     # The first of equals, and linear comes first.
     width, strength = max(settings, key=lambda setting: right[setting]) if splits else (None, 10.0)
@@ -124,9 +124,9 @@ def svm(
 
     def head(asked: np.ndarray) -> Logits:
         y = standard.apply({name: asked}, name, np.arange(len(asked)))
-        told = np.full((len(y), classes), ABSENT, dtype=np.float32)
-        told[:, machines.known] = machines.scores(kernel.between(y, x))
-        return told
+        scores = np.full((len(y), classes), ABSENT, dtype=np.float32)
+        scores[:, machines.known] = machines.scores(kernel.between(y, x))
+        return scores
 
     # A linear machine is one vector; others keep every row that supports any class.
     supports = int((machines.duals != 0).any(0).sum())
@@ -148,9 +148,9 @@ def probe_head(features: Blocks, labels: np.ndarray, classes: int, plan: FoldPla
         basis = _span(x)
         for strength in PROBE_STRENGTHS:
             machine = _logistic(x @ basis, labels[rows], strength)
-            told = np.full((len(held), classes), 1e-12)
-            told[:, machine.classes_] = machine.predict_proba(y @ basis)
-            losses[strength] -= float(np.log(np.maximum(told[np.arange(len(held)), labels[held]], 1e-12)).sum())
+            scores = np.full((len(held), classes), 1e-12)
+            scores[:, machine.classes_] = machine.predict_proba(y @ basis)
+            losses[strength] -= float(np.log(np.maximum(scores[np.arange(len(held)), labels[held]], 1e-12)).sum())
         tick((number + 1) / (len(splits) + 1), f"linear probe: fold {number + 1} of {len(splits)}")
     strength = min(PROBE_STRENGTHS, key=lambda each: losses[each]) if splits else WITHOUT_HELD_OUT
     rows = np.arange(len(labels))
@@ -177,8 +177,8 @@ def probe(
     head = probe_head(features, labels, classes, plan, tick)
 
     def logits(asked: np.ndarray) -> Logits:
-        told: Logits = (((asked - head.mean) * head.scale) @ head.weight.T + head.bias).astype(np.float32)
-        return told
+        scores: Logits = (((asked - head.mean) * head.scale) @ head.weight.T + head.bias).astype(np.float32)
+        return scores
 
     return logits, int(head.weight.size + head.bias.size)
 

@@ -27,7 +27,7 @@ Head = Callable[[Blocks, np.ndarray, int, "FoldPlan | None", Tick], "tuple[Calla
 
 
 def silent(_share: float, _message: str) -> None:
-    """Where nobody wants to be told."""
+    """Progress callback that does nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +75,19 @@ class OnFeatures:
     ) -> FittedHead:
         """Fit the head; see ``interface.Baseline``."""
         truth = checked(people, labels, classes)
-        told = tick or silent
+        report = tick or silent
         features, owners = with_copies(
-            self.source, people, seed=seed, dropped=drop_joints, tick=lambda share, text: told(share / 2, text)
+            self.source, people, seed=seed, dropped=drop_joints, tick=lambda share, text: report(share / 2, text)
         )
         plan = for_copies(plan_folds(truth, [None] * len(truth), seed), owners)
         head, parameters = self.head(
-            {self.source.block: features}, truth[owners], classes, plan, lambda share, text: told(0.5 + share / 2, text)
+            {self.source.block: features},
+            truth[owners],
+            classes,
+            plan,
+            lambda share, text: report(0.5 + share / 2, text),
         )
-        told(1.0, "fitted")
+        report(1.0, "fitted")
         return FittedHead(parameters, self.source, head)
 
 
@@ -125,9 +129,9 @@ def nearest_mean(
     def cosine(values: np.ndarray) -> Logits:
         x = (values - head.mean) * head.scale
         lengths = np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-        told = x @ head.weight.T / lengths
-        told[:, absent] = -1.0
-        logits: Logits = told.astype(np.float32)
+        scores = x @ head.weight.T / lengths
+        scores[:, absent] = -1.0
+        logits: Logits = scores.astype(np.float32)
         return logits
 
     return cosine, head.weight.size

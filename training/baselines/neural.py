@@ -1,7 +1,7 @@
 """How the neural baselines are trained: the loop, the schedule, and the augmentation that they share.
 
 The augmentation is what a taught clip honestly could have been: another cut in time, a slightly other camera and body,
-a noisier detector. Nobody is mirrored, because left and right may be different classes.
+a noisier detector. No clip is mirrored: left and right may be different classes.
 
 Letters: W windows, B windows of a batch, T frames (64), J joints (17), N classes.
 """
@@ -83,14 +83,14 @@ class FittedNet:
 
     @torch.inference_mode()
     def logits(self, people: Sequence[PreparedPerson]) -> Logits:
-        """Logits ``(n, N)`` of people, the windows of each averaged; a class never taught is never told."""
+        """Logits ``(n, N)`` of people, averaged over windows; classes without clips are never predicted."""
         parts = []
         for start in range(0, len(people), ASKED_AT_ONCE):
             windows = Windows.of(people[start : start + ASKED_AT_ONCE])
             parts.append(windows.average(self.net(windows)))
-        told: Logits = torch.cat(parts).numpy()
-        told[:, ~self.known] = told.min(1, keepdims=True) - 1
-        return told
+        scores: Logits = torch.cat(parts).numpy()
+        scores[:, ~self.known] = scores.min(1, keepdims=True) - 1
+        return scores
 
 
 @dataclass(frozen=True)

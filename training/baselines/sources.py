@@ -42,7 +42,7 @@ class Source(Protocol):
 class Remembered:
     """Features by person, kept for as long as the person is.
 
-    People are told apart by identity: their arrays are never changed, and hashing them would cost more than most
+    People are compared by identity: their arrays are never changed, and hashing them would cost more than most
     features do.
     """
 
@@ -59,7 +59,7 @@ class Remembered:
         return np.stack([self._rows[id(person)][1] for person in people])
 
     def recall(self, people: Sequence[PreparedPerson], rows: np.ndarray) -> None:
-        """Take features ``(n, F)`` of people that somebody has computed already."""
+        """Take features ``(n, F)`` of people, computed elsewhere."""
         for person, row in zip(people, rows, strict=True):
             key = id(person)
             self._rows[key] = (weakref.ref(person, lambda _, key=key: self._rows.pop(key, None)), row)  # type: ignore[misc]
@@ -119,7 +119,7 @@ def with_copies(
         people: n people.
         seed: Which joints go follows from it.
         dropped: Whether there are copies.
-        tick: Told the share done.
+        tick: Progress callback (share done).
 
     Returns:
         ``(n·(1 + c), F)``, and for each row whose it is.

@@ -81,8 +81,8 @@ class TemporalConvolution(nn.Module):
         """``(B, C, T, J)`` to ``(B, C, T / stride, J)``."""
         squeezed, plain = torch.split(self.squeeze(x), [sum(self.widths[:-1]), self.widths[-1]], 1)
         *parts, most = torch.split(functional.relu(self.squeeze_norm(squeezed)), self.widths[:-1], 1)
-        told = [one(part) for one, part in zip(self.dilated, parts, strict=True)]
-        joined = torch.cat((*told, self.pool(most), plain[:, :, :: self.stride]), 1)
+        branches = [one(part) for one, part in zip(self.dilated, parts, strict=True)]
+        joined = torch.cat((*branches, self.pool(most), plain[:, :, :: self.stride]), 1)
         return self.norm(self.mix(joined))  # type: ignore[no-any-return]
 
 

@@ -2,7 +2,7 @@
 
 Hips, knees, ankles, shoulders, elbows and wrists are joints of the file. The others are chosen so that files of
 different makers agree with the corpus that ships: root is the middle of the hips; thorax the joint of the trunk
-nearest to the middle of the shoulders; spine the one nearest to 0.45 of the way to it. Nobody records a nose: it and
+nearest to the middle of the shoulders; spine the one nearest to 0.45 of the way to it. Recordings have no nose: it and
 the top of the head are fixed to the head, the nose half-way between thorax and top, 11 cm in front if legs are 80 cm.
 """
 

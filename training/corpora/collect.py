@@ -113,7 +113,7 @@ def collect(
     Args:
         places: Folders, motion files and other ``motion.npz``.
         options: How to read them.
-        progress: Told the number of files done, of all, and the next one's name.
+        progress: Progress callback (files done, files in all, name of the next file).
 
     Raises:
         FileNotFoundError: If a place is not there.
@@ -214,7 +214,7 @@ def naming(path: Path, place: Path) -> tuple[str, str, str]:
     """Source, name and subject of a recording, from where it lies.
 
     The source is the folder that was given (or, where it holds folders of folders, the one below, as in AMASS). The
-    subject is told by the file's name (``01_02`` of CMU, ``HDM_bd_...`` of HDM05, ``..._subject3``), else it is the
+    subject is read from the file's name (``01_02`` of CMU, ``HDM_bd_...`` of HDM05, ``..._subject3``), else it is the
     file's folder, else the recording itself.
     """
     folder = place if place.is_dir() else place.parent
@@ -236,9 +236,10 @@ def _told_subject(stem: str) -> str | None:
 
 
 def recording_of(clip: Clip) -> str:
-    """What tells recordings apart, so that one that comes twice is taken once.
+    """Key of a recording; duplicates have the same key and are read once.
 
-    Recordings of CMU and HDM05 have the same names in every format and collection; others are told apart by their path.
+    Recordings of CMU and HDM05 have the same names in every format and collection; others are
+    identified by their path.
     """
     stem = clip.name.rsplit("/", 1)[-1].split("#")[0]
     known = re.match(r"(\d{2,3}_\d{2})(?:_poses|_stageii)?$|(HDM_[a-z]{2}_\w+?_\d{3}_\d+)", stem)

@@ -72,7 +72,7 @@ class Experiment:
 
     @property
     def variant(self) -> str:
-        """What tells the cell from others of its protocol, set, method, shots and seed."""
+        """Variant of the experiment within its protocol, set, method, shots and seed."""
         lesson = self.lesson
         words = [lesson.part, "taught with joints dropped" if lesson.dropped else ""]
         if self.protocol == "cross-layout":

@@ -93,7 +93,7 @@ def set_features(
         cache: Folder; the key holds the backbone's hash and the code's.
         view: How the clips are seen; see ``views``.
         rows: Which clips, sorted; None for all.
-        tick: Told the share done.
+        tick: Progress callback (share done).
     """
     rows = np.arange(len(labelled)) if rows is None else rows
     path, mark = _place(engine, labelled, cache, view, rows)

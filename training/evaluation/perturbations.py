@@ -114,7 +114,7 @@ def jittered(clip: Clip, draw: Draw) -> Clip:
 
 
 def through_layout(clip: Clip, layout: Layout) -> Clip:
-    """The same clip as somebody would send it whose pose estimator has another layout.
+    """The same clip in the layout of another pose estimator.
 
     A joint of the other layout is the clip's own joint of the same role, or what the model would put in its place; what
     the clip has nothing for, such as eyes, is not seen.

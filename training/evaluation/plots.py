@@ -147,7 +147,7 @@ def over_joints(lines: Sequence[Line]) -> Figure | None:
 
 
 def confusion_matrix(lines: Sequence[Line], name: str, labels: Sequence[str]) -> Figure | None:
-    """What the classes of a set are told as with 5 clips, in per cent of the class, all draws together."""
+    """Confusion matrix with 5 clips a class, in per cent of the true class, pooled over draws."""
     mine = [line for line in lines if line["set"] == name and line["method"] == OURS and line["shots"] == 5]
     if not mine:
         return None
@@ -164,7 +164,7 @@ def confusion_matrix(lines: Sequence[Line], name: str, labels: Sequence[str]) ->
                   color="white" if value > 55 else "#222222")  # fmt: skip
     axes.set_xticks(range(N), labels, rotation=90, fontsize=7.5)
     axes.set_yticks(range(N), labels, fontsize=7.5)
-    axes.set_xlabel("told as")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("is")
     axes.set_title(f"{name}, 5 clips per class, % of each class over {len(mine)} draws", fontsize=10)
     figure.colorbar(image, shrink=0.6, label="%")
@@ -189,7 +189,7 @@ def reliability_diagram(lines: Sequence[Line]) -> Figure | None:
         axes.set_ylim(0, 100)
         axes.set_aspect("equal")
         axes.set_xlabel("confidence, %")
-        axes.set_ylabel("told right, %")
+        axes.set_ylabel("accuracy, %")
         axes.set_title(f"{value} clips per class" if value else "all clips", fontsize=10)
         axes.legend(fontsize=7.5, frameon=False, loc="upper left")
         axes.spines[["top", "right"]].set_visible(False)
@@ -197,7 +197,7 @@ def reliability_diagram(lines: Sequence[Line]) -> Figure | None:
 
 
 def pooled_curve(lines: Sequence[Line], name: str, shots: int | None) -> tuple[list[float], list[float], float]:
-    """Confidence and share told right by bin over all draws of a set, in per cent, and the mean calibration error."""
+    """Confidence and accuracy by bin, pooled over all draws of a set, in per cent, and the mean calibration error."""
     mine = [line for line in lines if (line["set"], line["shots"]) == (name, shots)]
     bins: dict[int, list[Mapping[str, float]]] = {}
     for line in mine:

@@ -17,7 +17,7 @@ from training.evaluation.schedule import Task, run_tasks, tasks_of
 
 
 class Reporter(Protocol):
-    """Who is told how an evaluation goes."""
+    """Progress of an evaluation."""
 
     def planned(self, tasks: int, cells: int, there: int) -> None:
         """So many tasks are to be done for so many cells; others were there."""
@@ -30,7 +30,7 @@ class Reporter(Protocol):
 
 
 class NullReporter:
-    """Nobody."""
+    """Reporter that does nothing."""
 
     def planned(self, tasks: int, cells: int, there: int) -> None:
         """See ``Reporter``."""
@@ -52,7 +52,7 @@ def evaluate(
         out: Folder of ``cells.jsonl``.
         jobs: Processes.
         fresh: Measure everything anew.
-        watch: Told how it goes.
+        watch: Progress reporter.
 
     Returns:
         A JSON document: ``cells``, the lines of this configuration in its order; ``failed``, tasks with their errors;

@@ -110,13 +110,13 @@ def perform(material: EvaluationData, task: Task) -> Lines:
 def run_tasks(
     material: EvaluationData, tasks: Sequence[Task], jobs: int, started: Callable[[Task], None]
 ) -> Iterator[Done]:
-    """Do all tasks; one that fails is told and leaves the others as they are.
+    """Run all tasks; a failed task is reported and does not affect the others.
 
     Args:
         material: Of this process; worker processes make their own.
         tasks: From ``tasks_of``.
         jobs: Processes; 1 stays in this one.
-        started: Told of every task that begins.
+        started: Called with every task that begins.
 
     Yields:
         Tasks as they are done.
@@ -136,7 +136,7 @@ def run_tasks(
         with ProcessPoolExecutor(jobs, context, _begin, (material.config,)) as pool:
             yield from _pooled(pool, tasks, jobs, started)
     except BrokenProcessPool:
-        raise WorkerDied("a process of the evaluation died, perhaps for want of memory: try --jobs 1") from None
+        raise WorkerDied("a process of the evaluation died, perhaps out of memory: try --jobs 1") from None
     finally:
         os.environ.pop("OMP_NUM_THREADS")
         if before is not None:

@@ -1,4 +1,4 @@
-"""Figures from answers: accuracy, calibration and what is told from actions that were never taught.
+"""Metrics of predictions: accuracy, calibration and open-set detection.
 
 Letters: n clips asked about that show anything, N classes of the set.
 """
@@ -23,14 +23,14 @@ class Answers:
     """What a taught method says about clips.
 
     Attributes:
-        told: ``(n,)`` class of the set that is the most probable.
+        predicted: ``(n,)`` most probable class of the set.
         probability: ``(n, N)``; classes that were not taught have 0.
         familiar: ``(n,)`` the larger, the more the clip is like what was taught; what rejection goes by.
         known: ``(n,)`` bool, whether the answer stands by the method's own limits; None where it has none.
         parts: Other scores ``(n,)`` that ``familiar`` is made of.
     """
 
-    told: np.ndarray
+    predicted: np.ndarray
     probability: np.ndarray
     familiar: np.ndarray
     known: np.ndarray | None
@@ -38,14 +38,14 @@ class Answers:
 
     @property
     def confidence(self) -> np.ndarray:
-        """``(n,)`` probability of what is told."""
-        values: np.ndarray = self.probability[np.arange(len(self.told)), self.told]
+        """``(n,)`` probability of the predicted class."""
+        values: np.ndarray = self.probability[np.arange(len(self.predicted)), self.predicted]
         return values
 
 
 def accuracy(answers: Answers, truth: np.ndarray, asked: int) -> dict[str, Any]:
     """Accuracy over all the clips asked about; one that shows nothing is in ``asked`` alone and counts as wrong."""
-    right = answers.told == truth
+    right = answers.predicted == truth
     figures: dict[str, Any] = {"accuracy": float(right.sum() / asked), "clips_asked": asked}
     if answers.known is not None:
         known = answers.known
@@ -55,9 +55,9 @@ def accuracy(answers: Answers, truth: np.ndarray, asked: int) -> dict[str, Any]:
 
 
 def confusion(answers: Answers, truth: np.ndarray, classes: int) -> list[list[int]]:
-    """Counts ``(N, N)``: what it is, what it is told as."""
+    """Confusion matrix ``(N, N)``: true class by predicted class."""
     table = np.zeros((classes, classes), dtype=int)
-    np.add.at(table, (truth, answers.told), 1)
+    np.add.at(table, (truth, answers.predicted), 1)
     rows: list[list[int]] = table.tolist()
     return rows
 
@@ -68,7 +68,7 @@ def calibration(answers: Answers, truth: np.ndarray) -> dict[str, Any]:
     Bins of few clips never look calibrated: ``ece_by_chance`` is the mean error of answers of the same confidences that
     are right exactly as often as they say.
     """
-    found = reliability(answers.confidence, answers.told == truth, BINS)
+    found = reliability(answers.confidence, answers.predicted == truth, BINS)
     goal = np.eye(answers.probability.shape[1])[truth]
     brier = float(np.square(answers.probability - goal).sum(1).mean())
     draws = np.random.default_rng(0).random((CHANCE_DRAWS, len(truth))) < answers.confidence
@@ -77,7 +77,7 @@ def calibration(answers: Answers, truth: np.ndarray) -> dict[str, Any]:
 
 
 def open_set(answers: Answers, taught: np.ndarray) -> dict[str, Any]:
-    """How well clips of classes that were not taught are told from the others.
+    """Open-set detection: how well clips of classes that were left out are separated from the others.
 
     Args:
         answers: About clips of both kinds.

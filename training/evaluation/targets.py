@@ -80,7 +80,7 @@ def _lead(lines: Sequence[Line], shots: int) -> tuple[float, str, dict[str, floa
 
     Returns:
         In the mean over the sets, against the peer that is best in that mean; the same in words; and on each set,
-        against whoever is best there. None where ours or all peers are missing.
+        against the best baseline there. None where ours or all peers are missing.
     """
     mine = [line for line in cell_value(lines, "few-shot") if line["shots"] == shots]
     found = {name: mean_by_set((li for li in mine if li["method"] == name), "accuracy") for name in (OURS, *SCRATCH)}
@@ -148,7 +148,7 @@ def _r4(lines: Sequence[Line]) -> Target:
     for name in dict.fromkeys(line["method"] for line in mine if line["dropped"]):
         loss, left = _lost((line for line in mine if line["method"] == name and line["dropped"]), "joints-5")
         if set(loss) >= set(ours):
-            # The best is who tells most of the damaged clips: who tells nothing has nothing to lose.
+            # Compared with the baseline of the highest accuracy on damaged clips: one at chance level loses nothing.
             peers[name] = (float(np.mean([left[each] for each in ours])), float(np.mean([loss[each] for each in ours])))
     words = f"{lost:.1f} points{_note(ours)}"
     if not peers:

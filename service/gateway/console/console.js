@@ -133,7 +133,8 @@ async function open(event) {
   await attempt(async () => {
     await showTenants();
     session.tenant = $("tenant").value.trim();
-    if (session.tenant) await follow(generation);
+    if (!session.tenant) throw new Error("Enter the tenant's id beside the key: a tenant key opens one tenant.");
+    await follow(generation);
   });
 }
 
@@ -148,8 +149,36 @@ async function follow(generation) {
 
 let animation = 0;
 
+// Nested lists of a clip whose keypoints are base64 float32 ("encoding": "f32"); a joint with NaN becomes null.
+function decodeFloats(clip) {
+  const bytes = Uint8Array.from(atob(clip.keypoints), (letter) => letter.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  let place = 0;
+  const build = (shape) => {
+    if (shape.length > 1) return Array.from({ length: shape[0] }, () => build(shape.slice(1)));
+    const joint = Array.from({ length: shape[0] }, () => view.getFloat32(4 * place++, true));
+    return joint.every(Number.isFinite) ? joint : null;
+  };
+  return build(clip.shape);
+}
+
+// Bones as index pairs. A custom layout takes the bones of all built-in layouts between joints of the same names.
+function bones(layout) {
+  if (typeof layout === "string") return layouts.get(layout)?.edges || [];
+  const plain = (name) => String(name).toLowerCase().replace(/[^a-z0-9]/g, "");
+  const index = new Map((layout?.joints || []).map((name, i) => [plain(name), i]));
+  const found = new Map();
+  for (const known of layouts.values()) {
+    for (const pair of known.edges) {
+      const [a, b] = pair.map((i) => index.get(plain(known.joints[i])));
+      if (a !== undefined && b !== undefined && a !== b) found.set(`${Math.min(a, b)}-${Math.max(a, b)}`, [a, b]);
+    }
+  }
+  return [...found.values()];
+}
+
 function people(clip) {
-  const frames = clip.keypoints;
+  const frames = clip.encoding === "f32" ? decodeFloats(clip) : clip.keypoints;
   if (!Array.isArray(frames)) return [];
   const first = frames.find((frame) => Array.isArray(frame) && frame.length);
   const several = Array.isArray(first?.find(Array.isArray)?.find?.(Array.isArray));
@@ -159,7 +188,7 @@ function people(clip) {
 function play(clip) {
   cancelAnimationFrame(animation);
   const frames = people(clip);
-  const edges = layouts.get(clip.layout)?.edges || [];
+  const edges = bones(clip.layout);
   const flip = (clip.coords || "").startsWith("xyz") ? clip.y_axis !== "down" : clip.y_axis === "up";
   const confident = clip.coords ? clip.coords.endsWith("c") : true;
   const seen = (joint) => Array.isArray(joint) && joint.every(Number.isFinite) && (joint[0] || joint[1]) && !(confident && joint.length > 2 && joint.at(-1) === 0);
@@ -173,8 +202,10 @@ function play(clip) {
     width / 2 + scale * (x - (low(xs) + high(xs)) / 2),
     height / 2 + (flip ? -1 : 1) * scale * (y - (low(ys) + high(ys)) / 2),
   ];
-  const began = performance.now(), colour = getComputedStyle(document.body).getPropertyValue("--accent");
+  let began; // the time of the first frame drawn: performance.now() here may lie after it
+  const colour = getComputedStyle(document.body).getPropertyValue("--accent");
   const draw = (now) => {
+    began ??= now;
     const frame = frames[Math.floor(((now - began) / 1000) * (clip.fps || 30)) % frames.length];
     pen.clearRect(0, 0, width, height);
     pen.strokeStyle = pen.fillStyle = colour;
@@ -209,7 +240,9 @@ function showAnswer(answer) {
     parts.push(bar);
   }
   parts.push(node("p", `${answer.tenant}, version ${answer.version}`, "soft"));
-  for (const warning of answer.quality.warnings || []) parts.push(node("p", warning, "soft"));
+  for (const found of [...(answer.quality.notes || []), ...(answer.quality.warnings || [])]) {
+    parts.push(node("p", found.message ?? found, "soft"));
+  }
   $("answer").replaceChildren(...parts);
 }
 
@@ -223,7 +256,7 @@ async function predict(file) {
     const tenant = $("tenant").value.trim();
     const body = (extra) => JSON.stringify({ ...clip, ...extra });
     const send = (extra) => call("/predict", { method: "POST", headers: { "Content-Type": "application/json" }, body: body(extra) });
-    session.key ||= $("key").value.trim();
+    session.key = $("key").value.trim();
     showAnswer(await send(tenant ? { tenant } : {}));
   });
 }
