@@ -9,7 +9,7 @@ Letters: B rows, W windows of all rows together, F features, N classes of a prom
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from skeleton_prompt.model.prompt_file import Array, BackboneMismatch, BadPrompt
 from skeleton_prompt.model.prompt_module import FULL, Ablation, Parameters, module_logits
 from skeleton_prompt.model.temporal_net import frontal, joints_shown, share_of, signals, windows_at
 from skeleton_prompt.model.tensor_shapes import PROMPTED_BLOCKS, STREAM_FEATURES, TEMPORAL, VISIBLE_JOINT_INPUTS
+from skeleton_prompt.model.window_batches import MAX_WINDOWS, window_batches, window_pieces
 
 Row = tuple[PreparedPerson, Prompt]
 
@@ -154,19 +155,46 @@ class Engine:
         return decide(person, prompt, logits, top_k=top_k, threshold=threshold)
 
     @torch.inference_mode()
-    def features(self, people: Sequence[PreparedPerson], batch_size: int = 16) -> Array:
-        """The frozen features of people, all blocks side by side (``self.blocks`` says which columns are whose).
+    def features(
+        self, people: Sequence[PreparedPerson], batch_size: int = 16, check: Callable[[], object] = lambda: None
+    ) -> Array:
+        """Frozen features of people, all blocks side by side; ``self.blocks`` maps block names to columns.
+
+        Args:
+            people: Any number, each with any number of windows; a forward pass sees at most ``MAX_WINDOWS`` of them.
+            batch_size: Maximum number of people per forward pass.
+            check: Called before every forward pass; may raise to stop.
 
         Returns:
             ``(B, F)`` float32, the windows of each person averaged.
         """
         if not people:
             return np.zeros((0, max(block.stop for block in self.blocks.values())), dtype=np.float32)
-        parts = [
-            self.encode(Windows.of(people[i : i + batch_size], self.device)).features
-            for i in range(0, len(people), batch_size)
-        ]
+        parts = []
+        for batch in window_batches(people, batch_size):
+            check()
+            if len(batch[0].pose) > MAX_WINDOWS:
+                parts.append(self._features_in_pieces(batch[0], check))
+            else:
+                parts.append(self.encode(Windows.of(batch, self.device)).features)
         return torch.cat(parts).cpu().numpy()
+
+    def _features_in_pieces(self, person: PreparedPerson, check: Callable[[], object]) -> Tensor:
+        """``(1, F)`` of a person with more windows than one forward pass takes."""
+        total: Tensor | None = None
+        for piece in window_pieces(person):
+            check()
+            part = self.encode(Windows.of([piece], self.device)).features * len(piece.pose)
+            total = part if total is None else total + part
+        assert total is not None  # noqa: S101  # a person has at least one window
+        mean = total / len(person.pose)
+        house = self.backbone.house
+        if house is not None:  # projects the mean of the windows, so the mean of the projections is replaced
+            plain = mean[:, : self.blocks["house"].start]
+            read = torch.cat([plain[:, self.blocks[name]] for name in house.blocks], 1)
+            deep = torch.tensor([person.has_depth], device=self.device)
+            mean = torch.cat((plain, house.apply(read, deep)), 1)
+        return mean
 
     def columns(self, blocks: Sequence[str]) -> np.ndarray:
         """Indices of the columns of the named feature blocks, in their order.
@@ -277,17 +305,35 @@ class Engine:
         return logits
 
     @torch.inference_mode()
-    def frontal(self, people: Sequence[PreparedPerson], batch_size: int = 16) -> list[PreparedPerson]:
-        """People as the temporal part of a prompt sees them: lifted, facing the camera, no joint missing."""
+    def frontal(
+        self, people: Sequence[PreparedPerson], batch_size: int = 16, check: Callable[[], object] = lambda: None
+    ) -> list[PreparedPerson]:
+        """People as the temporal part of a prompt sees them: lifted, facing the camera, no joint missing.
+
+        Args:
+            people: Any number, each with any number of windows; a forward pass sees at most ``MAX_WINDOWS`` of them.
+            batch_size: Maximum number of people per forward pass.
+            check: Called before every forward pass; may raise to stop.
+        """
         found: list[PreparedPerson] = []
-        for start in range(0, len(people), batch_size):
-            batch = people[start : start + batch_size]
-            windows = Windows.of(batch, self.device)
-            turned = frontal(windows, self.lift(windows))
-            ends = np.cumsum(turned.counts)
-            for person, end, count in zip(batch, ends, turned.counts, strict=True):
-                pose, depth = (x[end - count : end].cpu().numpy() for x in (turned.pose, turned.depth))
-                found.append(replace(person, pose=pose, depth=depth, has_depth=True))
+        for batch in window_batches(people, batch_size):
+            if len(batch[0].pose) > MAX_WINDOWS:
+                pieces = [part for piece in window_pieces(batch[0]) for part in self._turned([piece], check)]
+                pose, depth = (np.concatenate([getattr(part, name) for part in pieces]) for name in ("pose", "depth"))
+                found.append(replace(batch[0], pose=pose, depth=depth, has_depth=True))
+            else:
+                found += self._turned(batch, check)
+        return found
+
+    def _turned(self, batch: Sequence[PreparedPerson], check: Callable[[], object]) -> list[PreparedPerson]:
+        """``frontal`` of a batch that one forward pass can take."""
+        check()
+        windows = Windows.of(batch, self.device)
+        turned = frontal(windows, self.lift(windows))
+        found: list[PreparedPerson] = []
+        for person, end, count in zip(batch, np.cumsum(turned.counts), turned.counts, strict=True):
+            pose, depth = (x[end - count : end].cpu().numpy() for x in (turned.pose, turned.depth))
+            found.append(replace(person, pose=pose, depth=depth, has_depth=True))
         return found
 
     def lift(self, windows: Windows) -> Tensor:

@@ -13,7 +13,9 @@ from service.storage.blobs.paths import BackboneGone
 from service.storage.records import JobKind
 from skeleton_prompt.model.backbone import BackboneError
 from skeleton_prompt.model.prompt_file import BadPrompt, Prompt, load_prompt
+from skeleton_prompt.model.window_batches import window_batches
 from training.jobs.activation_policy import ActivationDecision, ActiveVersion, decide
+from training.jobs.training_examples import MAX_CLIP_WINDOWS
 from training.tuning.plda import prior_of
 
 if TYPE_CHECKING:
@@ -108,18 +110,17 @@ class ActiveVersionComparison:
         for start in range(0, len(self._people), BATCH):
             done = start / len(self._people)
             self._lease.report_progress(0.82 + 0.02 * done, "compare", "features on the backbone of the active version")
-            parts.append(self._engine.features(self._people[start : start + BATCH], BATCH))
+            parts.append(self._engine.features(self._people[start : start + BATCH], BATCH, self._lease.check))
         values = np.concatenate(parts)
         return {name: values[:, columns] for name, columns in self._engine.blocks.items()}
 
     def _ask(self, prompt: Prompt, rows: np.ndarray) -> np.ndarray:
         from training.jobs.pipeline import JobFailed
 
-        people = [(self._people[row], prompt) for row in rows]
         logits: list[np.ndarray | Exception] = []
-        for start in range(0, len(people), BATCH):
+        for batch in window_batches([self._people[row] for row in rows], BATCH, MAX_CLIP_WINDOWS):
             self._lease.check()
-            logits += self._engine.forward(people[start : start + BATCH])
+            logits += self._engine.forward([(person, prompt) for person in batch])
         failed = [one for one in logits if isinstance(one, Exception)]
         if failed:
             raise JobFailed(f"the active version cannot be asked: {failed[0]}")

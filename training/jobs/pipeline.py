@@ -11,7 +11,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import structlog
 
 from service.errors import ServiceError
 from service.storage.records import JobState
+from skeleton_prompt.clips.clip import Clip
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import BadPrompt, Prompt, PromptRef, digest, load_prompt, save_prompt
 from training.jobs.activation_policy import ActivationDecision
@@ -44,6 +45,7 @@ log = structlog.get_logger(__name__)
 CHUNK = 128  # clips per checkpoint of features
 BATCH = 16
 CANARIES = 8
+MAX_MODULE_CLIPS = 4096
 CANARY_TOLERANCE = 1e-4
 DEFAULT_SECONDS = 3600.0
 
@@ -166,12 +168,16 @@ class TuningRun:
         self.report_progress(0.0, "validate", f"reading {self.job.clips} clips")
         require_still_active(self.repository, self.job)
         ids = self.repository.job_clips(self.job.id)
-        clips = []
-        for record, clip in self.repository.load_clips(ids):
-            self.lease.check()
-            clips.append((record.id, clip))
-        examples, skipped = build_examples(clips)
-        gone = set(ids) - {stored for stored, _ in clips}
+        read: list[str] = []
+
+        def clips() -> Iterator[tuple[str, Clip]]:
+            for record, clip in self.repository.load_clips(ids):
+                self.report_progress(0.05 * len(read) / len(ids), "validate", f"reading {self.job.clips} clips")
+                read.append(record.id)
+                yield record.id, clip
+
+        examples, skipped = build_examples(clips())
+        gone = set(ids) - set(read)
         self.skipped += skipped
         self.skipped += [{"clip": clip, "reason": "it was deleted before the job ran"} for clip in sorted(gone)]
         require_all_labels(self.repository, self.job, (example.label for example in examples))
@@ -207,7 +213,8 @@ class TuningRun:
         for first in range(0, len(chunk), BATCH):
             done = start + first
             self.report_progress(0.05 + 0.4 * done / total, "features", f"features of clip {done + 1} of {total}")
-            parts.append(self.engine.features([one.person for one in chunk[first : first + BATCH]], BATCH))
+            people = [one.person for one in chunk[first : first + BATCH]]
+            parts.append(self.engine.features(people, BATCH, self.lease.check))
         return np.concatenate(parts)
 
     def tuned(self, examples: Sequence[Example], features: np.ndarray) -> TuningArtifact:
@@ -246,7 +253,10 @@ class TuningRun:
         people = [one.person for one in examples]
         tuners = MemberTuners(
             TemporalTuner(self.engine, people, config.seed, self.lease.check),
-            PromptModuleTuner(self.engine, people, config.seed, self.lease.check),
+            # It keeps 0.4 MB of activations for each clip.
+            PromptModuleTuner(self.engine, people, config.seed, self.lease.check)
+            if len(people) <= MAX_MODULE_CLIPS
+            else None,
         )
         outcome = tune(lesson, config, self._tick, tuners)
         self.clock.lap("tune")

@@ -14,6 +14,7 @@ from skeleton_prompt.model.prompt_file import BadPrompt
 from training.jobs.backbone_upgrade import Superseded, TrainingClipsMissing
 from training.jobs.lease import Cancelled, Lease, Requeued, TimeLimitExceeded
 from training.jobs.pipeline import JobFailed, TuningRun, WorkerContext
+from training.jobs.training_examples import TooManyWindows
 
 if TYPE_CHECKING:
     from service.storage.records import JobRecord
@@ -66,7 +67,7 @@ def _guarded(attempt: TuningRun) -> str:
         return _finish(repository, job, JobState.CANCELLED)
     except Superseded as error:
         return _finish(repository, job, JobState.CANCELLED, reason=str(error), gave_way=True)
-    except (JobFailed, TrainingClipsMissing, TimeLimitExceeded, BadPrompt) as error:
+    except (JobFailed, TooManyWindows, TrainingClipsMissing, TimeLimitExceeded, BadPrompt) as error:
         return _finish(repository, job, JobState.FAILED, error=str(error))
     except StorageUnavailable as error:
         if job.attempt < MAX_ATTEMPTS:

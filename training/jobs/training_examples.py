@@ -1,4 +1,4 @@
-"""From a tenant's stored clips to the people that are taught, and to their features."""
+"""Training examples: a tenant's stored clips as prepared people, and checkpoints of arrays made of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ import numpy as np
 from skeleton_prompt.clips.clip import Clip, InvalidClip, cut_segments
 from skeleton_prompt.clips.normalise import PreparedPerson, prepare
 from skeleton_prompt.model.prompt_file import Array
+from skeleton_prompt.model.window_batches import thinned
+
+# A longer clip teaches with windows evenly spaced over it: they overlap, and their features are averaged.
+MAX_CLIP_WINDOWS = 256
+# Of all clips together; prepared windows stay in memory for the whole job, 17 KB each.
+MAX_JOB_WINDOWS = 131_072
+
+
+class TooManyWindows(Exception):
+    """The clips of a job are too long to be taught together; the message is for the tenant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +34,7 @@ class Example:
         clip: Where it came from, for the report: the client's own id where there is one.
         stored: Id of the stored clip.
         label: What is taught; None is background.
-        group: Its clips never straddle a validation split.
+        group: Clips of one group are on the same side of every validation split.
         person: Ready for the engine.
     """
 
@@ -36,7 +46,7 @@ class Example:
 
 
 def examples_of(stored: str, clip: Clip) -> Iterator[Example | dict[str, str]]:
-    """The examples in a stored clip: one, or one per segment.
+    """Build the examples of one stored clip: one, or one per segment.
 
     Yields:
         Examples, and for whatever cannot be taught ``{"clip", "reason"}``.
@@ -51,18 +61,35 @@ def examples_of(stored: str, clip: Clip) -> Iterator[Example | dict[str, str]]:
         except InvalidClip as error:
             yield {"clip": name, "reason": error.problems[0].message}
             continue
-        # The others in the picture stand by: what is taught is who moves most.
+        # One person is taught per clip: the one that moves most.
         main = max(people, key=lambda person: (person.visible > 0, person.motion))
-        yield Example(name, stored, part.label, part.group, main)
+        yield Example(name, stored, part.label, part.group, thinned(main, MAX_CLIP_WINDOWS))
 
 
 def build_examples(clips: Iterable[tuple[str, Clip]]) -> tuple[list[Example], list[dict[str, str]]]:
-    """Examples of all clips in order, and what was skipped."""
+    """Build the examples of all clips, in order.
+
+    Args:
+        clips: Stored id and clip; read one by one, so that only the prepared windows stay in memory.
+
+    Returns:
+        The examples, and for whatever cannot be taught ``{"clip", "reason"}``.
+
+    Raises:
+        TooManyWindows: The clips have more than ``MAX_JOB_WINDOWS`` windows.
+    """
     examples: list[Example] = []
     skipped: list[dict[str, str]] = []
+    windows = 0
     for stored, clip in clips:
         for found in examples_of(stored, clip):
             if isinstance(found, Example):
+                windows += len(found.person.pose)
+                if windows > MAX_JOB_WINDOWS:
+                    raise TooManyWindows(
+                        f"the clips of one job may have at most {MAX_JOB_WINDOWS:,} windows of 64 frames, "
+                        f"and the first {len(examples) + 1} have {windows:,}: send fewer or shorter clips"
+                    )
                 examples.append(found)
             else:
                 skipped.append(found)
@@ -70,13 +97,13 @@ def build_examples(clips: Iterable[tuple[str, Clip]]) -> tuple[list[Example], li
 
 
 def fingerprint(examples: Sequence[Example], backbone_sha256: str) -> str:
-    """What a checkpoint of these examples' features is good for: the same clips on the same backbone."""
+    """SHA-256 that identifies examples and backbone; a checkpoint is used only for the same ones."""
     text = "\n".join([backbone_sha256, *(f"{one.stored} {one.clip} {one.label!r}" for one in examples)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def encode_checkpoint(mark: str, **arrays: np.ndarray) -> bytes:
-    """Arrays as an npz checkpoint that is only good for ``mark``."""
+    """Encode arrays as an npz checkpoint with the fingerprint ``mark``."""
     buffer = io.BytesIO()
     named: dict[str, Any] = {"mark": np.frombuffer(mark.encode(), dtype=np.uint8), **arrays}
     np.savez(buffer, **named)
@@ -84,7 +111,7 @@ def encode_checkpoint(mark: str, **arrays: np.ndarray) -> bytes:
 
 
 def decode_checkpoint(data: bytes | None, mark: str) -> dict[str, Array] | None:
-    """The arrays of a checkpoint, or None if there is none, it is damaged, or it was made for something else."""
+    """Decode a checkpoint; None if there is none, it is damaged, or its fingerprint is not ``mark``."""
     if data is None:
         return None
     try:

@@ -147,22 +147,14 @@ class TemporalTuner:
 
     def missing_joint_features(self) -> Array:
         """Features ``(n, F)`` of the first copy of the people that lacks joints."""
-        parts = []
-        for start in range(0, len(self._people), BATCH):
-            self._check()
-            parts.append(self._engine.features(self._missing_joint_features[0][start : start + BATCH], BATCH))
-        return np.concatenate(parts)
+        return self._engine.features(self._missing_joint_features[0], BATCH, self._check)
 
     def missing_joint_logits(self, tensors: Mapping[str, Array], rows: np.ndarray) -> Array:
         """Logits ``(len(rows), N)`` on that copy of some of the people."""
         return predict(tensors, [self.missing_joint_copies[0][int(row)] for row in rows])
 
     def _frontal(self, people: Sequence[PreparedPerson]) -> list[PreparedPerson]:
-        found = []
-        for start in range(0, len(people), BATCH):
-            self._check()
-            found += self._engine.frontal(people[start : start + BATCH], BATCH)
-        return found
+        return self._engine.frontal(people, BATCH, self._check)
 
     def _train(
         self,

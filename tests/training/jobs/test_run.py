@@ -10,7 +10,7 @@ import pytest
 from service.errors import LostLease, StorageFull, StorageUnavailable
 from service.storage.records import JobState
 from service.storage.store import Storage, TenantRepository
-from skeleton_prompt.clips.clip import parse_clip
+from skeleton_prompt.clips.clip import Clip, parse_clip
 from skeleton_prompt.clips.normalise import prepare
 from skeleton_prompt.model.prompt_file import load_prompt
 from tests.support.recordings import ENGINE, MOVES, clips, document, open_storage, workplace
@@ -373,3 +373,49 @@ def test_an_unknown_job_and_an_erased_tenant_are_refused(storage: Storage, tenan
     job = queued(tenant)
     storage.admin.delete_tenant("acme")
     assert run_job(workplace(storage), "acme", job) == "refused"
+
+
+def stretched(label: str, frames: int, seed: int = 0) -> Clip:
+    """A clip of one frame every ten seconds, so that every frame is a window of its own."""
+    given = document(label, seed)
+    repeats = -(-frames // len(given["keypoints"]))
+    return parse_clip(given | {"fps": 0.1, "keypoints": (given["keypoints"] * repeats)[:frames]}, teaching=True)
+
+
+def test_the_longest_legal_clips_are_taught_with_bounded_windows(storage: Storage, tenant: TenantRepository) -> None:
+    from training.jobs.training_examples import MAX_CLIP_WINDOWS, build_examples
+
+    examples, _ = build_examples([("long", stretched("legs", 600))])
+    assert len(examples[0].person.pose) <= MAX_CLIP_WINDOWS
+    assert len(prepare(stretched("legs", 600))[0][0].pose) > MAX_CLIP_WINDOWS
+
+
+def test_clips_that_are_too_long_together_fail_with_the_limit(
+    storage: Storage, tenant: TenantRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.jobs.training_examples.MAX_JOB_WINDOWS", 5)
+    job = queued(tenant)
+    assert run_job(workplace(storage), "acme", job) == "failed"
+    assert "at most 5 windows" in str(tenant.get_job(job).error)
+
+
+def test_the_longest_legal_clips_stop_at_their_limit_while_features_are_computed(
+    storage: Storage, tenant: TenantRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    given = [stretched(label, 600, seed) for seed, label in enumerate(("legs", "left arm"))]
+    passes = []
+    real = type(ENGINE).encode
+
+    def slow(self: Any, windows: Any) -> Any:
+        passes.append(len(windows.pose))
+        time.sleep(0.1)
+        return real(self, windows)
+
+    monkeypatch.setattr(type(ENGINE), "encode", slow)
+    job = queued(tenant, given)
+    assert run_job(workplace(storage, max_seconds=0.15), "acme", job) == "failed"
+    assert "max_seconds" in str(tenant.get_job(job).error)
+    assert max(passes, default=0) <= 64
+    assert len(passes) <= 2
