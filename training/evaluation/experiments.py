@@ -22,15 +22,15 @@ LEFT_OUT = 3
 OCCLUSION_SHOTS = 5
 SPLITS = {"jhmdb14": ("split1", "split2", "split3")}  # official splits over which the figure with all clips is averaged
 # The code that figures rest on, modules of the model library and of training.
-SCRATCH_CODE = ("aliases", "clip", "clip_problems", "features", "keypoints", "layouts", "normalise", "temporal")
-FEATURE_CODE = (*SCRATCH_CODE, "backbone", "engine", "house")
+SCRATCH_CODE = ("clips", "model/features", "model/temporal_net")
+FEATURE_CODE = (*SCRATCH_CODE, "model/backbone", "model/engine", "model/shared_projection")
 JUDGING_CODE = (
-    "calibrate", "choice", "datasets/draws", "datasets/labelled", "evaluation/lessons", "evaluation/methods",
-    "evaluation/scores", "evaluation/views", "folds", "heads",
+    "datasets/draws", "datasets/labelled", "evaluation/episodes", "evaluation/methods", "evaluation/perturbations",
+    "evaluation/scores", "tuning/calibration", "tuning/cross_validation", "tuning/heads", "tuning/model_selection",
 )  # fmt: skip
 OUR_CODE = (
-    *JUDGING_CODE, "baselines/ddnet", "baselines/neural", "evaluation/ablation", "evaluation/cost", "module",
-    "module_tuner", "parts", "side_by_side", "temporal", "tune",
+    *JUDGING_CODE, "baselines/ddnet", "baselines/neural", "evaluation/ablation", "evaluation/cost", "module_tuner",
+    "tuning/ensembling", "tuning/prompt_module_tuner", "tuning/stacked_nets", "tuning/temporal_tuner", "tuning/tune",
 )  # fmt: skip
 BASELINE_CODE = (*JUDGING_CODE, "baselines")
 
@@ -94,7 +94,7 @@ class Experiment:
         """What its figure rests on: itself, the code of its method, and the backbone where the method has one."""
         scratch = self.lesson.method in SCRATCH
         if self.lesson.method == OURS:
-            code = code_version((*FEATURE_CODE, "prompts"), OUR_CODE)
+            code = code_version((*FEATURE_CODE, "model/prompt_module"), OUR_CODE)
         else:
             code = code_version(SCRATCH_CODE if scratch else FEATURE_CODE, BASELINE_CODE)
         text = json.dumps([self.document(), code, "" if scratch else backbone_sha256], sort_keys=True)

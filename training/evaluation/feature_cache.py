@@ -20,7 +20,7 @@ from training.evaluation.perturbations import WHOLE, view_clip
 from training.jobs.training_examples import decode_checkpoint, encode_checkpoint
 
 BATCH = 16
-CODE = ("evaluation/views", "evaluation/feature_cache", "datasets/labelled")
+CODE = ("evaluation/perturbations", "evaluation/feature_cache", "datasets/labelled")
 People = dict[int, PreparedPerson]  # by index of their clip; a clip in which nothing is visible has none
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from training.evaluation.config import METHODS, OURS, PROFILES, PROTOCOLS, SCRATCH, configure, parse_shots
-from training.evaluation.experiments import plan
+from training.evaluation.experiments import EpisodeKey, Experiment, plan
 from training.evaluation.results_store import ResultsStore
 
 
@@ -78,3 +78,9 @@ def test_a_half_line_is_cut_off_and_a_foreign_one_is_passed_over(tmp_path: Path)
     again.add([{"key": "b", "accuracy": 0.25}])
     assert ResultsStore(path).lines == {"a": {"key": "a", "accuracy": 0.5}, "b": {"key": "b", "accuracy": 0.25}}
     assert ResultsStore(path, fresh=True).lines == {}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_key_of_every_method_reads_modules_that_exist(method: str) -> None:
+    key = EpisodeKey("utd_mhad", "split", method, 5, 0)
+    assert len(Experiment("few-shot", key).key("backbone")) == 24
