@@ -47,7 +47,7 @@ def test_a_second_run_measures_nothing_and_a_half_line_is_measured_again(
     taught: list[str] = []
     original = run_episode
     monkeypatch.setattr(
-        "training.evaluation.schedule.run_lesson",
+        "training.evaluation.schedule.run_episode",
         lambda material, cells: taught.append(cells[0].lesson.method) or original(material, cells),  # type: ignore[func-returns-value]
     )
     again = evaluate(wanted, out)["cells"]
