@@ -17,6 +17,7 @@ _NAME = b'"keypoints"'
 _ENCODING = b'"encoding"'  # of numbers that are no lists
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _MOST_LEVELS = 4  # T, P, J, C
+_MOST_FIELDS = 64  # simdjson finds a field by looking at all before it
 
 
 def read_clip(body: bytes, max_depth: int) -> dict[str, Any] | None:
@@ -38,7 +39,7 @@ def read_clip(body: bytes, max_depth: int) -> dict[str, Any] | None:
         if not isinstance(parsed, simdjson.Object):
             return None
         names = list(parsed.keys())
-        if KEYPOINTS not in names or len(set(names)) != len(names):
+        if len(names) > _MOST_FIELDS or KEYPOINTS not in names or len(set(names)) != len(names):
             return None
         keypoints = parsed[KEYPOINTS]
         if not isinstance(keypoints, simdjson.Array):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service import errors
+from service.gateway.http import request_body
 from service.gateway.http.field_validation import FieldReader
 from service.gateway.state.context import GatewayContext
 from service.inference.interface import PredictionInput, PredictionResult
@@ -65,6 +66,13 @@ def read_options(document: Mapping[str, Any]) -> Options:
 def clip_limits(settings: Settings) -> ClipLimits:
     """How large a clip may be."""
     return ClipLimits(max_frames=settings.max_frames, max_joints=settings.max_joints, max_people=settings.max_people)
+
+
+def max_items(settings: Settings) -> int:
+    """Most items of one array of a body: whatever limit of the service is the highest."""
+    return max(
+        request_body.MAX_ITEMS, settings.max_frames, settings.max_joints, settings.max_batch_clips,
+    )  # fmt: skip
 
 
 def prepare_clip(document: Mapping[str, Any], limits: ClipLimits, prefix: str = "") -> PreparedClip:

@@ -8,6 +8,7 @@ through pydantic: validating nested lists there cost more than the forward pass.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from service.gateway.operations.prediction import (
     Options,
     PreparedClip,
     clip_limits,
+    max_items,
     predict_people,
     prediction_document,
     prepare_clip,
@@ -39,7 +41,6 @@ from service.gateway.state.context import (
     context_of,
     json_response,
     run_in_predict_pool,
-    run_in_thread,
     run_inline_or_pool,
 )
 from service.inference.interface import PredictionResult
@@ -59,7 +60,8 @@ class RawRoute(APIRoute):
 
 router = APIRouter(tags=["predict"], route_class=RawRoute)
 
-LARGE_BODY = 256 << 10  # from here on a key is checked before the body is read
+LARGE_BODY = 256 << 10  # from here on the key is checked before the body is read
+LARGE_DOCUMENT = 1 << 20  # from here on one body is decoded at a time: it may take twenty times its size
 ROWS_IN_FLIGHT = 32  # of one batch request: the rest of the queue is for others
 QUEUE_FULL_RETRY_S = 0.1  # until a row of a batch tries again to get into a queue that is full
 FAILS = (
@@ -86,13 +88,13 @@ FORMS = (request_body.JSON, request_body.MSGPACK)
 async def predict(request: Request) -> Response:
     """Scope predict. The answer says what was seen, how sure it is, and what was done to the clip."""
     gateway = context_of(request)
-    secret, form, body = await read_request(request, gateway)
+    secret, media_type, body = await read_request(request, gateway)
     began = time.perf_counter()
     caller = gateway.callers.tenant_of(secret)
     if caller is not None:  # most of a flood is turned away here, before it costs anything
         gateway.engine.check_admission(caller)
 
-    document, options, resolved = await resolve(gateway, secret, body, form)
+    document, options, resolved = await resolve(gateway, secret, body, media_type)
     work = await run_inline_or_pool(len(body), prepare_clip, document, clip_limits(gateway.settings))
     validated = time.perf_counter()
     answers = await cancel_on_disconnect(request, predict_people(gateway, resolved, options, work.people))
@@ -111,9 +113,9 @@ async def predict(request: Request) -> Response:
 async def predict_batch(request: Request) -> Response:
     """Scope predict. One row per clip, in order; a bad clip gives a problem in its row and never spoils the others."""
     gateway = context_of(request)
-    secret, form, body = await read_request(request, gateway)
+    secret, media_type, body = await read_request(request, gateway)
 
-    document, options, resolved = await resolve(gateway, secret, body, form)
+    document, options, resolved = await resolve(gateway, secret, body, media_type)
     clips = parse_batch(document, gateway.settings.max_batch_clips)
     rows: list[bytes] = [b""] * len(clips)
     room = Semaphore(ROWS_IN_FLIGHT)
@@ -174,61 +176,82 @@ async def _predict_with_retry(
 
 
 async def read_request(request: Request, gateway: GatewayContext) -> tuple[str, str, bytes]:
-    """The key, the form and the body of a request to predict.
+    """Key, media type and body of a predict request; nothing is decoded.
+
+    The key is checked first where the body is large, of unknown size or compressed. A small plain body is read before
+    that, because the one SQL read of the request checks the key and finds the prompt; see ``resolve``.
 
     Raises:
         Unauthenticated: There is no key; or it is not known, where the body is large or cannot be read.
     """
     secret = secret_of(request)
     length = request.headers.get("content-length", "")
-    known = not (length.isdigit() and len(length) < 8 and int(length) < LARGE_BODY)
-    if known:
+    small = length.isdigit() and len(length) < 8 and int(length) < LARGE_BODY
+    authenticated = not small or "content-encoding" in request.headers
+    if authenticated:
         require_scope(await principal_of(request), "predict")
     try:
-        form = request_body.media_type_of(request, *FORMS)
+        media_type = request_body.media_type_of(request, *FORMS)
         body = await request_body.read(request, gateway.settings.max_predict_bytes, "max_predict_bytes")
     except errors.ServiceError:
-        if not known:
+        if not authenticated:
             require_scope(await principal_of(request), "predict")
         raise
-    return secret, form, body
+    return secret, media_type, body
 
 
 async def resolve(
-    gateway: GatewayContext, secret: str, body: bytes, form: str
+    gateway: GatewayContext, secret: str, body: bytes, media_type: str
 ) -> tuple[dict[str, Any], Options, ResolvedPrompt]:
-    """Decode a body, and find out by one SQL read who asks and which prompt is meant.
+    """Check the key and find its active prompt by one SQL read, and only then decode the body.
+
+    A second read follows where the body names a version or a tenant.
 
     Raises:
         Unauthenticated, Forbidden, NotFound, VersionNotFound, NoActivePrompt: As the API says.
-        RateLimited: The tenant has asked too often.
+        RateLimited: The tenant has used its rate.
     """
-    try:
+    active = await _active_prompt(gateway, secret)
+    limits, size = gateway.settings, len(body)
+    async with gateway.large_body if size > LARGE_DOCUMENT else contextlib.nullcontext():
         document = await run_inline_or_pool(
-            len(body), request_body.decode_clip, body, form, gateway.settings.max_json_depth
+            size, request_body.decode_clip, body, media_type, limits.max_json_depth, max_items=max_items(limits)
         )
-        options = read_options(document)
-    except errors.ServiceError:
-        # What is wrong with a body is told to those only who have a key.
-        principal = await run_in_thread(gateway.storage.admin.authenticate, secret)
-        if principal is None:
-            raise errors.Unauthenticated("The key is not known.") from None
-        require_scope(principal, "predict")
-        raise
-
-    def look_up() -> ResolvedPrompt:
-        found = gateway.storage.admin.resolve_prediction(secret, options.tenant, options.version)
-        gateway.rate_limits.check(found.ref.tenant)
-        return found
-
-    resolved = None
-    if not gateway.rate_limits.enabled:  # which may be counted in a Redis, and that is waited for
-        resolved = gateway.storage.admin.resolve_prediction_nowait(secret, options.tenant, options.version)
-    if resolved is None:
-        resolved = await run_in_predict_pool(look_up)
+    options = read_options(document)
+    if isinstance(active, ResolvedPrompt) and options.version is None and options.tenant in (None, active.ref.tenant):
+        resolved = active
+    elif isinstance(active, errors.NoActivePrompt) and options.version is None and options.tenant is None:
+        raise active
+    else:
+        resolved = await _look_up(gateway, secret, options.tenant, options.version)
+    if gateway.rate_limits.enabled:
+        await run_in_predict_pool(gateway.rate_limits.check, resolved.ref.tenant)
     if resolved.principal.tenant is not None:
         gateway.callers.remember(secret, resolved.principal.tenant)
     return document, options, resolved
+
+
+async def _active_prompt(gateway: GatewayContext, secret: str) -> ResolvedPrompt | errors.NoActivePrompt | None:
+    """The active prompt of a tenant's key; None for the admin key, whose tenant stands in the body.
+
+    Raises:
+        Unauthenticated, Forbidden: The key is not known, or lacks the scope.
+    """
+    if gateway.storage.admin.is_admin_key(secret):
+        return None
+    try:
+        return await _look_up(gateway, secret, None, None)
+    except errors.NoActivePrompt as error:  # which does not matter if the body names a version
+        return error
+
+
+async def _look_up(gateway: GatewayContext, secret: str, tenant: str | None, version: int | None) -> ResolvedPrompt:
+    """``resolve_prediction``, on the event loop where the database answers at once, else in a thread."""
+    admin = gateway.storage.admin
+    resolved = admin.resolve_prediction_nowait(secret, tenant, version)
+    if resolved is None:
+        resolved = await run_in_predict_pool(admin.resolve_prediction, secret, tenant, version)
+    return resolved
 
 
 def parse_batch(document: Mapping[str, Any], most: int) -> list[Any]:

@@ -57,8 +57,8 @@ class Window:
 async def predict_segments(request: Request) -> Response:
     """Scope predict. One person; windows slide over the clip, neighbours that agree become one segment."""
     gateway = context_of(request)
-    secret, form, body = await read_request(request, gateway)
-    document, options, resolved = await resolve(gateway, secret, body, form)
+    secret, media_type, body = await read_request(request, gateway)
+    document, options, resolved = await resolve(gateway, secret, body, media_type)
 
     def prepare() -> tuple[PreparedClip, list[Window]]:
         window, stride = parse_window_options(document)

@@ -130,6 +130,10 @@ class AdminRepository:
             "time": moment(time.time()).isoformat().replace("+00:00", "Z"),
         }
 
+    def is_admin_key(self, secret: str) -> bool:
+        """Whether a key is the admin key; no read of the database."""
+        return self._hasher.equal(secret, self._admin_key)
+
     def authenticate(self, secret: str) -> Principal | None:
         """Who has this key, or None."""
         if self._hasher.equal(secret, self._admin_key):

@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 
 from service.errors import MalformedBody, TooLarge, UnsupportedMediaType
-from service.gateway.http import request_body
+from service.gateway.http import json_depth, request_body
 
 
 def request(body: bytes = b"", piece: int = 7, **headers: str) -> Request:
@@ -89,12 +89,12 @@ def test_one_endless_line_is_refused_while_it_arrives():
 
 
 def test_the_depth_of_json_is_known_before_it_is_parsed():
-    assert request_body.depth_of(b"{}") == 1
-    assert request_body.depth_of(json.dumps({"a": [[[1, 2], [3]]]}).encode()) == 4
+    assert json_depth.scan(b"{}", 16) == json_depth.JsonShape(1, 1)
+    assert json_depth.scan(json.dumps({"a": [[[1, 2], [3]]]}).encode(), 16) == json_depth.JsonShape(4, 5)
     request_body.check_depth(b'{"label": "[[[[[[[[[[[[[["}', 3)
     request_body.check_depth(b'{"label": "\\"[[[[[[[["}', 3)
     for deep in (b"[" * 100_000, b"[" * 50 + b"]" * 50, b'{"a":' * 20 + b"1" + b"}" * 20):
-        with pytest.raises(MalformedBody, match="max_json_depth"):
+        with pytest.raises(TooLarge, match="max_json_depth"):
             request_body.check_depth(deep, 16)
 
 
