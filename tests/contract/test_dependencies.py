@@ -14,7 +14,7 @@ import tomllib
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-SHIPPED = ["model", "server", "postgres", "s3", "torchserve", "onnx", "pretrain"]
+SHIPPED = ["model", "server", "postgres", "s3", "torchserve", "onnx", "formats", "pretrain"]
 IMPORT_NAMES = {
     "prometheus-client": "prometheus_client", "pydantic-settings": "pydantic_settings", "pysimdjson": "simdjson",
     "scikit-learn": "sklearn", "sse-starlette": "sse_starlette",

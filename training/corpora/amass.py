@@ -13,8 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from training.corpora.kinematics import Motion, Skeleton, from_axis_angle
-from training.corpora.reading import MAX_FRAMES, Array, MotionFileError, NoMotion, finite, read_arrays
+from skeleton_prompt.clips.formats.mocap.kinematics import Motion, Skeleton, from_axis_angle
+from skeleton_prompt.clips.formats.mocap.reading import (
+    MAX_FRAMES,
+    Array,
+    MotionFileError,
+    NoMotion,
+    finite,
+    read_arrays,
+)
 
 NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.corpora.acclaim import Acclaim, find_asf, read_amc, read_asf
+from skeleton_prompt.clips.formats.mocap.acclaim import Acclaim, find_asf, read_amc, read_asf
+from skeleton_prompt.clips.formats.mocap.bvh import read_bvh
+from skeleton_prompt.clips.formats.mocap.canonical import canonical
+from skeleton_prompt.clips.formats.mocap.kinematics import Motion
+from skeleton_prompt.clips.formats.mocap.reading import MotionFileError, NoMotion
 from training.corpora.amass import BodyModel, read_amass, read_body_model
-from training.corpora.bvh import read_bvh
-from training.corpora.canonical import canonical
-from training.corpora.kinematics import Motion
 from training.corpora.motion_file import (
     Clip,
     clips_of,
@@ -22,7 +23,6 @@ from training.corpora.motion_file import (
     resample,
     write_motion_file,
 )
-from training.corpora.reading import MotionFileError, NoMotion
 
 SUFFIXES = {".bvh": "bvh", ".amc": "amc", ".npz": "amass"}
 
@@ -37,7 +37,6 @@ class CorpusOptions:
         asf: The skeleton of every AMC file, instead of the one beside it.
         smpl: A body model for AMASS files, ``.npz``.
         up: ``y`` or ``z`` for every file, instead of what the format says or the data shows.
-        leave_out: Sources whose clips are not taken.
     """
 
     fps: float = 30.0
@@ -45,7 +44,6 @@ class CorpusOptions:
     asf: Path | None = None
     smpl: Path | None = None
     up: str | None = None
-    leave_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -129,11 +127,8 @@ def collect(
         kind = SUFFIXES[path.suffix.lower()]
         try:
             clips, kind, note = reader.read(path, place)
-            wanted = [clip for clip in clips if clip.source not in options.leave_out]
-            new = [clip for clip in wanted if recordings.setdefault(recording_of(clip), str(path)) == str(path)]
-            if clips and not wanted:
-                note = f"left out: source {clips[0].source}"
-            elif clips and not new:
+            new = [clip for clip in clips if recordings.setdefault(recording_of(clip), str(path)) == str(path)]
+            if clips and not new:
                 note = f"already read from {recordings[recording_of(clips[0])]}"
             state = "read" if new else "skipped"
             result.clips += new

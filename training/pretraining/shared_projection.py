@@ -22,8 +22,8 @@ from skeleton_prompt.model.shared_projection import BLOCKS, KINDS, SharedProject
 from training.pretraining.meta_train_module import EpisodeBank, MetaTrainConfig, train_module
 from training.pretraining.motion_sampler import (
     JOINTS,
+    MIRROR,
     MotionSampler,
-    body_scales,
     facing,
     from_bones,
     load_corpus,
@@ -59,8 +59,10 @@ def frontal_view(pose: Tensor, seconds: Tensor, seed: int) -> tuple[Tensor, Tens
     rng = torch.Generator().manual_seed(seed)
     B = len(pose)
     index, seconds = stretch(B, seconds, rng)
+    body = torch.exp((torch.rand(B, 1, JOINTS, 1, generator=rng) * 2 - 1) * 0.15)
+    body[:, :, list(MIRROR)] = (body + body[:, :, list(MIRROR)]) / 2
     bones = to_bones(resample(pose, index))
-    bones[:, :, 1:] *= body_scales(B, rng)[:, None, 1:, None]
+    bones[:, :, 1:] *= body[:, :, 1:]
     pose = from_bones(bones)
     # The turn to the front is only as good as the hips and shoulders it is measured on.
     yaw = (torch.rand(B, generator=rng) * 2 - 1) * math.radians(20) - facing(pose)

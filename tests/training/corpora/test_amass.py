@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from skeleton_prompt.clips.formats.mocap.canonical import canonical
+from skeleton_prompt.clips.formats.mocap.reading import MotionFileError, NoMotion
 from skeleton_prompt.clips.layouts import CANONICAL
 from training.corpora.amass import BODY, NAMES, mean_skeleton, read_amass, read_body_model
-from training.corpora.canonical import canonical
-from training.corpora.reading import MotionFileError, NoMotion
 
 AT = {name: index for index, name in enumerate(CANONICAL)}
 UPRIGHT = [np.pi / 2, 0, 0]  # SMPL's rest pose has y up, AMASS z: standing people are turned about x
@@ -146,6 +146,6 @@ def test_a_truncated_file_is_refused(tmp_path) -> None:
 
 
 def test_an_array_larger_than_the_limit_is_refused_before_it_is_unpacked(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("training.corpora.reading.MAX_ARRAY_BYTES", 1000)
+    monkeypatch.setattr("skeleton_prompt.clips.formats.mocap.reading.MAX_ARRAY_BYTES", 1000)
     with pytest.raises(MotionFileError, match="array poses has 37568 bytes, more than 1000"):
         read_amass(write(tmp_path / "a_poses.npz"))

@@ -14,8 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from training.corpora.kinematics import Motion, Skeleton, product
-from training.corpora.reading import MAX_FRAMES, MAX_JOINTS, Array, MotionFileError, number, read_lines
+from skeleton_prompt.clips.formats.mocap.kinematics import Motion, Skeleton, product
+from skeleton_prompt.clips.formats.mocap.reading import (
+    MAX_FRAMES,
+    MAX_JOINTS,
+    Array,
+    MotionFileError,
+    number,
+    read_lines,
+)
 
 _CHANNELS = {f"{axis}{kind}".lower() for axis in "XYZ" for kind in ("rotation", "position")}
 MIN_FPS, MAX_FPS = 5.0, 1000.0

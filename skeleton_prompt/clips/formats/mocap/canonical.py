@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.corpora.joint_mapping import LIMB_ROLES, Parts, find_parts
-from training.corpora.kinematics import Motion, solve
-from training.corpora.reading import MAX_METRES, Array, MotionFileError
-from training.pretraining.motion_sampler import JOINTS
+from skeleton_prompt.clips.formats.mocap.joint_mapping import LIMB_ROLES, Parts, find_parts
+from skeleton_prompt.clips.formats.mocap.kinematics import Motion, solve
+from skeleton_prompt.clips.formats.mocap.reading import MAX_METRES, Array, MotionFileError
+from skeleton_prompt.clips.layouts import CANONICAL
 
 UNITS = {"mm": 0.001, "cm": 0.01, "inch": 0.0254, "CMU unit (1/0.45 inch)": 0.0254 / 0.45, "foot": 0.3048, "m": 1.0}
 SPINE = 0.45  # of the way from root to thorax: 0.39 in CMU and HDM05 as shipped, 0.48 in Human3.6M, 0.61 in UI-PRMD
@@ -157,7 +157,7 @@ def _reference(
 
 def _joints(parts: Parts, places: dict[int, Array], head_turns: Array, pose: _Pose) -> Array:
     """``(F, 17, 3)`` in the file's unit and axes."""
-    result = np.zeros((len(head_turns), JOINTS, 3))
+    result = np.zeros((len(head_turns), len(CANONICAL), 3))
     for role in LIMB_ROLES:
         result[:, _ROLES[role]] = places[parts.roles[role]]
     result[:, 0] = (result[:, 1] + result[:, 4]) / 2

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from skeleton_prompt.clips.formats.mocap.bvh import read_bvh
+from skeleton_prompt.clips.formats.mocap.canonical import canonical
+from skeleton_prompt.clips.formats.mocap.reading import MotionFileError
 from skeleton_prompt.clips.layouts import CANONICAL
 from tests.support.mocap_people import BODY, bvh_text, write
-from training.corpora.bvh import read_bvh
-from training.corpora.canonical import canonical
-from training.corpora.reading import MotionFileError
 
 AT = {name: index for index, name in enumerate(CANONICAL)}
 

@@ -19,8 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from training.corpora.kinematics import Motion, Skeleton, product
-from training.corpora.reading import MAX_FRAMES, MAX_JOINTS, Array, MotionFileError, number, read_lines
+from skeleton_prompt.clips.formats.mocap.kinematics import Motion, Skeleton, product
+from skeleton_prompt.clips.formats.mocap.reading import (
+    MAX_FRAMES,
+    MAX_JOINTS,
+    Array,
+    MotionFileError,
+    number,
+    read_lines,
+)
 
 INCH = 0.0254
 ROOT = "root"

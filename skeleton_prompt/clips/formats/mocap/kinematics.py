@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.corpora.reading import Array
+from skeleton_prompt.clips.formats.mocap.reading import Array
 
 _AXES = {"x": 0, "y": 1, "z": 2}
 

@@ -1,6 +1,6 @@
 """Which joint of a file is which joint of the body: by name, checked against the tree.
 
-Spellings are those of ``skeleton_prompt.clips.joint_aliases`` and of Acclaim bones. One name may mean two
+Spellings are those of ``skeleton_prompt.clips.joint_aliases``. One name may mean two
 things (``LeftShoulder`` is the collar where there is a ``LeftArm``), so of several candidates the tree decides: a
 shoulder is the last one above the elbow, a wrist the first one below it.
 """
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skeleton_prompt.clips.formats.mocap.kinematics import Skeleton
 from skeleton_prompt.clips.joint_aliases import split_side
-from training.corpora.kinematics import Skeleton
 
-_OWN_WORDS = {"femur": "thigh", "tibia": "shin", "humerus": "upperarm", "radius": "forearm", "shldr": "shoulder"}
 _LEG = (("hip",), ("knee", "leg"), ("ankle", "foot"))
 _ARM = (("shoulder", "arm"), ("elbow",), ("wrist", "hand"))
 SHORT_FOREARM, LONG_FOREARM = 0.75, 1.2  # times the upper arm; people have about 0.9
@@ -51,7 +50,7 @@ def find_parts(skeleton: Skeleton) -> Parts:
     Raises:
         LookupError: Saying which one has no joint, and which names there are.
     """
-    words = [_meaning(name) for name in _bare(skeleton.names)]
+    words = [split_side(name) for name in _bare(skeleton.names)]
     roles: dict[str, int] = {}
     for side in "lr":
         for chain in (_LEG, _ARM):
@@ -80,16 +79,6 @@ def _bare(names: Sequence[str]) -> list[str]:
     if prefix and sum(name.startswith(prefix) for name in bare) >= len(bare) - 1:
         bare = [name.removeprefix(prefix) for name in bare]
     return bare
-
-
-def _meaning(name: str) -> tuple[str, str]:
-    found = split_side(name)
-    if found == ("", ""):
-        lower = name.lower()
-        for word, usual in _OWN_WORDS.items():
-            lower = lower.replace(word, usual)
-        found = split_side(lower)
-    return found
 
 
 def _limb(
