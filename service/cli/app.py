@@ -14,7 +14,7 @@ import typer
 from service.cli import (
     archive,
     bench,
-    clips,
+    convert,
     demo,
     doctor,
     export,
@@ -56,7 +56,7 @@ def build_app() -> typer.Typer:
         render,
         export,
         archive,
-        clips,
+        convert,
         demo,
         settings,
         doctor,

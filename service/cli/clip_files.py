@@ -1,45 +1,105 @@
-"""Reads clips out of files: JSON, JSON lines, msgpack, and our `.npz`, each also gzipped."""
+"""Reads clips out of files of any known format, and writes them as JSON."""
 
 from __future__ import annotations
 
 import gzip
-import io
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
-from service.cli.output import UsageError
+from service.cli.output import UsageError, console
+from skeleton_prompt.clips.formats import FileClip, FormatError, ReadOptions, Skipped, read_files
 
-LONGEST_FILE = 1 << 30
 Document = dict[str, Any]
+WRITTEN = (".json", ".ndjson", ".jsonl")
+MAX_NOTES = 12
 
 
-def read_clips(paths: Iterable[Path]) -> Iterator[tuple[Path, Document]]:
-    """Each clip document of each file, in order. A folder means the clip files in it, sorted.
+@dataclass
+class Notes:
+    """Notes and warnings about clips, each printed once with the number of clips that it is about."""
+
+    lines: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, kind: str, place: object, text: str) -> None:
+        """Keep a line; kind is ``note`` or ``warning``."""
+        self.lines.append({"kind": kind, "file": str(place), "text": text})
+
+    def show(self) -> None:
+        """Print what was kept on stderr, warnings first."""
+        from rich.markup import escape
+
+        counts = Counter((line["kind"], line["text"]) for line in self.lines)
+        first: dict[tuple[str, str], str] = {}
+        for line in self.lines:
+            first.setdefault((line["kind"], line["text"]), line["file"])
+        ordered = sorted(counts, key=lambda key: key[0] != "warning")
+        for kind, text in ordered[:MAX_NOTES]:
+            count = counts[kind, text]
+            place = first[kind, text] + (f" and {count - 1} more" if count > 1 else "")
+            colour = "yellow" if kind == "warning" else "dim"
+            console(stderr=True).print(f"[{colour}]{kind}[/]  {escape(place)}: {escape(text)}")
+        if len(ordered) > MAX_NOTES:
+            console(stderr=True).print(f"[dim]and {len(ordered) - MAX_NOTES} more kinds of notes; see --json[/]")
+
+
+def read_file_clips(
+    paths: Iterable[Path], reading: ReadOptions | None = None, notes: Notes | None = None
+) -> Iterator[FileClip]:
+    """Each clip of each file, folder or pattern, in order.
+
+    Args:
+        paths: Files, folders and patterns.
+        reading: Options of the readers.
+        notes: Gets what the readers assumed, and the files of folders that were not recognised.
 
     Raises:
-        UsageError: A file is not there or is not a file of clips.
+        UsageError: A file is missing, damaged, of no known format, or needs an option.
     """
-    for path in paths:
-        files = sorted(p for p in path.rglob("*") if _kind(p) and p.is_file()) if path.is_dir() else [path]
-        if not files:
-            raise UsageError(f"{path}: no clip files (.json, .ndjson, .msgpack, .npz) in this folder")
-        for file in files:
-            for document in _read(file):
-                yield file, document
+    skipped = Skipped([])
+    try:
+        for clip in read_files(paths, reading, skipped):
+            for text in clip.notes if notes is not None else ():
+                notes.add("note", clip.path, text)  # type: ignore[union-attr]
+            yield clip
+    except FormatError as error:
+        raise UsageError(str(error)) from error
+    for path in skipped.paths if notes is not None else ():
+        notes.add("note", path, "left out: of no known format")  # type: ignore[union-attr]
+
+
+def read_clips(paths: Iterable[Path], reading: ReadOptions | None = None) -> Iterator[tuple[Path, Document]]:
+    """Each clip document with its file, as :func:`read_file_clips` finds them.
+
+    Raises:
+        UsageError: As there.
+    """
+    for clip in read_file_clips(paths, reading):
+        yield clip.path, clip.document
+
+
+def quality_texts(warnings: Iterable[Any]) -> Iterator[str]:
+    """Sentences of the warnings or notes of a quality report, which are texts or objects with a message."""
+    for warning in warnings:
+        yield (
+            str(warning.get("message") or warning.get("text") or warning) if isinstance(warning, dict) else str(warning)
+        )
 
 
 def write_clips(path: Path, documents: Iterable[Document]) -> int:
-    """Write clip documents as JSON, JSON lines or msgpack, by the name of the file; gives their number.
+    """Write clip documents as JSON or JSON lines, by the name of the file; gives their number.
 
     Raises:
         UsageError: The name ends otherwise.
     """
-    kind = _kind(path)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    kind = suffixes[-1] if suffixes else ""
     rows = list(documents)
     if kind in (".ndjson", ".jsonl"):
         data = b"".join(
@@ -48,89 +108,7 @@ def write_clips(path: Path, documents: Iterable[Document]) -> int:
     elif kind == ".json":
         data = orjson.dumps(rows[0] if len(rows) == 1 else {"clips": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
     else:
-        raise UsageError(f"{path}: write to .json, .ndjson or .jsonl, with .gz after it to compress")
+        raise UsageError(f"{path}: write to {', '.join(WRITTEN)}, with .gz after it to compress")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(data, 6, mtime=0) if path.suffix == ".gz" else data)
     return len(rows)
-
-
-def _kind(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    kind = suffixes[-1] if suffixes else ""
-    return kind if kind in (".json", ".ndjson", ".jsonl", ".msgpack", ".npz") else ""
-
-
-def _read(path: Path) -> Iterator[Document]:
-    kind = _kind(path)
-    if not kind:
-        raise UsageError(f"{path}: not a clip file by its name (.json, .ndjson, .msgpack, .npz)")
-    try:
-        data = _bytes(path)
-    except (OSError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"{path}: {reason}") from error
-    try:
-        if kind == ".npz":
-            yield from _npz(data)
-        elif kind == ".msgpack":
-            import msgpack
-
-            yield from _documents(msgpack.unpackb(data))
-        elif kind == ".json":
-            yield from _documents(orjson.loads(data))
-        else:
-            for line in data.splitlines():
-                if line.strip():
-                    yield from _documents(orjson.loads(line))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: {error}") from error
-
-
-def _bytes(path: Path) -> bytes:
-    if path.stat().st_size > LONGEST_FILE:
-        raise UsageError(f"{path}: larger than {LONGEST_FILE >> 20} MiB")
-    if path.suffix.lower() != ".gz":
-        return path.read_bytes()
-    with gzip.open(path) as stream:
-        data = stream.read(LONGEST_FILE + 1)
-    if len(data) > LONGEST_FILE:
-        raise UsageError(f"{path}: larger than {LONGEST_FILE >> 20} MiB once unpacked")
-    return data
-
-
-def _documents(value: Any) -> Iterator[Document]:
-    """A clip, a list of clips, or `{"clips": [...]}`."""
-    if isinstance(value, Mapping) and isinstance(value.get("clips"), list):
-        value = value["clips"]
-    for row in value if isinstance(value, list) else [value]:
-        if not isinstance(row, Mapping) or "keypoints" not in row:
-            raise ValueError("a clip is an object with keypoints")
-        yield dict(row)
-
-
-def _npz(data: bytes) -> Iterator[Document]:
-    """A stored clip of ours, or a set of clips: keypoints of all frames, offsets, labels, label_names, joint_names."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        if "offsets" not in archive:
-            from skeleton_prompt.clips.clip import clip_document, decode_clip
-
-            yield clip_document(decode_clip(data))
-            return
-        arrays = {name: archive[name] for name in archive.files}
-    keypoints, offsets = arrays["keypoints"].astype(np.float32), arrays["offsets"]
-    layout: Any = {"joints": [str(name) for name in arrays["joint_names"]]}
-    if "layout" in arrays:
-        layout = str(arrays["layout"])
-    coords = str(arrays["coords"]) if "coords" in arrays else {2: "xy", 3: "xyz", 4: "xyzc"}[keypoints.shape[-1]]
-    fps = float(np.ravel(arrays["fps"])[0]) if "fps" in arrays else 30.0
-    for index, (start, end) in enumerate(itertools.pairwise(offsets)):
-        document: Document = {"id": f"clip-{index}", "layout": layout, "fps": fps, "keypoints": keypoints[start:end]}
-        if coords in ("xyz", "xyzc"):
-            document["coords"] = coords
-        if "labels" in arrays:
-            document["label"] = str(arrays["label_names"][arrays["labels"][index]])
-        if "subjects" in arrays:
-            document["group"] = str(arrays["subjects"][index])
-        yield document

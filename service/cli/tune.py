@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.connection import KeyOption, TenantArgument, Url, connect
 from service.cli.output import AsJson, UsageError, console, show
+from service.cli.read_options import with_read_options
+
+if TYPE_CHECKING:
+    from service.cli.clip_files import Notes
+    from skeleton_prompt.clips.formats import FileClip, ReadOptions
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(tune)
+    app.command()(with_read_options(tune))
 
 
 def tune(
+    reading: Any,
     tenant: TenantArgument,
-    files: Annotated[list[Path] | None, typer.Argument(help="Labelled clip files or folders of them.")] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Labelled clips: files of any format (convert --list), or a folder with one folder for each label."
+        ),
+    ] = None,
     label: Annotated[str | None, typer.Option(help="The label of clips that carry none.")] = None,
     folder_labels: Annotated[
         bool, typer.Option("--folder-labels", help="A clip without a label takes the name of its folder.")
@@ -37,7 +48,12 @@ def tune(
     """Teach a tenant and wait for the new version; Ctrl-C stops waiting, not the job."""
     if bool(files) == stored:
         raise UsageError("Name files to learn from, or give --stored to learn from the clips stored so far.")
-    clips = [] if stored else _labelled(files or [], label, folder_labels)
+    from service.cli.clip_files import Notes
+
+    notes = Notes()
+    clips = [] if stored else _labelled(files or [], label, folder_labels, reading, notes)
+    if not as_json:
+        notes.show()
     with connect(url, key) as client:
         if dry_run:
             found = client.check(tenant, clips)
@@ -63,14 +79,55 @@ def tune(
     show(job.info.document, as_json=as_json)
 
 
-def _labelled(files: list[Path], label: str | None, folder_labels: bool) -> list[dict[str, Any]]:
-    from service.cli.clip_files import read_clips
+def _labelled(
+    files: list[Path], label: str | None, folder_labels: bool, reading: ReadOptions, notes: Notes
+) -> list[dict[str, Any]]:
+    """Clips with labels: their own, ``--label``, or the folder below the one that was named.
 
+    Raises:
+        UsageError: A clip has no label, and neither option nor folder gives it one.
+    """
+    from collections import Counter
+
+    from service.cli.clip_files import read_file_clips
+
+    found = list(read_file_clips(files, reading, notes))
+    folders = len({clip.root for clip in found if clip.root.is_dir()})
+    direct = any(clip.folder_label is None for clip in found if clip.root.is_dir())
     clips = []
-    for path, clip in read_clips(files):
-        if "label" not in clip and "segments" not in clip:
-            if label is None and not folder_labels:
-                raise UsageError(f"{path}: a clip without a label; give --label or --folder-labels")
-            clip["label"] = label if label is not None else path.resolve().parent.name
-        clips.append(clip)
+    taken: Counter[str] = Counter()
+    for clip in found:
+        document = dict(clip.document)
+        if "label" not in document and "segments" not in document:
+            document["label"] = label if label is not None else _folder_label(clip, folder_labels, folders, direct)
+            if label is None:
+                taken[document["label"]] += 1
+        clips.append(document)
+    if taken:
+        labels = ", ".join(f"{name} ({count})" for name, count in sorted(taken.items()))
+        notes.add("note", ", ".join(map(str, files)), f"labels are the names of folders: {labels}")
     return clips
+
+
+def _folder_label(clip: FileClip, parent: bool, folders: int, direct: bool) -> str:
+    """The label of a clip without one, from its folder.
+
+    Args:
+        clip: the clip and where it was found.
+        parent: take the folder that holds the file.
+        folders: how many folders were named.
+        direct: some clip lies right in a folder that was named, not in one inside it.
+
+    Raises:
+        UsageError: no folder stands for a label, or it is not clear which.
+    """
+    if parent:
+        return clip.path.resolve().parent.name
+    if folders == 1 and clip.folder_label is not None:
+        return clip.folder_label
+    if folders > 1 and direct and clip.root.is_dir():
+        return clip.root.resolve().name  # `tune acme clips/*` names one folder for each label
+    raise UsageError(
+        f"{clip.path}: a clip without a label; give --label or --folder-labels, or name one folder that holds one"
+        " folder for each label"
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools import cli_page
+from tools import cli_page, formats_page
 from tools.docs_site import OUTSIDE, pages, site_links
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +59,10 @@ def test_every_decision_is_in_the_index_and_has_a_number_of_its_own():
 
 def test_the_page_of_the_command_line_is_that_of_the_program():
     assert cli_page.PAGE.read_text() == cli_page.page(), "write it again: python tools/cli_page.py"
+
+
+def test_the_page_of_formats_is_that_of_the_registry():
+    assert formats_page.PAGE.read_text() == formats_page.page(), "write it again: python tools/formats_page.py"
 
 
 def test_the_glossary_is_short_sorted_and_defines_each_word_once():
