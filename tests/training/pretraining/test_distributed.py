@@ -21,7 +21,6 @@ import torch
 from skeleton_prompt.model.backbone import CONFIGS, BackboneConfig
 from training.pretraining.distributed import joined
 from training.pretraining.trainer import PretrainConfig, Trainer, contrast_loss, run
-from training import pretrain
 
 torch.set_num_threads(1)
 CONFIGS["tiny"] = BackboneConfig("tiny", width=16, blocks=3, heads=2)
