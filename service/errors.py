@@ -9,12 +9,14 @@
     ├── NotFound 404
     │   └── VersionNotFound
     ├── MethodNotAllowed 405
+    ├── RequestTimeout 408
     ├── TenantExists, NoActivePrompt, BackboneMismatch, VersionActive, IdempotencyConflict, JobFinished 409
     ├── TooLarge 413
     ├── UnsupportedMediaType 415
     ├── InvalidRequest 422
     │   └── InvalidClip, InvalidClips, TooFewLabels, UnknownLayout
     ├── RateLimited, QuotaExceeded 429
+    ├── HeadersTooLarge 431
     ├── Internal 500
     ├── Overloaded, EngineUnavailable, StorageUnavailable 503
     ├── DeadlineExceeded 504
@@ -109,6 +111,12 @@ class MethodNotAllowed(ServiceError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
+class RequestTimeout(ServiceError):
+    """Headers or body arrive too slowly; answered below the application, for any route."""
+
+    status, code, title = 408, "request_timeout", "The request arrived too slowly"
+
+
 class TenantExists(ServiceError):
     """The id is taken."""
 
@@ -197,6 +205,12 @@ class QuotaExceeded(ServiceError):
     """The tenant's quota is used up."""
 
     status, code, title = 429, "quota_exceeded", "The quota is used up"
+
+
+class HeadersTooLarge(ServiceError):
+    """The request's headers exceed their limit; answered below the application, for any route."""
+
+    status, code, title = 431, "headers_too_large", "The headers are too large"
 
 
 class Internal(ServiceError):

@@ -170,6 +170,18 @@ class Settings(BaseSettings):
         le=65535,
         description="Port on which a training worker shows its metrics to Prometheus; none when unset.",
     )
+    max_header_bytes: int = Field(
+        32 * KIB, ge=KIB, le=MIB, description="Most bytes of a request's address and headers together."
+    )
+    header_seconds: float = Field(
+        10.0, gt=0, le=600, description="Seconds in which the headers of a request must arrive."
+    )
+    min_body_rate: int = Field(
+        1024, ge=0, le=MIB, description="Least bytes a second of a body; slower requests end after 10 seconds."
+    )
+    max_connections: int = Field(
+        2048, ge=1, le=100_000, description="Most connections open at once; more are refused with 503."
+    )
     max_predict_bytes: Bytes = Field(8 * MIB, description="Largest body of a predict request, unpacked, in bytes.")
     max_tune_bytes: Bytes = Field(256 * MIB, description="Largest body of a tune or clips request, unpacked, in bytes.")
     max_frames: int = Field(2048, ge=2, le=100_000, description="Most frames of a clip.")

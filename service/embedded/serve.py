@@ -229,6 +229,7 @@ def _run_gateway(
     from uvicorn.config import STARTUP_FAILURE
 
     from service.gateway.app import create_app
+    from service.gateway.http.protocol import bounded
 
     class Server(uvicorn.Server):
         """Uvicorn that says when it is ready and when it begins to drain."""
@@ -246,6 +247,7 @@ def _run_gateway(
     config: uvicorn.Config = uvicorn.Config(
         create_app(settings, engine=engine, processes=processes),
         loop="uvloop",
+        http=bounded(settings),
         log_config=None,  # its loggers propagate into ours
         access_log=False,
         server_header=False,

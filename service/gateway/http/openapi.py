@@ -27,7 +27,7 @@ IDEMPOTENCY_KEY = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
-EVERYWHERE = (errors.Internal, errors.MethodNotAllowed)
+EVERYWHERE = (errors.Internal, errors.MethodNotAllowed, errors.RequestTimeout, errors.HeadersTooLarge)
 
 _bodies: set[type[BaseModel]] = {schemas.Problem}
 
