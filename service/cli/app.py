@@ -92,6 +92,9 @@ def _program(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with 0, or non-zero after saying why."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    import stamina
+
+    stamina.instrumentation.set_on_retry_hooks([])  # a retried request is not news for the user of a command
     try:
         build_app()(args=arguments, prog_name="skeleton-prompt")
     except KeyboardInterrupt:

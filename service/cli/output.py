@@ -1,4 +1,4 @@
-"""How commands talk: tables and bars for people on a terminal, JSON for machines, errors on stderr."""
+"""Output of commands: tables and progress bars for terminals, JSON for machines, errors on stderr."""
 
 from __future__ import annotations
 
@@ -64,8 +64,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, (list, tuple)):
-        return escape(", ".join(str(item) for item in value))
-    return escape(str(value))
+        return escape(", ".join(printable(str(item)) for item in value))
+    return escape(printable(str(value)))
+
+
+def printable(text: str) -> str:
+    """Text with control characters written as escapes, because a label must not command the terminal."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def show(document: Any, *, as_json: bool) -> None:
@@ -94,6 +99,10 @@ def progress(items: Iterable[T], *, total: int, what: str, quiet: bool) -> Itera
     yield from track(items, total=total, description=what, console=console(stderr=True), transient=True)
 
 
+def _printable_lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def fail(error: Exception, *, as_json: bool) -> int:
     """Say on stderr what went wrong; gives the exit code."""
     from skeleton_prompt.client.errors import ApiError
@@ -116,7 +125,7 @@ def fail(error: Exception, *, as_json: bool) -> int:
     elif expected:
         from rich.markup import escape
 
-        console(stderr=True).print(f"[bold red]error[/]  {escape(message)}")
+        console(stderr=True).print(f"[bold red]error[/]  {escape(_printable_lines(message))}")
     if not expected:
         import traceback
 

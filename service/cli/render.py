@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.output import UsageError
+from service.cli.output import AsJson, UsageError, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,7 @@ def render(
     clip: Annotated[Path, typer.Argument(help="A clip file.")],
     out: Annotated[Path, typer.Argument(help="The .gif, .png or .svg file to write.")],
     number: Annotated[int, typer.Option(min=1, help="Which clip of a file with several.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Draw a clip: .gif and .svg move, .png is a strip of frames."""
     from itertools import islice
@@ -32,4 +33,7 @@ def render(
         raise UsageError(f"{clip}: there is no clip number {number}")
     from skeleton_prompt.render import render_clip
 
-    render_clip(parse_clip(clip_body(found[1])), out)
+    drawn = parse_clip(clip_body(found[1]))
+    render_clip(drawn, out)
+    if as_json:
+        print_json({"file": str(out), "frames": drawn.frames, "people": drawn.people, "layout": drawn.layout.name})
