@@ -123,3 +123,11 @@ def test_every_path_that_contributing_names_exists():
     paths = re.findall(r"`((?:[a-z_.]+/)*[A-Za-z_.-]+\.(?:py|md|toml|yml|txt)|(?:[a-z_]+/)+[a-z_]*)`", text)
     assert len(paths) > 20
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_a_decision_has_the_title_that_the_index_gives():
+    folder = ROOT / "docs" / "decisions"
+    rows = re.findall(r"\[(.+)\]\((\d{4}-[a-z0-9-]+\.md)\)", (folder / "README.md").read_text())
+    assert {name: title for title, name in rows} == {
+        name: (folder / name).read_text().splitlines()[0].removeprefix("# ") for _, name in rows
+    }
