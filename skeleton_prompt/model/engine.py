@@ -22,12 +22,13 @@ from skeleton_prompt.clips.normalise import PreparedPerson, Quality, prepare
 from skeleton_prompt.model.backbone import FRAMES, JOINTS, Backbone, load_backbone, read_sizes
 from skeleton_prompt.model.backbone_files import backbone_path
 from skeleton_prompt.model.decision import Prediction, decide
-from skeleton_prompt.model.devices import CapturedForward, cuda_capture, resolve
+from skeleton_prompt.model.devices import CapturedForward, cuda_capture, resolve, to_device
 from skeleton_prompt.model.features import Windows, completed_features, descriptor_features, frozen_features, streams
 from skeleton_prompt.model.multi_tenant import (
     MODULE,
     Outcome,
     PromptTensorCache,
+    combine_logits,
     group_by,
     head_logits,
     linear_rows,
@@ -38,9 +39,10 @@ from skeleton_prompt.model.multi_tenant import (
 )
 from skeleton_prompt.model.prompt_file import Array, BackboneMismatch, BadPrompt, Prompt
 from skeleton_prompt.model.prompt_module import FULL, Ablation, Parameters, module_logits
-from skeleton_prompt.model.temporal_net import frontal, joints_shown, share_of, signals, windows_at
-from skeleton_prompt.model.tensor_shapes import PROMPTED_BLOCKS, STREAM_FEATURES, TEMPORAL, VISIBLE_JOINT_INPUTS
+from skeleton_prompt.model.temporal_net import frontal, joints_shown, signals, windows_at
+from skeleton_prompt.model.tensor_shapes import PROMPTED_BLOCKS, STREAM_FEATURES, TEMPORAL
 from skeleton_prompt.model.window_batches import MAX_WINDOWS, window_batches, window_pieces
+from skeleton_prompt.model.window_sums import Chunk, Result, WindowSums
 
 Row = tuple[PreparedPerson, Prompt]
 
@@ -187,14 +189,17 @@ class Engine:
             part = self.encode(Windows.of([piece], self.device)).features * len(piece.pose)
             total = part if total is None else total + part
         assert total is not None  # noqa: S101  # a person has at least one window
-        mean = total / len(person.pose)
+        return self._with_projection(total[0] / len(person.pose), person.has_depth)[None]
+
+    def _with_projection(self, features: Tensor, has_depth: bool) -> Tensor:
+        """``(F,)`` features averaged over windows, with the shared projection of that average in place."""
         house = self.backbone.house
-        if house is not None:  # projects the mean of the windows, so the mean of the projections is replaced
-            plain = mean[:, : self.blocks["house"].start]
-            read = torch.cat([plain[:, self.blocks[name]] for name in house.blocks], 1)
-            deep = torch.tensor([person.has_depth], device=self.device)
-            mean = torch.cat((plain, house.apply(read, deep)), 1)
-        return mean
+        if house is None:
+            return features
+        plain = features[None, : self.blocks["house"].start]
+        read = torch.cat([plain[:, self.blocks[name]] for name in house.blocks], 1)
+        deep = torch.tensor([has_depth], device=self.device)
+        return torch.cat((plain, house.apply(read, deep)), 1)[0]
 
     def columns(self, blocks: Sequence[str]) -> np.ndarray:
         """Indices of the columns of the named feature blocks, in their order.
@@ -218,18 +223,46 @@ class Engine:
         return self._read[blocks]
 
     def forward(self, rows: Sequence[Row]) -> list[Array | Exception]:
-        """Logits of every row; rows may belong to any tenants.
+        """Logits of every row; rows may belong to any tenants and have any number of windows.
 
         Returns:
             Per row ``(N,)`` float32, or the exception that stands for it.
         """
-        refusals = {prompt: self._incompatibility(prompt) for prompt in dict.fromkeys(prompt for _, prompt in rows)}
-        results: list[Array | Exception | None] = [refusals[prompt] for _, prompt in rows]
+        results: list[Result] = []
+        for batch in window_batches([person for person, _ in rows], max(1, len(rows))):
+            prompts = [prompt for _, prompt in rows[len(results) : len(results) + len(batch)]]
+            if len(batch[0].pose) > MAX_WINDOWS:
+                results.append(self._forward_in_pieces(batch[0], prompts[0]))
+            else:
+                results += self.forward_chunks([Chunk(*row) for row in zip(batch, prompts, strict=True)])
+        return [result if not isinstance(result, WindowSums) else RuntimeError("unreachable") for result in results]
+
+    def _forward_in_pieces(self, person: PreparedPerson, prompt: Prompt) -> Result:
+        """The logits of a row with more windows than one forward pass takes."""
+        result: Result | None = None
+        left = len(person.pose)
+        for piece in window_pieces(person):
+            left -= len(piece.pose)
+            before = result if isinstance(result, WindowSums) else None
+            (result,) = self.forward_chunks([Chunk(piece, prompt, before, last=not left)])
+            if isinstance(result, Exception):
+                break
+        return result if result is not None else ValueError("the person has no window")
+
+    def forward_chunks(self, chunks: Sequence[Chunk]) -> list[Result]:
+        """Logits of every row that ends with its chunk, sums over the windows so far of every other one.
+
+        Returns:
+            Per chunk ``(N,)`` float32, ``WindowSums``, or the exception that stands for its row.
+        """
+        refusals = {prompt: self._incompatibility(prompt) for prompt in dict.fromkeys(one.prompt for one in chunks)}
+        results: list[Result | None] = [refusals[chunk.prompt] for chunk in chunks]
         runnable = [index for index, result in enumerate(results) if result is None]
         if runnable:
             with torch.inference_mode():
-                for index, outcome in zip(runnable, self._logits([rows[i] for i in runnable]), strict=True):
-                    finite = isinstance(outcome, Exception) or bool(np.isfinite(outcome).all())
+                for index, outcome in zip(runnable, self._outcomes([chunks[i] for i in runnable]), strict=True):
+                    values = outcome.features if isinstance(outcome, WindowSums) else outcome
+                    finite = isinstance(values, Exception) or bool(np.isfinite(values).all())
                     results[index] = outcome if finite else ArithmeticError("the logits are not finite")
         return [result if result is not None else RuntimeError("unreachable") for result in results]
 
@@ -268,17 +301,44 @@ class Engine:
             features = torch.cat((features, house.apply(read, windows.people_with_depth())), 1)
         return FrozenFeatures(windows, embedded, x, lifted, frozen, bias, tokens, masks, features)
 
-    def _logits(self, rows: Sequence[Row]) -> Iterator[Array | Exception]:
-        observed = self.encode(Windows.of([person for person, _ in rows], self.device))
-        prompts = [prompt for _, prompt in rows]
+    def _outcomes(self, chunks: Sequence[Chunk]) -> Iterator[Result]:
+        observed = self.encode(Windows.of([chunk.person for chunk in chunks], self.device))
+        prompts = [chunk.prompt for chunk in chunks]
         counts = observed.windows.counts
         windows = [range(end - count, end) for end, count in zip(np.cumsum(counts).tolist(), counts, strict=True)]
-        linear = self._linear(prompts, observed.features)
         temporal = self._temporal(observed, prompts, windows)
         module = self._module(observed, prompts, windows)
-        shown = joints_shown(observed.windows).cpu()
-        for row, prompt in enumerate(prompts):
-            yield combine_logits(prompt, linear[row], temporal.get(row), module.get(row), shown[row])
+        shown, features = joints_shown(observed.windows).cpu(), observed.features
+        parts = [i for i, chunk in enumerate(chunks) if not chunk.is_whole]
+        sums = {i: self._sums(chunks[i], features[i], temporal.get(i), module.get(i), shown[i]) for i in parts}
+        ending = {i: found for i, found in sums.items() if chunks[i].last and isinstance(found, WindowSums)}
+        if ending:
+            features, shown = features.clone(), shown.clone()
+        for i, found in ending.items():
+            average = to_device(found.features / found.windows, self.device)
+            features[i] = self._with_projection(average, chunks[i].person.has_depth)
+            shown[i] = torch.from_numpy(found.shown)
+            for outcomes, total in ((temporal, found.temporal), (module, found.module)):
+                if total is not None:
+                    outcomes[i] = torch.from_numpy(total / found.windows)
+        linear = self._linear(prompts, features)
+        for i, prompt in enumerate(prompts):
+            if i in sums and i not in ending:
+                yield sums[i]
+            else:
+                yield combine_logits(prompt, linear[i], temporal.get(i), module.get(i), shown[i])
+
+    def _sums(
+        self, chunk: Chunk, features: Tensor, temporal: Outcome | None, module: Outcome | None, shown: Tensor
+    ) -> WindowSums | Exception:
+        """Sums of a row up to the end of a chunk, of whose windows these are the averages."""
+        if isinstance(temporal, Exception) or isinstance(module, Exception):
+            return temporal if isinstance(temporal, Exception) else module  # type: ignore[return-value]
+        W = len(chunk.person.pose)
+        plain = features[: self.blocks["house"].start] if self.backbone.house is not None else features
+        logits = [None if part is None else W * part.float().numpy() for part in (temporal, module)]
+        found = WindowSums(W, (W * plain).cpu().numpy(), logits[0], logits[1], shown.numpy())
+        return found if chunk.before is None else chunk.before + found
 
     def _linear(self, prompts: Sequence[Prompt], features: Tensor) -> dict[int, Outcome]:
         """Logits of the linear part of every row, on the host."""
@@ -368,48 +428,3 @@ class Engine:
     def module_parameters(self, prompt: Prompt) -> dict[str, Tensor]:
         """The parameters of a prompt's module, each with one row; see ``prompts.module_logits``."""
         return stacked([self._shelf.part(prompt, MODULE)])
-
-
-def combine_logits(
-    prompt: Prompt, linear: Outcome, temporal: Outcome | None, module: Outcome | None, shown: Tensor
-) -> Array | Exception:
-    """Logits ``(N,)`` of a row from those of the parts that its prompt has, or the error of one of them.
-
-    Args:
-        prompt: Whose row it is.
-        linear: ``(N,)`` on the host, as all that follow.
-        temporal: ``(N,)``, or None where the prompt has no such part.
-        module: Likewise.
-        shown: ``(J,)``, the joints that the person shows.
-    """
-    for outcome in (linear, temporal, module):
-        if isinstance(outcome, Exception):
-            return outcome
-    assert isinstance(linear, Tensor)  # noqa: S101  # every prompt has a linear part, and its error was returned
-    logits = linear
-    try:
-        if isinstance(temporal, Tensor):
-            logits = blend_temporal(prompt, logits[None], temporal[None], shown[None])[0]
-        if isinstance(module, Tensor):
-            logits = (1 - prompt.module_weight) * logits + prompt.module_weight * module
-    except Exception as error:  # of a prompt that no file could hold; its own row's alone
-        return error
-    return logits.float().numpy()
-
-
-def blend_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tensor) -> Tensor:
-    """Logits ``(B, N)`` of the linear and the temporal part together; the largest stays that of the linear part.
-
-    How large it is says how familiar a clip is, which the temporal part knows nothing of.
-
-    Args:
-        prompt: Whose they are.
-        linear: ``(B, N)``.
-        temporal: ``(B, N)``.
-        shown: ``(B, J)``, the joints that each person shows; see ``temporal.joints_shown``.
-    """
-    usual = prompt.tensors.get(TEMPORAL + VISIBLE_JOINT_INPUTS)
-    known = None if usual is None else torch.from_numpy(usual).to(shown.device)
-    share = share_of(prompt.temporal_weight, prompt.temporal_weight_missing_joints, known, shown)
-    mixed = (1 - share) * linear + share * temporal
-    return mixed + (linear.amax(1, keepdim=True) - mixed.amax(1, keepdim=True))

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from skeleton_prompt.model.prompt_file import Array, Prompt
 from skeleton_prompt.model.prompt_module import Parameters
-from skeleton_prompt.model.temporal_net import Signals, stacked_temporal_logits
+from skeleton_prompt.model.temporal_net import Signals, share_of, stacked_temporal_logits
 from skeleton_prompt.model.tensor_shapes import TEMPORAL, VISIBLE_JOINT_INPUTS
 
 MODULE = "module."
@@ -240,3 +240,48 @@ def head_logits(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
         common = (x.square() * tensors["square"]).sum(1) + (curved.square() * tensors["bend"]).sum(1)
         logits = logits - common[:, None] / 2
     return logits
+
+
+def combine_logits(
+    prompt: Prompt, linear: Outcome, temporal: Outcome | None, module: Outcome | None, shown: Tensor
+) -> Array | Exception:
+    """Logits ``(N,)`` of a row from those of the parts that its prompt has, or the error of one of them.
+
+    Args:
+        prompt: Whose row it is.
+        linear: ``(N,)`` on the host, as all that follow.
+        temporal: ``(N,)``, or None where the prompt has no such part.
+        module: Likewise.
+        shown: ``(J,)``, the joints that the person shows.
+    """
+    for outcome in (linear, temporal, module):
+        if isinstance(outcome, Exception):
+            return outcome
+    assert isinstance(linear, Tensor)  # noqa: S101  # every prompt has a linear part, and its error was returned
+    logits = linear
+    try:
+        if isinstance(temporal, Tensor):
+            logits = blend_temporal(prompt, logits[None], temporal[None], shown[None])[0]
+        if isinstance(module, Tensor):
+            logits = (1 - prompt.module_weight) * logits + prompt.module_weight * module
+    except Exception as error:  # of a prompt that no file could hold; its own row's alone
+        return error
+    return logits.float().numpy()
+
+
+def blend_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tensor) -> Tensor:
+    """Logits ``(B, N)`` of the linear and the temporal part together; the largest stays that of the linear part.
+
+    How large it is says how familiar a clip is, which the temporal part knows nothing of.
+
+    Args:
+        prompt: Whose they are.
+        linear: ``(B, N)``.
+        temporal: ``(B, N)``.
+        shown: ``(B, J)``, the joints that each person shows; see ``temporal.joints_shown``.
+    """
+    usual = prompt.tensors.get(TEMPORAL + VISIBLE_JOINT_INPUTS)
+    known = None if usual is None else torch.from_numpy(usual).to(shown.device)
+    share = share_of(prompt.temporal_weight, prompt.temporal_weight_missing_joints, known, shown)
+    mixed = (1 - share) * linear + share * temporal
+    return mixed + (linear.amax(1, keepdim=True) - mixed.amax(1, keepdim=True))

@@ -40,7 +40,7 @@ def window_batches(
 def window_pieces(person: PreparedPerson, max_windows: int = MAX_WINDOWS) -> Iterator[PreparedPerson]:
     """Split one person into consecutive parts of at most ``max_windows`` windows."""
     for start in range(0, len(person.pose), max_windows):
-        yield _windows_of(person, slice(start, start + max_windows))
+        yield windows_of(person, slice(start, start + max_windows))
 
 
 def thinned(person: PreparedPerson, max_windows: int) -> PreparedPerson:
@@ -48,8 +48,9 @@ def thinned(person: PreparedPerson, max_windows: int) -> PreparedPerson:
     count = len(person.pose)
     if count <= max_windows:
         return person
-    return _windows_of(person, np.linspace(0, count - 1, max_windows).round().astype(int))
+    return windows_of(person, np.linspace(0, count - 1, max_windows).round().astype(int))
 
 
-def _windows_of(person: PreparedPerson, index: slice | np.ndarray) -> PreparedPerson:
+def windows_of(person: PreparedPerson, index: slice | np.ndarray) -> PreparedPerson:
+    """The person with some of its windows alone."""
     return replace(person, pose=person.pose[index], depth=person.depth[index], log_seconds=person.log_seconds[index])

@@ -28,8 +28,9 @@ from skeleton_prompt.clips.normalise import (
     SIDE_PAIRS,
     WINDOW_SECONDS,
 )
-from skeleton_prompt.model.engine import Engine, blend_temporal
+from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.features import Windows
+from skeleton_prompt.model.multi_tenant import blend_temporal
 from skeleton_prompt.model.prompt_file import Prompt
 from skeleton_prompt.model.prompt_module import module_logits
 from skeleton_prompt.model.temporal_net import frontal, temporal_logits

@@ -14,8 +14,8 @@ import torch
 
 from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import softmax
-from skeleton_prompt.model.engine import blend_temporal
 from skeleton_prompt.model.features import Windows
+from skeleton_prompt.model.multi_tenant import blend_temporal
 from skeleton_prompt.model.prompt_file import Prompt, save_prompt
 from skeleton_prompt.model.temporal_net import joints_shown
 from training.baselines import baseline
