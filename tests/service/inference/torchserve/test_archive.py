@@ -11,6 +11,7 @@ from service.inference.torchserve.archive import ArchiveError, build_archive
 from tests.support.torchserve_process import backbone_file
 
 
+@pytest.mark.services
 def test_an_archive_holds_the_handler_the_backbones_and_the_configuration(tmp_path):
     current, older = backbone_file(tmp_path), backbone_file(tmp_path, seed=1)
     made = build_archive(tmp_path / "out", str(current), [str(older)], batch_size=5, queue_size=7)
@@ -36,6 +37,7 @@ def test_two_backbones_of_one_file_name_are_refused(tmp_path):
         build_archive(tmp_path / "out", path, [path])
 
 
+@pytest.mark.services
 def test_the_command_writes_the_configuration_beside_it_and_keeps_one_that_is_there(tmp_path, capsys):
     (tmp_path / "log4j2.xml").write_text("mine")
     with pytest.raises(SystemExit) as ended:
