@@ -73,7 +73,7 @@ def usage(argument: Any) -> str:
 def row(parameter: Any) -> str:
     """A parameter's line of the table."""
     names = usage(parameter) if parameter.param_type_name == "argument" else ", ".join(flags(parameter))
-    default = parameter.default
+    default = getattr(parameter.default, "value", parameter.default)  # of an enumeration
     unset = default is None or default is False or default == () or callable(default) or "UNSET" in repr(default)
     variable = f" Variable: `{parameter.envvar}`." if parameter.envvar else ""
     text = f"{paragraph(parameter.help or '')}{variable}".replace("|", r"\|").strip()

@@ -37,7 +37,7 @@ def pretrain(
     motion: Annotated[Path, typer.Argument(help="The motion corpus, motion.npz.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run that is there continues.")] = Path("runs/edge"),
     backbone: Annotated[str, typer.Option(help="edge or base.")] = "edge",
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in total.")] = 2000,
     batch: Annotated[int, typer.Option(min=2, help="Motions per step and process.")] = 48,
     evaluate_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,

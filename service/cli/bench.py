@@ -25,25 +25,23 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    out: Annotated[Path, typer.Option(help="Folder for the results, and for what is made to measure.")] = Path(
-        "runs/bench"
-    ),
-    quick: Annotated[bool, typer.Option("--quick", help="A minute, to see that it works; figures are rough.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for results and generated data.")] = Path("runs/bench"),
+    quick: Annotated[bool, typer.Option("--quick", help="A short run with rough figures.")] = False,
     engines: Annotated[str, typer.Option("--engine", help="embedded, torchserve, or both with a comma.")] = "embedded",
     only: Annotated[str, typer.Option(help=f"Some of {SCENARIOS}.")] = SCENARIOS,
     peers: Annotated[
-        Path | None, typer.Option(help="Folder of peers to measure beside, such as benchmarks/peers.")
+        Path | None, typer.Option(help="Folder of other servers to measure too, such as benchmarks/peers.")
     ] = None,
     peer: Annotated[list[str] | None, typer.Option(help="Only these of them, by folder.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Turns of each row.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Seconds of each turn.")] = None,
-    clients: Annotated[int | None, typer.Option(min=1, help="Clients that ask at once.")] = None,
-    tenants: Annotated[int | None, typer.Option(min=1, help="How many, where there are many.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds per row.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Seconds per round.")] = None,
+    clients: Annotated[int | None, typer.Option(min=1, help="Concurrent clients.")] = None,
+    tenants: Annotated[int | None, typer.Option(min=1, help="Number of tenants in multi-tenant runs.")] = None,
     url: Annotated[str | None, typer.Option(help="Measure this service instead of starting one.")] = None,
     key: Annotated[str | None, typer.Option(envvar="SKELETON_PROMPT_KEY", help="A tenant's key, for --url.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure throughput, cost, waiting times and overload; writes JSON, tables and a picture."""
+    """Measure throughput, CPU, latency and overload; writes JSON, tables and a plot."""
     try:
         from service.bench import report, run
         from service.bench.profile import FULL, QUICK

@@ -51,12 +51,12 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Annotated[Path, typer.Option(help="Where to draw the result.")] = Path("runs/demo.png"),
-    shots: Annotated[int, typer.Option(min=1, help="Clips to teach each action with.")] = 5,
+    shots: Annotated[int, typer.Option(min=1, help="Clips per action to tune on.")] = 5,
     tests: Annotated[int, typer.Option(min=1, help="Unseen clips of each action to predict.")] = 6,
     seed: Annotated[int, typer.Option(help="Another seed makes other people and cameras.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Start a service, teach it actions by a few clips each, predict unseen ones, draw the result."""
+    """Start a service, tune it on a few synthetic clips per action, predict unseen ones, draw the result."""
     import numpy as np
 
     from skeleton_prompt.synthetic import make_clip

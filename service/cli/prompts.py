@@ -43,7 +43,7 @@ def show_(
 
 @group.command()
 def report(tenant: TenantArgument, version: VersionArgument, url: Url = None, key: KeyOption = None) -> None:
-    """What the tuning of a version measured, as JSON."""
+    """The report of a version, as JSON."""
     with connect(url, key) as client:
         print_json(client.report(tenant, version))
 
@@ -52,14 +52,14 @@ def report(tenant: TenantArgument, version: VersionArgument, url: Url = None, ke
 def activate(
     tenant: TenantArgument, version: VersionArgument, url: Url = None, key: KeyOption = None, as_json: AsJson = False
 ) -> None:
-    """Make a version the one that predicts."""
+    """Activate a version."""
     with connect(url, key) as client:
         show(client.activate(tenant, version).document, as_json=as_json)
 
 
 @group.command()
 def rollback(tenant: TenantArgument, url: Url = None, key: KeyOption = None, as_json: AsJson = False) -> None:
-    """Go back to the version that was active before."""
+    """Activate the previously active version."""
     with connect(url, key) as client:
         show(client.rollback(tenant).document, as_json=as_json)
 

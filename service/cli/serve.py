@@ -35,16 +35,20 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for everything durable.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for the database, blobs and keys.")] = None,
     workers: Annotated[int | None, typer.Option(help="Training workers to run.")] = None,
     backbone: Annotated[
         str | None, typer.Option(help="The frozen backbone: a name that ships, or the path of a file.")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="embedded or torchserve.")] = None,
-    engine_url: Annotated[str | None, typer.Option(help="Where TorchServe is.")] = None,
+    engine_url: Annotated[
+        str | None, typer.Option(help="Addresses of TorchServe instances, separated by commas.")
+    ] = None,
     redis_url: Annotated[str | None, typer.Option(help="A Redis to use instead of a private one.")] = None,
     database_url: DatabaseOption = None,
-    blob_url: Annotated[str | None, typer.Option(help="Where blobs go instead of a folder.")] = None,
+    blob_url: Annotated[
+        str | None, typer.Option(help="Blob store instead of a folder, such as s3://bucket/prefix.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of docs/settings.md.")

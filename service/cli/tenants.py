@@ -36,7 +36,7 @@ def create(
     key: KeyOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a tenant; its first key is shown this once."""
+    """Create a tenant; its first key is shown only once."""
     with connect(url, key) as client:
         made = client.create_tenant(tenant, name=name)
     if as_json:

@@ -34,18 +34,18 @@ def tune(
     folder_labels: Annotated[
         bool, typer.Option("--folder-labels", help="A clip without a label takes the name of its folder.")
     ] = False,
-    stored: Annotated[bool, typer.Option("--stored", help="Learn from the stored clips instead of files.")] = False,
-    include_stored: Annotated[bool, typer.Option("--include-stored", help="Learn from the stored clips too.")] = False,
+    stored: Annotated[bool, typer.Option("--stored", help="Tune on the stored clips instead of files.")] = False,
+    include_stored: Annotated[bool, typer.Option("--include-stored", help="Tune on the stored clips too.")] = False,
     activate: Annotated[str | None, typer.Option(help="if_better, always or never.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the result repeatable.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Bound of the tuning time.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Limit of the tuning time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the clips.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait for the end of the job.")] = True,
     url: Url = None,
     key: KeyOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Teach a tenant and wait for the new version; Ctrl-C stops waiting, not the job."""
+    """Tune a new version on labelled clips and wait for it; Ctrl-C stops waiting, not the job."""
     if bool(files) == stored:
         raise UsageError("Name files to learn from, or give --stored to learn from the clips stored so far.")
     from service.cli.clip_files import Notes

@@ -15,7 +15,9 @@ def corpus(
     places: Annotated[list[Path], typer.Argument(help="Folders of AMASS, AMC/ASF and BVH files, or motion.npz files.")],
     out: Annotated[Path, typer.Option(help="The corpus to write.")] = Path("motion.npz"),
     fps: Annotated[float, typer.Option(min=10, max=120, help="Frames per second of the corpus.")] = 30.0,
-    amc_fps: Annotated[float, typer.Option(min=10, max=1000, help="Those of AMC files, which do not say.")] = 120.0,
+    amc_fps: Annotated[
+        float, typer.Option(min=10, max=1000, help="Frames per second of AMC files, which do not contain it.")
+    ] = 120.0,
     asf: Annotated[Path | None, typer.Option(help="Skeleton of all AMC files; by default the one beside each.")] = None,
     smpl: Annotated[
         Path | None, typer.Option(help="SMPL, SMPL-H or SMPL-X model (.npz) for AMASS bone lengths.")
@@ -23,7 +25,7 @@ def corpus(
     up: Annotated[str | None, typer.Option(help="y or z, where the up axis of all files is known better.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Make one motion corpus of all motion capture in folders; exits with 3 if a file was broken."""
+    """Build one motion corpus from motion capture files; exits with 3 if a file could not be read."""
     from rich.console import Console
     from rich.progress import Progress
 

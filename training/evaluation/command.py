@@ -20,10 +20,12 @@ def evaluate(
         str | None,
         typer.Option(help="few-shot, occlusion, cross-layout, calibration, open-set, cost, ablation; by comma."),
     ] = None,
-    sets: Annotated[str | None, typer.Option(help="Which sets, by comma.")] = None,
-    shots: Annotated[str | None, typer.Option(help="Clips per class, by comma; a number or all.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds of the draws, by comma.")] = None,
-    methods: Annotated[str | None, typer.Option(help="Skeleton-Prompt and its peers by name, by comma.")] = None,
+    sets: Annotated[str | None, typer.Option(help="Sets, separated by commas.")] = None,
+    shots: Annotated[str | None, typer.Option(help="Clips per class, separated by commas; a number or all.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds of the draws, separated by commas.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Skeleton-Prompt and baselines by name, separated by commas.")
+    ] = None,
     backbone: Annotated[str, typer.Option(help="A name that ships, or the path of a file.")] = "edge",
     datasets: Annotated[
         Path | None, typer.Option(envvar="SKELETON_PROMPT_DATASETS", help="Folder of the labelled sets.")
@@ -36,7 +38,7 @@ def evaluate(
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps features between runs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """How good it is, on labelled sets and beside its peers: figures, tables, gates and plots in one folder."""
+    """Measure accuracy on labelled sets, beside other methods; writes figures, tables, targets and plots."""
     from training.datasets import DatasetMissing
     from training.evaluation.config import configure
     from training.evaluation.results import write_results

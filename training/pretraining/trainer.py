@@ -42,7 +42,7 @@ class PretrainConfig:
         motion: ``motion.npz``, the corpus.
         out: Folder of the run: checkpoints, ``log.jsonl``, TensorBoard events.
         backbone: ``edge`` or ``base``.
-        steps: Optimiser steps in all.
+        steps: Optimiser steps in total.
         lift_steps: How many of them are stage 1.
         batch: Motions per step; two views of each in stage 2.
         learning_rate: Peak of the cosine schedule.
