@@ -19,7 +19,15 @@ from typing import Any
 import numpy as np
 
 from skeleton_prompt.clips.keypoints import Array, read_keypoints
-from skeleton_prompt.clips.layouts import BadLayout, Layout, UnknownLayout, custom_layout, get_layout, resolve_layout
+from skeleton_prompt.clips.layouts import (
+    BadLayout,
+    Layout,
+    UnknownLayout,
+    custom_layout,
+    get_layout,
+    resolve_layout,
+    unknown_layout_message,
+)
 from skeleton_prompt.clips.validation import ClipLimits, ClipTooLarge, InvalidClip, Problem, ProblemCollector, preview
 
 __all__ = [
@@ -167,7 +175,9 @@ def _read_layout(document: Mapping[str, Any], limits: ClipLimits, found: Problem
     try:
         layout = resolve_layout(spec)
     except UnknownLayout as error:
-        found.add("layout", "unknown_layout", str(error.args[0]))
+        joints = _joint_count(document)
+        message = str(error.args[0]) if joints is None else unknown_layout_message(str(spec), joints)
+        found.add("layout", "unknown_layout", message)
         return None
     except BadLayout as error:
         if error.rule == "too_many_joints":
@@ -179,6 +189,19 @@ def _read_layout(document: Mapping[str, Any], limits: ClipLimits, found: Problem
         message = f"{len(layout.joints)} joints; max_joints is {limits.max_joints}"
         raise found.too_large("layout.joints", "too_many_joints", message)
     return layout
+
+
+def _joint_count(document: Mapping[str, Any]) -> int | None:
+    """Number of joints that the first frame with a person has, None if that is not to be seen."""
+    keypoints = document.get("keypoints")
+    shape = keypoints.shape if isinstance(keypoints, np.ndarray) else document.get("shape")
+    if isinstance(shape, (list, tuple)) and len(shape) in (3, 4):
+        return shape[-2] if type(shape[-2]) is int else None
+    frame = next((frame for frame in keypoints if frame), None) if isinstance(keypoints, list) else None
+    if not isinstance(frame, list):
+        return None
+    person = frame[0] if isinstance(frame[0], list) and frame[0] and isinstance(frame[0][0], list) else frame
+    return len(person)
 
 
 def _number(value: object) -> float | None:

@@ -227,7 +227,8 @@ def decode(
             # The position only: `error.doc` holds the whole text.
             raise MalformedBody(f"{where} is not valid JSON: {error.msg} at byte {error.pos}.") from None
     if not isinstance(document, dict):
-        raise MalformedBody(f"{where} must be an object.")
+        advice = " Files of pose tools are read by `skeleton-prompt convert`." if isinstance(document, list) else ""
+        raise MalformedBody(f"{where} must be an object.{advice}")
     if len(document) > MAX_FIELDS:
         message = f"{len(document)} fields; at most {MAX_FIELDS} are allowed"
         row = {"loc": "", "rule": "too_many_fields", "message": message}

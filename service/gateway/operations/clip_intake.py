@@ -8,6 +8,7 @@ from typing import Any
 
 from service import errors
 from service.gateway.http import request_body
+from service.gateway.operations.tool_documents import clip_of, notes_of
 from skeleton_prompt.clips.clip import Clip, ClipLimits, ClipTooLarge, InvalidClip, parse_clip
 from skeleton_prompt.clips.normalise import prepare
 
@@ -62,6 +63,7 @@ class ClipUpload:
         place = f"clips[{self.count}]"
         self.count += 1
         try:
+            document = clip_of(document, place)
             clip = parse_clip(document, self._limits, prefix=place, teaching=True)
         except InvalidClip as error:
             self._too_large |= isinstance(error, ClipTooLarge)
@@ -74,6 +76,7 @@ class ClipUpload:
         except InvalidClip:
             self.skipped.append({"clip": clip.id or place, "reason": NOTHING_VISIBLE})
             return
+        self.warnings += [f"{place}: {note['message']}" for note in notes_of(document)]
         self.warnings += [f"{place}: {warning}" for warning in quality.warnings]
         if not self.errors_total:  # with a problem anywhere nothing will be stored: keep the memory
             self.clips.append(clip)

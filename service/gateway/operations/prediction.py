@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from service import errors
 from service.gateway.http import request_body
 from service.gateway.http.field_validation import FieldReader
+from service.gateway.operations.tool_documents import OTHER_FORMAT, clip_of, notes_of
 from service.gateway.state.context import GatewayContext
 from service.inference.interface import PredictionInput, PredictionResult
 from service.settings import Settings
@@ -39,6 +40,7 @@ class PreparedClip:
     clip: Clip
     people: list[PreparedPerson]
     quality: Quality
+    notes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def main(self) -> int:
@@ -82,11 +84,25 @@ def prepare_clip(document: Mapping[str, Any], limits: ClipLimits, prefix: str = 
         InvalidClip: As the API's error: also ``TooLarge`` and ``UnknownLayout``.
     """
     try:
+        document = clip_of(document, prefix)
         clip = parse_clip(document, limits, prefix=prefix)
         people, quality = prepare(clip)
     except InvalidClip as error:
         raise clip_error(error) from None
-    return PreparedClip(clip, people, quality)
+    return PreparedClip(clip, people, quality, notes_of(document))
+
+
+def read_tool_clip(document: dict[str, Any]) -> dict[str, Any]:
+    """The clip in a document of a pose tool; any other document as it is.
+
+    Raises:
+        InvalidClip: As the API's error: the document is recognised and cannot be read as one clip.
+    """
+    try:
+        clip: dict[str, Any] = clip_of(document)
+    except InvalidClip as error:
+        raise clip_error(error) from None
+    return clip
 
 
 def clip_error(error: InvalidClip) -> errors.ServiceError:
@@ -97,6 +113,8 @@ def clip_error(error: InvalidClip) -> errors.ServiceError:
         return errors.TooLarge(f"{first['loc']}: {first['message']}", errors=rows)
     if all(row["rule"] == "unknown_layout" for row in rows) and rows:
         return errors.UnknownLayout(first["message"], errors=rows)
+    if rows and rows[0]["rule"] == OTHER_FORMAT:
+        return errors.InvalidClip(first["message"], errors=rows)
     problems = "1 problem" if error.total == 1 else f"{error.total} problems"
     return errors.InvalidClip(f"The clip has {problems}.", errors=rows, errors_total=error.total)
 
@@ -134,12 +152,15 @@ def prediction_document(
 ) -> dict[str, Any]:
     """The API's answer for a clip."""
     people = [answer.prediction.to_dict() for answer in answers]
+    quality = work.quality.to_dict()
+    if work.notes:
+        quality["notes"] = [*work.notes, *quality.get("notes", ())]
     return {
         "tenant": resolved.ref.tenant,
         "version": resolved.ref.version,
         "sha256": resolved.ref.sha256,
         **people[work.main],
         "people": people,
-        "quality": work.quality.to_dict(),
+        "quality": quality,
         "request_id": request_id,
     }

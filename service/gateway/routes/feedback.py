@@ -17,7 +17,7 @@ from service.gateway.http.auth import Access, RequireTune
 from service.gateway.http.field_validation import FieldReader
 from service.gateway.http.idempotency import run_idempotent
 from service.gateway.http.openapi import CREATES, describe_route
-from service.gateway.operations.prediction import clip_limits, prepare_clip
+from service.gateway.operations.prediction import clip_limits, prepare_clip, read_tool_clip
 from service.gateway.state.context import run_in_thread
 from skeleton_prompt.clips.clip import Clip, InvalidClip, parse_clip
 
@@ -94,6 +94,7 @@ def _with_label(document: Any, label: Any, access: Access) -> Clip:
     if not isinstance(document, dict):
         row = {"loc": "clip", "rule": "not_an_object", "message": "a clip must be an object"}
         raise errors.InvalidClip("The clip is not an object.", errors=[row])
+    document = read_tool_clip(document)
     labelled = {name: value for name, value in document.items() if name != "segments"} | {"label": label}
     prepare_clip(labelled, limits, "clip")  # with its errors, and to refuse a clip in which nothing is visible
     try:

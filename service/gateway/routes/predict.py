@@ -35,6 +35,7 @@ from service.gateway.operations.prediction import (
     prediction_document,
     prepare_clip,
     read_options,
+    read_tool_clip,
 )
 from service.gateway.state.context import (
     GatewayContext,
@@ -217,6 +218,8 @@ async def resolve(
         document = await run_inline_or_pool(
             size, request_body.decode_clip, body, media_type, limits.max_json_depth, max_items=max_items(limits)
         )
+    if "keypoints" not in document and "clips" not in document:  # whose own fields could be taken for options
+        document = await run_inline_or_pool(size, read_tool_clip, document)
     options = read_options(document)
     if isinstance(active, ResolvedPrompt) and options.version is None and options.tenant in (None, active.ref.tenant):
         resolved = active

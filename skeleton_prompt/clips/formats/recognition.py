@@ -57,8 +57,6 @@ def recognise_document(value: Any) -> Recognition | None:
             f"this is {form.title} output, not a clip, and it cannot be read as it is ({error.reason}): "
             "`skeleton-prompt convert FILE clip.json` reads it with the options that it needs",
         )
-    return Recognition(
-        form.title,
-        tuple(clips),
-        f"this is {form.title} output, not a clip: `skeleton-prompt convert FILE clip.json` reads it",
-    )
+    many = f" with {len(clips)} clips" if len(clips) > 1 else ""
+    message = f"this is {form.title} output{many}, not a clip: `skeleton-prompt convert FILE clip.json` reads it"
+    return Recognition(form.title, tuple(clips), message)

@@ -32,6 +32,8 @@ MAX_VALUES = 1 << 27  # numbers of one clip: 1 GiB of float64
 SPARSE = 20  # frame numbers that span more than this many times the frames are no frame numbers
 MIN_FPS, MAX_FPS = 4.0, 260.0  # what time stamps without a unit are held against
 _TIME_UNITS = {1.0: "seconds", 1e-3: "milliseconds", 1e-6: "microseconds", 1e-9: "nanoseconds", 1e-7: "units of 100 ns"}
+MAX_EMPTY = 64  # numbers of a clip for each that the file has
+SMALL = 1 << 20
 CHANNELS = {"xy": 2, "xyc": 3, "xyz": 3, "xyzc": 4}
 MAX_SCORE = 10.0  # heat-map scores of some networks exceed 1 a little; far more is no confidence
 MAX_TEXT = 128
@@ -112,9 +114,11 @@ def assemble(recording: Recording, options: ReadOptions, place: str) -> list[Rea
     layout = checked_layout(options.layout or recording.layout, joints, place)
     slots = assign_slots(frames, notes)
     T, P = len(frames), max(1, len(slots.order))
-    if T * P * joints * CHANNELS[coords] > MAX_VALUES:
+    numbers = T * P * joints * CHANNELS[coords]
+    filled = sum(person.values.size for frame in frames for person in frame.people)
+    if numbers > min(MAX_VALUES, MAX_EMPTY * filled + SMALL):  # memory stays linear in the file
         raise FormatError(
-            place, f"{T} frames of {P} people with {joints} joints are too many for one clip; cut the file"
+            place, f"{T} frames of {P} people with {joints} joints are too many for one clip, or nearly all are empty"
         )
     values = np.full((T, P, joints, CHANNELS[coords]), np.nan)
     for t, frame in enumerate(frames):

@@ -470,3 +470,18 @@ def test_an_array_that_is_no_clip_is_told_why(values, rule):
     with pytest.raises(InvalidClip) as caught:
         parse_clip({"layout": "coco17", "keypoints": values})
     assert caught.value.problems[0].rule == rule
+
+
+@pytest.mark.parametrize(
+    "keypoints",
+    [[[[1.0, 2.0]] * 33] * 3, [None, [[[1.0, 2.0]] * 33] * 2], np.ones((3, 33, 2)), np.ones((3, 2, 33, 2))],
+)
+def test_an_unknown_layout_is_answered_with_those_of_as_many_joints(keypoints):
+    with pytest.raises(InvalidClip, match="the clip has 33 joints, as mediapipe33"):
+        parse_clip({"layout": "mocopi", "keypoints": keypoints})
+
+
+@pytest.mark.parametrize("keypoints", [[], [None], [[]], "text", [5], [[5]], None])
+def test_an_unknown_layout_of_unclear_keypoints_is_answered_all_the_same(keypoints):
+    with pytest.raises(InvalidClip, match="no layout is called 'mocopi'"):
+        parse_clip({"layout": "mocopi", "keypoints": keypoints})
