@@ -20,12 +20,13 @@ from functools import partial
 import numpy as np
 import torch
 
+from skeleton_prompt.clips.canonical_skeleton import JOINTS
 from skeleton_prompt.clips.clip import parse_clip
 from skeleton_prompt.clips.normalise import PreparedPerson, prepare
 from skeleton_prompt.model.engine import Engine, Row
 from skeleton_prompt.model.prompt_file import Calibration, Prompt, load_prompt, save_prompt
 from skeleton_prompt.model.prompt_module import initial
-from skeleton_prompt.model.tensor_shapes import JOINTS, TEMPORAL, VISIBLE_JOINT_INPUTS, temporal_layers
+from skeleton_prompt.model.tensor_shapes import TEMPORAL, VISIBLE_JOINT_INPUTS, temporal_layers
 from skeleton_prompt.synthetic import make_clip
 from skeleton_prompt.synthetic_actions import ACTIONS
 

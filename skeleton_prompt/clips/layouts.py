@@ -19,17 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL, CANONICAL_EDGES
 from skeleton_prompt.clips.joint_aliases import resolve_roles, split_side
-
-CANONICAL: tuple[str, ...] = (
-    "root", "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "spine", "thorax", "nose", "head_top",
-    "lshoulder", "lelbow", "lwrist", "rshoulder", "relbow", "rwrist",
-)  # fmt: skip
-CANONICAL_EDGES: tuple[tuple[int, int], ...] = (
-    (0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6), (0, 7), (7, 8), (8, 9), (9, 10),
-    (8, 11), (11, 12), (12, 13), (8, 14), (14, 15), (15, 16),
-)  # fmt: skip
-CANONICAL_MIRROR: tuple[int, ...] = (0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13)
 
 MAX_JOINTS = 256
 # Of drawings: the own right side red, the own left blue, so that a mirrored clip is seen at a glance.

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL, FRAMES
 from skeleton_prompt.clips.clip import Clip, InvalidClip, Problem
-from skeleton_prompt.clips.layouts import CANONICAL
 from skeleton_prompt.clips.plausibility import warnings_about
 
-FRAMES = 64
 GAP_SECONDS = 0.5
 WINDOW_SECONDS = 10.0
 JOINT = {name: index for index, name in enumerate(CANONICAL)}

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from skeleton_prompt.clips.layouts import CANONICAL, CANONICAL_EDGES, Layout, get_layout, layout_names
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL, CANONICAL_EDGES
+from skeleton_prompt.clips.layouts import Layout, get_layout, layout_names
 
 Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]

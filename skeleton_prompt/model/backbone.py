@@ -23,12 +23,11 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skeleton_prompt.clips.canonical_skeleton import FRAMES, JOINTS
 from skeleton_prompt.model.shared_projection import SharedProjection
 from skeleton_prompt.model.tensor_shapes import STREAM_FEATURES
 
-FRAMES = 64
 PATCH = 4
-JOINTS = 17
 DESCRIPTORS = 3 * JOINTS * STREAM_FEATURES + 1  # three streams, and the log duration
 
 Prefix = tuple[Tensor, Tensor]

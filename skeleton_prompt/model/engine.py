@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skeleton_prompt.clips.canonical_skeleton import FRAMES, JOINTS
 from skeleton_prompt.clips.clip import Clip
 from skeleton_prompt.clips.normalise import PreparedPerson, Quality, prepare
-from skeleton_prompt.model.backbone import FRAMES, JOINTS, Backbone, load_backbone, read_sizes
+from skeleton_prompt.model.backbone import Backbone, load_backbone, read_sizes
 from skeleton_prompt.model.backbone_files import backbone_path
 from skeleton_prompt.model.decision import Prediction, decide
 from skeleton_prompt.model.devices import CapturedForward, cuda_capture, resolve, to_device

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL_PARENTS
 from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.devices import to_device
 
 TIME_BINS = 8
-PARENTS = (0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
 RIGHT_TO_LEFT = ((1, 4), (14, 11))
 
 
@@ -175,9 +175,9 @@ def plain_streams(joints: Tensor, seen: Tensor) -> list[Tensor]:
 
 @cache
 def parent_joints(device: torch.device) -> Tensor:
-    """``PARENTS`` as an index, kept on the device: each copy there would wait for it, and no graph could hold it."""
+    """``CANONICAL_PARENTS`` as an index tensor, cached per device: CUDA graphs cannot record a copy from the host."""
     with torch.inference_mode(False):
-        return torch.tensor(PARENTS, device=device)
+        return torch.tensor(CANONICAL_PARENTS, device=device)
 
 
 def complete(windows: Windows, lifted: Tensor) -> Tensor:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from skeleton_prompt.clips.layouts import CANONICAL
+from skeleton_prompt.clips.canonical_skeleton import JOINTS
 
-JOINTS = len(CANONICAL)
 STREAMS = ("joints", "bones", "motion", "frontal")
 STREAM_FEATURES = 72  # of one joint in one stream: mean, deviation and speed of three coordinates in eight time bins
 

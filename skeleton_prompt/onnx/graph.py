@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skeleton_prompt.clips.canonical_skeleton import FRAMES
 from skeleton_prompt.clips.layouts import Layout
 from skeleton_prompt.clips.normalise import (
     FALLBACK_JOINTS,
-    FRAMES,
     GAP_SECONDS,
     JOINT,
     MAX_OFFSET,

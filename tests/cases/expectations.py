@@ -113,7 +113,7 @@ def roles(*, unknown: int = 0, **sources: str) -> Expectation:
     """The layout of the clip takes canonical joints from these names, and leaves so many joints without a role."""
 
     def check(case: Path) -> None:
-        from skeleton_prompt.clips.layouts import CANONICAL
+        from skeleton_prompt.clips.canonical_skeleton import CANONICAL
 
         layout = parse_clip(document(case / "input.json")).layout
         for role, name in sources.items():

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from skeleton_prompt.clips.layouts import CANONICAL, get_layout
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL
+from skeleton_prompt.clips.layouts import get_layout
 
 # x to the person's left, y up, z forwards, metres: facing +z, so the own right is at negative x.
 STANDING: dict[str, tuple[float, float, float]] = {

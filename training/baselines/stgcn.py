@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeleton_prompt.clips.layouts import CANONICAL_EDGES
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL_EDGES, JOINTS
 from skeleton_prompt.model.features import Windows
 from training.baselines.neural import Net, Schedule
 
@@ -24,7 +24,6 @@ WIDER = (5, 8)  # blocks that double the channels and halve the frames, counted 
 CHANNELS = 32
 EVERY = 2
 DILATIONS = (1, 2, 3, 4)
-JOINTS = 17
 
 
 def graph() -> Tensor:

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL, CANONICAL_EDGES, JOINTS
 from skeleton_prompt.clips.formats.mocap.reading import Array, MotionFileError, finite, read_arrays
-from skeleton_prompt.clips.layouts import CANONICAL
-from training.pretraining.motion_sampler import HELD_OUT, JOINTS, PARENTS
+from training.pretraining.motion_sampler import HELD_OUT
 
 MIN_FRAMES = 15  # half a second: shorter clips hold no motion
 MAX_CLIP_S = 20.0  # longer recordings are cut, so that they are drawn as often as their length deserves
@@ -165,7 +165,7 @@ def write_motion_file(path: Path, clips: Sequence[Clip], held_out: Iterable[bool
         OSError: If the folder is not there or full.
     """
     lengths = [len(clip.rel) for clip in clips]
-    edges = [(parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0]
+    edges = sorted(CANONICAL_EDGES, key=lambda edge: edge[1])
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     partial = Path(name)
     try:

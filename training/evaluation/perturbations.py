@@ -14,8 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL
 from skeleton_prompt.clips.clip import Clip
-from skeleton_prompt.clips.layouts import CANONICAL, Layout, get_layout
+from skeleton_prompt.clips.layouts import Layout, get_layout
 
 WHOLE = "whole"
 JOINTS_GONE = (1, 3, 5, 8)

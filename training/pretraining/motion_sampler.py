@@ -20,11 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL_MIRROR, CANONICAL_PARENTS, FRAMES, JOINTS
+
 BASE_FRAMES = 96
-FRAMES = 64
-JOINTS = 17
-PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
-MIRROR = (0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13)
 LEGS, TORSO, LEFT_ARM, RIGHT_ARM = (1, 2, 3, 4, 5, 6), (7, 8, 9, 10), (11, 12, 13), (14, 15, 16)
 CHAINS = (((11, 12), (13,), 1.3), ((14, 15), (16,), 1.3), ((2,), (3,), 0.5), ((5,), (6,), 0.5))
 LIMBS = ((12, 13), (15, 16), (2, 3), (5, 6), (11, 12, 13), (14, 15, 16), (1, 2, 3), (4, 5, 6), (9, 10))
@@ -118,7 +116,7 @@ def rotate_y(points: Tensor, angle: Tensor) -> Tensor:
 def to_bones(pose: Tensor) -> Tensor:
     """Bone vectors ``(..., 17, 3)`` (joint less its parent; the root stays as it is)."""
     bones = pose.clone()
-    bones[..., 1:, :] -= pose[..., list(PARENTS[1:]), :]
+    bones[..., 1:, :] -= pose[..., list(CANONICAL_PARENTS[1:]), :]
     return bones
 
 
@@ -126,7 +124,7 @@ def from_bones(bones: Tensor) -> Tensor:
     """Positions from bone vectors, down the kinematic tree."""
     joints = [bones[..., 0, :]]
     for joint in range(1, JOINTS):
-        joints.append(joints[PARENTS[joint]] + bones[..., joint, :])
+        joints.append(joints[CANONICAL_PARENTS[joint]] + bones[..., joint, :])
     return torch.stack(joints, -2)
 
 
@@ -274,7 +272,7 @@ class MotionSampler:
         B = len(pose)
         index, seconds = stretch(B, seconds, rng)
         body = torch.exp((torch.rand(B, 1, JOINTS, 1, generator=rng) * 2 - 1) * 0.15)
-        body[:, :, list(MIRROR)] = (body + body[:, :, list(MIRROR)]) / 2
+        body[:, :, list(CANONICAL_MIRROR)] = (body + body[:, :, list(CANONICAL_MIRROR)]) / 2
         bones = to_bones(resample(pose, index))
         bones[:, :, 1:] *= body[:, :, 1:]
         image, camera = project(from_bones(bones), rng)
@@ -288,7 +286,7 @@ class MotionSampler:
 
 def mirror(pose: Tensor) -> Tensor:
     """The motion in a mirror: x negated, left and right swapped."""
-    return pose[:, :, list(MIRROR)] * pose.new_tensor([-1.0, 1.0, 1.0])
+    return pose[:, :, list(CANONICAL_MIRROR)] * pose.new_tensor([-1.0, 1.0, 1.0])
 
 
 def stretch(B: int, seconds: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:

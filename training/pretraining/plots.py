@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skeleton_prompt.clips.layouts import CANONICAL, CANONICAL_EDGES, SIDE_COLOURS
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL, CANONICAL_EDGES
+from skeleton_prompt.clips.layouts import SIDE_COLOURS
 from skeleton_prompt.clips.normalise import prepare
 from skeleton_prompt.model.backbone import Backbone, load_backbone
 from skeleton_prompt.model.features import Windows, turn_to_front

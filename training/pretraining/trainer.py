@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeleton_prompt.model.backbone import CONFIGS, JOINTS, PATCH, Backbone, backbone_bytes, load_backbone
+from skeleton_prompt.clips.canonical_skeleton import JOINTS
+from skeleton_prompt.model.backbone import CONFIGS, PATCH, Backbone, backbone_bytes, load_backbone
 from training.pretraining.distributed import ProcessGroup
 from training.pretraining.motion_sampler import MotionSampler, load_corpus
 from training.pretraining.net2net import grow

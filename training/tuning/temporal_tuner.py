@@ -22,12 +22,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from skeleton_prompt.clips.canonical_skeleton import JOINTS
 from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.prompt_file import Array
 from skeleton_prompt.model.temporal_net import FRAMES, joints_shown, signals, temporal_logits
-from skeleton_prompt.model.tensor_shapes import JOINTS, TEMPORAL, VISIBLE_JOINT_INPUTS, temporal_layers
+from skeleton_prompt.model.tensor_shapes import TEMPORAL, VISIBLE_JOINT_INPUTS, temporal_layers
 from training.baselines.neural import CLIP_NORM, Schedule, augment
 from training.tuning.joint_dropout import drop_joints
 from training.tuning.stacked_nets import StackedTemporalNets

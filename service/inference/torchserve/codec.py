@@ -36,7 +36,8 @@ import numpy as np
 from service import errors
 from service.inference.interface import PredictionInput, PredictionResult
 from service.inference.tally import EngineStats
-from skeleton_prompt.clips.normalise import FRAMES, PreparedPerson
+from skeleton_prompt.clips.canonical_skeleton import FRAMES, JOINTS
+from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import Array, PromptRef
 
@@ -44,7 +45,6 @@ CONTENT_TYPE = "application/vnd.skeleton-prompt"
 TENANT, VERSION, SHA256 = "x-prompt-tenant", "x-prompt-version", "x-prompt-sha256"
 DEADLINE, PROBE = "x-deadline", "x-probe"
 FORWARD, FIGURES = "forward", "figures"  # what a probe may ask for
-JOINTS = 17
 
 _HEAD = struct.Struct("<4sIBBHIddd")
 _MAGIC = b"SPR1"

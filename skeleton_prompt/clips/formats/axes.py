@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skeleton_prompt.clips.layouts import CANONICAL, Layout
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL
+from skeleton_prompt.clips.layouts import Layout
 
 Array = NDArray[np.float64]
 

@@ -7,11 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL, CANONICAL_EDGES, CANONICAL_MIRROR
 from skeleton_prompt.clips.joint_aliases import resolve_roles, split_side
 from skeleton_prompt.clips.layouts import (
-    CANONICAL,
-    CANONICAL_EDGES,
-    CANONICAL_MIRROR,
     BadLayout,
     Layout,
     UnknownLayout,

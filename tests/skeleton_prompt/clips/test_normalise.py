@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL, CANONICAL_MIRROR
 from skeleton_prompt.clips.clip import Clip, InvalidClip, parse_clip
-from skeleton_prompt.clips.layouts import CANONICAL, CANONICAL_MIRROR, get_layout
+from skeleton_prompt.clips.layouts import get_layout
 from skeleton_prompt.clips.normalise import PreparedPerson, Quality, fill_gaps, prepare, windows
 from tests.support.sample_people import coco, document, standing
 

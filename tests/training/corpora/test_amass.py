@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL
 from skeleton_prompt.clips.formats.mocap.canonical import canonical
 from skeleton_prompt.clips.formats.mocap.reading import MotionFileError, NoMotion
-from skeleton_prompt.clips.layouts import CANONICAL
 from training.corpora.amass import BODY, NAMES, mean_skeleton, read_amass, read_body_model
 
 AT = {name: index for index, name in enumerate(CANONICAL)}

@@ -3,8 +3,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL
 from skeleton_prompt.clips.clip import Clip, parse_clip
-from skeleton_prompt.clips.layouts import CANONICAL, get_layout, layout_names
+from skeleton_prompt.clips.layouts import get_layout, layout_names
 from skeleton_prompt.clips.normalise import prepare
 from tests.support.recordings import document
 from training.evaluation.perturbations import DAMAGES, LAYOUTS, read_joints, through_layout, view_clip

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL_MIRROR
 from skeleton_prompt.model.backbone import CONFIGS, Backbone, BackboneConfig, backbone_bytes, load_backbone
 from training.pretraining import trainer
 from training.pretraining.model_card import choose, ship
 from training.pretraining.motion_sampler import (
-    MIRROR,
     MotionSampler,
     facing,
     from_bones,
@@ -119,7 +119,7 @@ def test_the_mirror_swaps_sides_and_twice_is_nothing() -> None:
     pose = torch.rand(1, 2, 17, 3)
     assert torch.equal(mirror(mirror(pose)), pose)
     assert torch.equal(mirror(pose)[..., 13, 1], pose[..., 16, 1])
-    assert sorted(MIRROR) == list(range(17))
+    assert sorted(CANONICAL_MIRROR) == list(range(17))
 
 
 def test_a_view_is_normalised_masks_what_it_hides_and_repeats_for_a_seed(corpus) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL
 from skeleton_prompt.clips.formats.mocap.joint_mapping import LIMB_ROLES, Parts, find_parts
 from skeleton_prompt.clips.formats.mocap.kinematics import Motion, solve
 from skeleton_prompt.clips.formats.mocap.reading import MAX_METRES, Array, MotionFileError
-from skeleton_prompt.clips.layouts import CANONICAL
 
 UNITS = {"mm": 0.001, "cm": 0.01, "inch": 0.0254, "CMU unit (1/0.45 inch)": 0.0254 / 0.45, "foot": 0.3048, "m": 1.0}
 SPINE = 0.45  # of the way from root to thorax: 0.39 in CMU and HDM05 as shipped, 0.48 in Human3.6M, 0.61 in UI-PRMD

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from skeleton_prompt.clips.layouts import CANONICAL, get_layout
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL
+from skeleton_prompt.clips.layouts import get_layout
 
 T = 6
 # A person in metres, y up, facing +z: x to the person's left.

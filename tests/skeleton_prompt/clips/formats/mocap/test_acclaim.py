@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL
 from skeleton_prompt.clips.formats.mocap.acclaim import find_asf, read_amc, read_asf
 from skeleton_prompt.clips.formats.mocap.canonical import canonical
 from skeleton_prompt.clips.formats.mocap.kinematics import solve
 from skeleton_prompt.clips.formats.mocap.reading import MotionFileError
-from skeleton_prompt.clips.layouts import CANONICAL
 from tests.support.mocap_people import amc_text, asf_text, write
 
 AT = {name: index for index, name in enumerate(CANONICAL)}

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from skeleton_prompt.clips.canonical_skeleton import CANONICAL
 from skeleton_prompt.clips.formats.mocap.bvh import read_bvh
 from skeleton_prompt.clips.formats.mocap.canonical import canonical
 from skeleton_prompt.clips.formats.mocap.reading import MotionFileError
-from skeleton_prompt.clips.layouts import CANONICAL
 from tests.support.mocap_people import BODY, bvh_text, write
 
 AT = {name: index for index, name in enumerate(CANONICAL)}
