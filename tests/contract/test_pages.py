@@ -131,3 +131,11 @@ def test_a_decision_has_the_title_that_the_index_gives():
     assert {name: title for title, name in rows} == {
         name: (folder / name).read_text().splitlines()[0].removeprefix("# ") for _, name in rows
     }
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if source != "CHANGELOG.md"])  # names what was
+def test_a_module_that_a_page_names_exists(source):
+    named = set(re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", (ROOT / source).read_text()))
+    folders = ("skeleton_prompt", "service", "training", "tests", "docker", "tools", "benchmarks")
+    known = [path.as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in known)] == []
