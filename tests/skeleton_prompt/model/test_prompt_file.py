@@ -89,7 +89,7 @@ def test_a_curve_and_a_likeness_are_there_whole_or_not_at_all(change, message: s
         {"labels": ("a", "a", "b")},
         {"module_weight": 1.5},
         {"temporal_weight": -0.1},
-        {"temporal_weight": 0.5, "lacking": 2.0},
+        {"temporal_weight": 0.5, "temporal_weight_missing_joints": 2.0},
     ],
     ids=["none", "twice", "blend", "temporal", "lacking"],
 )
