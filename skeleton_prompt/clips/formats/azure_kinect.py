@@ -68,8 +68,9 @@ def _body(body: Mapping[str, Any], place: str) -> Detection:
         if len(levels) != len(rows):
             raise FormatError(place, f"{len(levels)} confidence levels for {len(rows)} joints")
         confidence = joint_rows(levels, 1, place)
-        if (confidence == confidence.astype(int)).all() and confidence.max(initial=0) > 1:
-            confidence = _LEVEL_VALUES[np.clip(confidence.astype(int), 0, 3)]
+        known = np.isfinite(confidence)
+        if (confidence[known] == np.round(confidence[known])).all() and confidence[known].max(initial=0) > 1:
+            confidence = np.where(known, _LEVEL_VALUES[np.clip(np.nan_to_num(confidence), 0, 3).astype(int)], 0.0)
     track = whole(body.get("body_id"))
     return Detection(np.hstack([rows, confidence]), track)
 

@@ -23,7 +23,7 @@ from skeleton_prompt.clips.formats.instances import (
     one_coords,
     read_instance,
 )
-from skeleton_prompt.clips.formats.json_values import SAMPLE, objects, stated_fps, text, whole
+from skeleton_prompt.clips.formats.json_values import SAMPLE, objects, stated_fps, stated_size, text, whole
 from skeleton_prompt.clips.formats.layout_choice import known_layout
 from skeleton_prompt.clips.formats.options import ReadOptions
 from skeleton_prompt.clips.formats.people import Detection, Frame
@@ -47,23 +47,29 @@ def detect_annotations(value: Any) -> float:
 
 def read_annotations(value: Any, options: ReadOptions, place: str) -> list[Recording]:
     """One recording for each video and skeleton of the file."""
-    images = {image.get("id"): image for image in objects(value["images"])}
+    images = {image["id"]: image for image in objects(value["images"]) if isinstance(image.get("id"), (int, str))}
     rows = [
         row for row in objects(value["annotations"])
-        if row.get("keypoints") and row.get("image_id") in images and not row.get("iscrowd")
+        if row.get("keypoints") and _image_of(row) in images and not row.get("iscrowd")
     ]  # fmt: skip
     if not rows:
         raise FormatError(place, "COCO annotations without keypoints of any listed image")
     skeletons: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        skeletons[row.get("category_id")].append(row)
-    names = {category.get("id"): category for category in objects(value.get("categories"))}
+        skeletons[str(row.get("category_id"))].append(row)
+    names = {str(category.get("id")): category for category in objects(value.get("categories"))}
     recordings = []
     for category, own in skeletons.items():
         kind = names.get(category, {})
         for title, members in _videos(images, own, single=len(skeletons) == 1):
             recordings.append(_annotated(title, members, images, own, kind, value, options, place))
     return recordings
+
+
+def _image_of(row: Mapping[str, Any]) -> int | str | None:
+    """The image that an annotation is about; None if it names none."""
+    found = row.get("image_id")
+    return found if isinstance(found, (int, str)) else None
 
 
 def _videos(
@@ -75,7 +81,7 @@ def _videos(
     by_video: dict[Any, list[Any]] = defaultdict(list)
     members: list[tuple[int | None, Any]]
     for key in chosen:
-        video = next((images[key][name] for name in _VIDEO_KEYS if images[key].get(name) is not None), None)
+        video = next((text(images[key][name]) for name in _VIDEO_KEYS if images[key].get(name) is not None), None)
         by_video[video].append(key)
     found: list[tuple[str, list[tuple[int | None, Any]]]] = []
     for video, keys in by_video.items():
@@ -118,15 +124,13 @@ def _annotated(
         layout = known_layout([str(joint) for joint in joints])
     else:
         frames, layout = coco_family_layout(frames, options, notes, place, "COCO")
-    sizes = {(images[key].get("width"), images[key].get("height")) for key in wanted}
-    size = sizes.pop() if len(sizes) == 1 else (None, None)
-    known = all(isinstance(n, (int, float)) and n > 0 for n in size)
+    sizes = {stated_size(images[key]) for key in wanted}
     return Recording(
         frames,
         "xyc",
         layout,
         fps=stated_fps(value),
-        image_size=(float(size[0]), float(size[1])) if known else None,  # type: ignore[arg-type]
+        image_size=sizes.pop() if len(sizes) == 1 else None,
         id=title.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or None,
         notes=tuple(notes),
     )

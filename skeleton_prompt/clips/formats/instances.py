@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -57,6 +58,8 @@ def read_instance(value: Mapping[str, Any], place: str, *, flags: bool = False) 
     """
     keypoints = value["keypoints"]
     scores = next((value[key] for key in _SCORES if isinstance(value.get(key), list)), None)
+    if not isinstance(keypoints, (Mapping, list)):
+        raise FormatError(place, f"keypoints are {type(keypoints).__name__}, not a list")
     if isinstance(keypoints, Mapping):
         scores = next((keypoints[key] for key in _VISIBLE if isinstance(keypoints.get(key), list)), scores)
         x, y = (joint_rows(keypoints[axis], 1, place) for axis in "xy")
@@ -103,7 +106,7 @@ def track_of(value: Mapping[str, Any]) -> int | str | None:
         if isinstance(track, bool) or track is None or isinstance(track, list):
             continue
         if isinstance(track, (int, float)):
-            return int(track) if track >= 0 else None
+            return int(track) if math.isfinite(track) and track >= 0 else None
         if isinstance(track, str) and track:
             return track
     return None

@@ -59,7 +59,7 @@ def joint_rows(values: Any, width: int, place: str) -> Array:
         raise FormatError(place, f"keypoints are {type(values).__name__}, not a list")
     try:
         if any(isinstance(value, Sequence) and not isinstance(value, str) for value in values):
-            rows = [[math.nan] * width if row is None else [number(value) for value in row] for row in values]
+            rows = [_row(row, width) for row in values]
             found = {len(row) for row in rows}
             if found != {width}:
                 raise FormatError(place, f"joints have {sorted(found)} numbers where {width} are expected")
@@ -72,6 +72,14 @@ def joint_rows(values: Any, width: int, place: str) -> Array:
     if len(flat) % width:
         raise FormatError(place, f"{len(flat)} numbers of keypoints are no multiple of {width}")
     return np.array(flat, dtype=np.float64).reshape(-1, width)
+
+
+def _row(row: Any, width: int) -> list[float]:
+    if row is None:
+        return [math.nan] * width
+    if not isinstance(row, Sequence) or isinstance(row, str):
+        raise ValueError(f"{type(row).__name__} among lists of numbers")
+    return [number(value) for value in row]
 
 
 def row_width(values: Any) -> int | None:

@@ -298,7 +298,8 @@ def _rows(points: Sequence[tuple[str | None, Point | None]], names: list[str], k
         if names and name is None:
             raise AmbiguousFile(place, f"joint {index} has no name where others have one")
         inner = _place_of(point) or {}
-        values = [number(_coordinate(inner, axis)) for axis in ("xyz" if kind.deep else "xy")]
+        found = [_coordinate(inner, axis) for axis in ("xyz" if kind.deep else "xy")]
+        values = [number(None if value is _ABSENT else value) for value in found]
         rows[order[name] if name and names else index] = [*values, _confidence(point)]
     return rows
 

@@ -39,7 +39,7 @@ def read(value: Any, options: ReadOptions, place: str) -> list[Recording]:
     """The recording of a video, or of one image."""
     frames = []
     for number, frame in frame_items(value, is_frame) or []:
-        rows = frame["predictions"] if isinstance(frame, Mapping) else frame
+        rows = frame.get("predictions") if isinstance(frame, Mapping) else frame
         frames.append(Frame([read_instance(row, place)[1] for row in objects(rows) if has_flat(row)], number))
     notes: list[str] = []
     frames, layout = coco_family_layout(frames, options, notes, place, "OpenPifPaf")

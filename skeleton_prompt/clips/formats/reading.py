@@ -16,7 +16,7 @@ from skeleton_prompt.clips.formats.format import JSON_SUFFIXES, Format
 from skeleton_prompt.clips.formats.options import ReadOptions
 from skeleton_prompt.clips.formats.people import Frame
 from skeleton_prompt.clips.formats.recording import Document, Recording
-from skeleton_prompt.clips.formats.registry import as_clips, recognise, suffixes, unrecognised
+from skeleton_prompt.clips.formats.registry import as_clips, read_recordings, recognise, suffixes, unrecognised
 from skeleton_prompt.clips.formats.series import frame_series, natural_key
 from skeleton_prompt.clips.formats.source import Source
 
@@ -163,7 +163,7 @@ def _one(path: Path, root: Path, options: ReadOptions, skipped: Skipped | None, 
             raise unrecognised(source)
         skipped.paths.append(path)
         return
-    clips = as_clips(form, form.read(source, options), options, str(path), source.stem)
+    clips = as_clips(form, read_recordings(form, source, options), options, str(path), source.stem)
     for clip in clips:
         yield FileClip(path, root, clip.document, clip.notes, form.title)
 
@@ -178,7 +178,7 @@ def _series(group: list[Path], root: Path, options: ReadOptions) -> Iterator[Fil
         form = recognise(source, options)
         if form is None:
             raise unrecognised(source)
-        for recording in form.read(source, options):
+        for recording in read_recordings(form, source, options):
             if not isinstance(recording, Recording) or len(recording.frames) != 1:
                 raise NotThisFormat(source.path, f"{form.title}: more than one frame among files of one frame each")
             recordings.append((number, recording))

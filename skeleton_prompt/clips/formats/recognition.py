@@ -9,7 +9,7 @@ from skeleton_prompt.clips.formats.errors import FormatError
 from skeleton_prompt.clips.formats.options import ReadOptions
 from skeleton_prompt.clips.formats.own import documents_of
 from skeleton_prompt.clips.formats.recording import ReadClip
-from skeleton_prompt.clips.formats.registry import as_clips, json_format_of
+from skeleton_prompt.clips.formats.registry import as_clips, json_format_of, read_document
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ def recognise_document(value: Any) -> Recognition | None:
             "`skeleton-prompt convert FOLDER clip.json`",
         )
     try:
-        clips = as_clips(form, form.read_json(value, ReadOptions(), "document"), ReadOptions(), "document", "document")
+        clips = as_clips(
+            form, read_document(form, value, ReadOptions(), "document"), ReadOptions(), "document", "document"
+        )
     except FormatError as error:
         return Recognition(
             form.title,

@@ -59,6 +59,8 @@ FORMATS: tuple[Format, ...] = (
     arrays.NPY,
     arrays.NPZ,
 )
+# What reading a structure that is not as documented leads to. FormatError is a ValueError.
+MALFORMED = (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
 # Known formats that are not read, and what to export instead.
 ELSEWHERE = {
     ".asf": "a skeleton alone; name the .amc files beside it",
@@ -144,7 +146,38 @@ def read_source(source: Source, options: ReadOptions) -> tuple[Format, list[Read
     form = recognise(source, options)
     if form is None:
         raise unrecognised(source)
-    return form, as_clips(form, form.read(source, options), options, str(source.path), source.stem)
+    return form, as_clips(form, read_recordings(form, source, options), options, str(source.path), source.stem)
+
+
+def read_recordings(form: Format, source: Source, options: ReadOptions) -> Sequence[Recording | ReadClip]:
+    """The recordings of a file.
+
+    Raises:
+        FormatError: damaged, or of a version whose structure the reader does not know.
+    """
+    try:
+        return form.read(source, options)
+    except MALFORMED as error:
+        raise malformed(form, str(source.path), error) from error
+
+
+def read_document(form: Format, value: Any, options: ReadOptions, place: str) -> Sequence[Recording | ReadClip]:
+    """The recordings of a parsed JSON document; raises as :func:`read_recordings`."""
+    if form.read_json is None:
+        raise FormatError(place, f"{form.title} is no JSON")
+    try:
+        return form.read_json(value, options, place)
+    except MALFORMED as error:
+        raise malformed(form, place, error) from error
+
+
+def malformed(form: Format, place: str, error: Exception) -> FormatError:
+    """The exception for a file whose structure is not that of its format; a FormatError as it is."""
+    if isinstance(error, FormatError):
+        return error
+    return FormatError(
+        place, f"{form.title}: the file is damaged or of an unknown version ({type(error).__name__}: {error})"
+    )
 
 
 def as_clips(
