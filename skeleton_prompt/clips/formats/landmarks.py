@@ -18,11 +18,20 @@ import numpy as np
 from skeleton_prompt.clips.formats.errors import AmbiguousFile, FormatError
 from skeleton_prompt.clips.formats.format import json_format
 from skeleton_prompt.clips.formats.instances import as_fractions, track_of
-from skeleton_prompt.clips.formats.json_values import frame_number, frame_seconds, number, stated_fps, stated_size, text
+from skeleton_prompt.clips.formats.json_values import (
+    frame_number,
+    frame_seconds,
+    number,
+    stated_fps,
+    stated_size,
+    text,
+    whole,
+)
 from skeleton_prompt.clips.formats.layout_choice import known_layout
 from skeleton_prompt.clips.formats.options import ReadOptions
 from skeleton_prompt.clips.formats.people import Detection, Frame
 from skeleton_prompt.clips.formats.recording import Recording
+from skeleton_prompt.clips.formats.series import frame_series
 
 Point = Mapping[str, Any]
 
@@ -82,7 +91,11 @@ def points_of(value: Any) -> list[tuple[str | None, Point | None]] | None:
                     return found
         names = [name for name, item in value.items() if is_point(item)]
         others = [name for name, item in value.items() if not is_point(item) and isinstance(item, (list, Mapping))]
-        return [(str(name), value[name]) for name in names] if len(names) >= MIN_JOINTS and not others else None
+        if len(names) < MIN_JOINTS or others:
+            return None
+        if all(whole(name) is not None for name in names):
+            return [(None, value[name]) for name in sorted(names, key=int)]
+        return [(str(name), value[name]) for name in names]
     joints = isinstance(value, list) and len(value) >= MIN_JOINTS and any(value)
     if joints and all(item is None or is_point(item) for item in value):
         return [(_name_of(item) if item else None, item) for item in value]
@@ -154,10 +167,15 @@ def _frames(value: Any, *, flat: bool) -> list[_Group | None] | None:
     """The frames of a document, None for a frame without anybody; None altogether if the document has none."""
     if isinstance(value, Mapping) and frame_of(value, flat=flat) is None:
         for key in _FRAMES_KEYS:
-            found = _frames(value[key], flat=flat) if isinstance(value.get(key), list) else None
+            inside = value.get(key)
+            found = _frames(inside, flat=flat) if isinstance(inside, (list, dict)) else None
             if found:
                 return found
-        return None
+        names = list(value)
+        series = frame_series(names) if names and all(whole(name) is not None for name in names) else []
+        if len(series) != 1:
+            return None
+        return _frames([value[names[index]] for _, index in series[0].members], flat=flat)
     if isinstance(value, list) and not points_of(value):
         groups = [frame_of(item, flat=flat) if item else None for item in value]
         if any(groups) and all(group or not item for group, item in zip(groups, value, strict=True)):
@@ -283,7 +301,8 @@ def _frame(group: _Group | None, names: list[str], kind: _Kind, deep: bool, plac
         if points:
             track = track_of(person) if isinstance(person, Mapping) else None
             people.append(Detection(_rows(points, names, kind, place), track))
-    item = group.item if isinstance(group.item, Mapping) and points_of(group.item) is None else {}
+    item = group.item if isinstance(group.item, Mapping) else {}
+    item = {key: value for key, value in item.items() if key not in ("id", "index")}  # of a person, not of a frame
     return Frame(people, frame_number(item), frame_seconds(item))
 
 

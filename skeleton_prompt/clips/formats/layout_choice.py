@@ -29,7 +29,8 @@ def checked_layout(layout: str | tuple[str, ...] | None, joints: int, place: str
     try:
         found = resolve_layout(spec)
     except (UnknownLayout, BadLayout) as error:
-        raise FormatError(place, f"layout: {error.args[0] if error.args else error}") from None
+        advice = "" if isinstance(layout, str) else "; --layout NAME or joint,names states the joints"
+        raise FormatError(place, f"layout: {error.args[0] if error.args else error}{advice}") from None
     if len(found.joints) != joints:
         raise FormatError(place, f"{joints} joints for each person, but layout {found.name} has {len(found.joints)}")
     return found.to_dict()

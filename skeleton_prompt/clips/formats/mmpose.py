@@ -33,11 +33,14 @@ from skeleton_prompt.clips.formats.people import Frame
 from skeleton_prompt.clips.formats.recording import Recording
 
 _MARKS = ("keypoint_scores", "keypoints_visible")
+_OLD_MARKS = ("bbox", "track_id", "area")  # of MMPose 0.x, whose joints are x, y, score
 
 
 def is_instance(value: Any) -> bool:
     """Whether an object is one person of MMPose."""
-    return (has_rows(value) or has_flat(value)) and any(mark in value for mark in _MARKS)
+    if has_rows(value) and any(mark in value for mark in (*_MARKS, *_OLD_MARKS)):
+        return True
+    return has_flat(value) and any(mark in value for mark in _MARKS)
 
 
 def is_instances(value: Any) -> bool:

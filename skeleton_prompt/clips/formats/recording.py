@@ -140,13 +140,10 @@ def _placed(frames: Sequence[Frame], notes: Notes, place: str) -> list[Frame]:
     numbers = [frame.number for frame in frames]
     if any(number is None for number in numbers):
         return list(frames)
-    by_number: dict[int, Frame] = {}
-    for frame in frames:
-        number = frame.number or 0
-        if number in by_number:
-            earlier = by_number[number]
-            frame = replace(earlier, people=[*earlier.people, *frame.people])
-        by_number[number] = frame
+    by_number = {number: frame for number, frame in zip(numbers, frames, strict=True) if number is not None}
+    if len(by_number) < len(frames):
+        notes.add("frame numbers repeat and are not used: frames are in the order of the file")
+        return list(frames)
     ordered = sorted(by_number)
     if len(ordered) < 2:
         return [by_number[number] for number in ordered]

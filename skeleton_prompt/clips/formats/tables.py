@@ -31,13 +31,13 @@ Array = NDArray[np.float64]
 
 SUFFIXES = (".csv", ".tsv")
 MAX_COLUMNS = 20_000
-_FRAMES = (
+FRAME_COLUMNS = (
     "frame", "frame_idx", "frameidx", "frame_id", "frameid", "frame_number", "framenumber", "frame#", "framenum",
     "index", "frame_index",
 )  # fmt: skip
 _TIMES = {"time": 0.0, "timestamp": 0.0, "timestamps": 0.0, "t": 0.0, "time_s": 1.0, "seconds": 1.0, "time (s)": 1.0,
           "timestamp_ms": 1e-3, "time_ms": 1e-3, "timestamp_us": 1e-6, "timestamp_usec": 1e-6}  # fmt: skip
-_TRACKS = ("track", "track_id", "body_id", "bodyid", "person", "person_id", "individual", "bodyindex", "body")
+TRACK_COLUMNS = ("track", "track_id", "body_id", "bodyid", "person", "person_id", "individual", "bodyindex", "body")
 _STATES = {"0": 0.0, "1": 0.5, "2": 1.0, "nottracked": 0.0, "inferred": 0.5, "tracked": 1.0}
 _MISSING = {"", "nan", "null", "none", "na", "n/a", "-", "inf", "-inf"}
 
@@ -67,7 +67,8 @@ def cell(value: str) -> float:
     return math.nan if value.lower() in _MISSING else float(value)
 
 
-def _head(source: Source) -> list[list[str]]:
+def head_rows(source: Source) -> list[list[str]]:
+    """The first rows of a table, none if the file is no text."""
     try:
         return table_of(source, 6)
     except (csv.Error, FormatError):
@@ -81,7 +82,7 @@ def _is_deeplabcut(rows: Sequence[Sequence[str]]) -> bool:
 
 def detect_deeplabcut(source: Source) -> float:
     """How surely a file is a table of DeepLabCut."""
-    return 0.95 if source.suffix in SUFFIXES and _is_deeplabcut(_head(source)) else 0.0
+    return 0.95 if source.suffix in SUFFIXES and _is_deeplabcut(head_rows(source)) else 0.0
 
 
 def read_deeplabcut(source: Source, _options: ReadOptions) -> list[Recording]:
@@ -186,7 +187,7 @@ def detect_wide(source: Source) -> float:
     """How surely a file is a table with a column for each joint and coordinate."""
     if source.suffix not in SUFFIXES:
         return 0.0
-    rows = _head(source)
+    rows = head_rows(source)
     if not rows or _is_deeplabcut(rows):
         return 0.0
     return 0.7 if find_columns(rows[0]) else 0.0
@@ -200,9 +201,9 @@ def read_wide(source: Source, options: ReadOptions) -> list[Recording]:
     if columns is None:
         raise FormatError(source.path, "no columns such as nose_x and nose_y")
     lower = [name.lower() for name in header]
-    frame_at = next((lower.index(name) for name in _FRAMES if name in lower), None)
+    frame_at = next((lower.index(name) for name in FRAME_COLUMNS if name in lower), None)
     time_at = next((lower.index(name) for name in _TIMES if name in lower), None)
-    track_at = next((lower.index(name) for name in _TRACKS if name in lower), None)
+    track_at = next((lower.index(name) for name in TRACK_COLUMNS if name in lower), None)
     by_frame: dict[Any, list[Detection]] = defaultdict(list)
     times: dict[Any, float | None] = {}
     numbered = frame_at is not None
@@ -258,7 +259,7 @@ def _wide(columns: Columns, frames: list[Frame], options: ReadOptions, place: st
         )
     y_axis, note = sensor_axes(columns.joints) if deep else (None, None)
     if deep and len(columns.places) == 33 and y_axis is None:
-        y_axis, deep, frames, note = _mediapipe_depth(frames)
+        y_axis, deep, frames, note = mediapipe_depth(frames)
     if note:
         notes.append(note)
     return Recording(
@@ -272,7 +273,7 @@ def _wide(columns: Columns, frames: list[Frame], options: ReadOptions, place: st
     )
 
 
-def _mediapipe_depth(frames: list[Frame]) -> tuple[str | None, bool, list[Frame], str | None]:
+def mediapipe_depth(frames: list[Frame]) -> tuple[str | None, bool, list[Frame], str | None]:
     """What the z of 33 landmarks is: world landmarks are centred on the hips, image landmarks are fractions."""
     middles = [np.abs(person.values[[23, 24], :2].mean(0)).max() for frame in frames for person in frame.people]
     known = [middle for middle in middles if np.isfinite(middle)]

@@ -371,6 +371,21 @@ def test_the_mirrored_drawing_axes_of_the_3d_inferencer_are_turned_back(tmp_path
     np.testing.assert_allclose(parse_clip(clip.document).positions[0], metres, atol=1e-6)
 
 
+def test_results_of_mmpose_0_have_their_scores_among_the_coordinates(tmp_path):
+    values = image("coco17")
+    frames = [[{"bbox": [1, 2, 3, 4, 0.9], "keypoints": rows.tolist(), "track_id": 3, "area": 10.0}] for rows in values]
+    np.testing.assert_allclose(one(write_json(tmp_path / "r.json", frames)).document["keypoints"], values)
+
+
+def test_frame_numbers_that_repeat_are_not_used(tmp_path):
+    document = mmpose(image("coco17"))
+    for row in document:
+        row["frame_id"] = 1
+    clip = one(write_json(tmp_path / "r.json", document))
+    assert len(clip.document["keypoints"]) == T
+    assert "repeat" in notes(clip)
+
+
 # --- Ultralytics
 
 
@@ -584,6 +599,25 @@ def test_bare_mediapipe_landmarks_are_told_apart_by_the_hips(tmp_path):
     image_clip = one(tmp_path / "i.jsonl")
     assert image_clip.document["coords"] == "xyc"
     assert "--image-size" in notes(image_clip)
+
+
+def test_frames_and_joints_may_be_objects_by_number(tmp_path):
+    values = image("mediapipe33") / [1920, 1080, 1]
+    frames = {
+        str(i): {str(j): landmark(row, score="visibility") for j, row in enumerate(rows)}
+        for i, rows in enumerate(values)
+    }
+    frames = dict(reversed(frames.items()))
+    clip = one(write_json(tmp_path / "m.json", frames))
+    assert clip.document["layout"] == "mediapipe33"
+    np.testing.assert_allclose(clip.document["keypoints"], values)
+
+
+def test_the_id_of_a_person_is_no_frame_number(tmp_path):
+    names = joints("coco17")
+    values = image("coco17")
+    poses = [{"id": 1, "keypoints": [landmark(r, n) for r, n in zip(v, names, strict=True)]} for v in values]
+    np.testing.assert_allclose(one(write_json(tmp_path / "p.json", poses)).document["keypoints"], values)
 
 
 def test_frames_without_a_pose_are_kept(tmp_path):

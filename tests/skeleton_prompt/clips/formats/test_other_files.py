@@ -254,6 +254,35 @@ def test_a_table_with_semicolons_and_decimal_commas(tmp_path):
     np.testing.assert_allclose(one(path).document["keypoints"][..., :2], values, atol=1e-4)
 
 
+def test_a_table_with_a_row_for_each_joint(tmp_path):
+    values, names = image("coco17"), joints("coco17")
+    rows = [f"{i},{n},{x},{y},{c}" for i, frame in enumerate(values) for n, (x, y, c) in zip(names, frame, strict=True)]
+    (tmp_path / "l.csv").write_text("\n".join(["frame,joint,x,y,score", *rows]))
+    clip = one(tmp_path / "l.csv")
+    assert clip.document["layout"] == "coco17"
+    np.testing.assert_allclose(clip.document["keypoints"], values)
+    both = [f"{i},{person_},{j},{x},{y}" for i, frame in enumerate(values) for person_ in "ab"
+            for j, (x, y, _) in enumerate(frame)]  # fmt: skip
+    (tmp_path / "n.csv").write_text("\n".join(["frame,person,joint,x,y", *both]))
+    with pytest.raises(AmbiguousFile, match="17 numbered joints"):
+        read(tmp_path / "n.csv")
+    found = one(tmp_path / "n.csv", layout="coco17").document["keypoints"]
+    np.testing.assert_allclose(found[:, 1, :, :2], values[..., :2])
+
+
+def test_the_pose_of_a_holistic_table(tmp_path):
+    metres = person("mediapipe33")
+    metres -= metres[:, [23, 24]].mean(1, keepdims=True)
+    lines = ["frame,row_id,type,landmark_index,x,y,z"]
+    for i, frame in enumerate(metres * [1, -1, -1]):
+        lines += [f"{i},{i}-face-{j},face,{j},0.1,0.2,0.3" for j in range(40)]
+        lines += [f"{i},{i}-pose-{j},pose,{j},{x},{y},{z}" for j, (x, y, z) in enumerate(frame)]
+    (tmp_path / "h.csv").write_text("\n".join(lines))
+    clip = one(tmp_path / "h.csv")
+    assert (clip.document["layout"], clip.document["y_axis"]) == ("mediapipe33", "down")
+    np.testing.assert_allclose(parse_clip(clip.document).positions[0], metres, atol=1e-5)
+
+
 def test_numbered_columns_are_mediapipe_or_ask_for_the_layout(tmp_path):
     metres = person("mediapipe33")
     metres -= metres[:, [23, 24]].mean(1, keepdims=True)
