@@ -10,6 +10,7 @@ import pytest
 from service.cli.clip_files import write_clips
 from skeleton_prompt.client.requests import clip_body
 from skeleton_prompt.synthetic import make_clip
+from tests.skeleton_prompt.clips.formats.pose_files import image, openpose_folder
 from tests.support.service_process import environment
 
 pytestmark = pytest.mark.services
@@ -63,6 +64,18 @@ def test_a_person_teaches_and_predicts_with_nothing_but_the_command_line(run, fi
     receipt = json.loads(run("tenants", "delete", "cli", "--yes", "--json").stdout)
     assert receipt
     assert json.loads(run("tenants", "list", "--json").stdout) is not None
+
+
+def test_files_of_a_pose_tool_in_a_folder_for_each_label_are_ready_to_teach(run, tmp_path):
+    for label in ("squat", "wave"):
+        for take in range(2):
+            openpose_folder(tmp_path / "clips" / label / f"take{take}", image("openpose25", 20, seed=take))
+    run("tenants", "create", "tools", "--json")
+    done = run("tune", "tools", tmp_path / "clips", "--dry-run", "--json")
+    report = json.loads(done.stdout)
+    assert (report["valid"], report["labels"]) == (True, {"squat": 2, "wave": 2})
+    shown = run("tune", "tools", tmp_path / "clips", "--dry-run", "--fps", 25)
+    assert "squat (2), wave (2)" in " ".join(shown.stderr.split())
 
 
 def test_the_doctor_finds_the_running_service_in_order(run):

@@ -177,3 +177,48 @@ def test_three_dimensions_and_people_arrive(tmp_path):
     assert (clip.people, clip.frames) == (2, T)
     assert run("convert", tmp_path / "a.npy", tmp_path / "each.ndjson", *options, "--per-person") == 0
     assert len(list(read_clips([tmp_path / "each.ndjson"]))) == 2
+
+
+class Answering:
+    """A client whose answers carry a warning."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict] = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def predict(self, clip, **options):
+        self.asked.append(clip)
+        quality = {"warnings": ["y axis looks flipped"], "notes": [{"code": "a", "message": "mended", "field": None}]}
+        document = {"label": "squat", "known": True, "confidence": 0.9, "predictions": [], "quality": quality}
+        return type("Prediction", (), {"document": document})()
+
+
+@pytest.fixture
+def client(monkeypatch):
+    found = Answering()
+    monkeypatch.setattr("service.cli.predict.connect", lambda url, key: found)
+    return found
+
+
+def test_predict_prints_what_the_answer_warns_of_and_what_the_reader_assumed(tmp_path, capsys, client):
+    openpose_folder(tmp_path / "op", image("openpose25"))
+    assert run("predict", tmp_path / "op") == 0
+    shown = capsys.readouterr()
+    assert "squat" in shown.out
+    for text in ("y axis looks flipped", "mended", "30 are assumed"):
+        assert text in " ".join(shown.err.split())
+    assert client.asked[0]["layout"] == "openpose25"
+
+
+def test_predict_gives_notes_and_warnings_to_machines(tmp_path, capsys, client):
+    openpose_folder(tmp_path / "op", image("openpose25"))
+    assert run("predict", tmp_path / "op", "--fps", 12, "--json") == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["quality"]["warnings"] == ["y axis looks flipped"]
+    assert client.asked[0]["fps"] == 12
+    assert not any("assumed" in note for note in row.get("notes", ()))
