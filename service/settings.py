@@ -188,6 +188,14 @@ class Settings(BaseSettings):
     max_joints: int = Field(256, ge=1, le=4096, description="Most joints of a clip.")
     max_people: int = Field(16, ge=1, le=256, description="Most people of a clip.")
     max_batch_clips: int = Field(256, ge=1, le=10_000, description="Most clips of a batch request.")
+    max_tune_clips: int = Field(10_000, ge=1, le=1_000_000, description="Most clips of a tune or clips request.")
+    max_windows: int = Field(
+        64, ge=1, le=100_000, description="Most windows of 10 seconds times people of a clip: what predicting it costs."
+    )
+    max_tenant_requests: Annotated[int | None, EmptyIsNone] = Field(
+        None, ge=1, description="Most predict requests of a tenant at once; no limit when unset."
+    )
+    max_tenant_uploads: int = Field(4, ge=1, description="Most tune and clips requests of a tenant at once.")
     max_json_depth: int = Field(16, ge=6, le=256, description="Deepest nesting of a JSON or msgpack body.")
     max_queue_rows: int = Field(
         256, ge=1, le=100_000, description="Rows that may wait for the engine; more are refused."
@@ -203,7 +211,8 @@ class Settings(BaseSettings):
     prompt_cache_entries: int = Field(1024, ge=1, description="Most prompts kept in the engine's memory.")
     prompt_cache_bytes: int = Field(512 * MIB, ge=MIB, description="Most bytes of prompts kept in the engine's memory.")
     rate_limit: Annotated[str | None, EmptyIsNone] = Field(
-        None, description="Predict and tune requests per tenant, such as `100/second`; none when unset."
+        None,
+        description="Work per tenant, such as `100/second`, in windows of 10 seconds times people; none when unset.",
     )
     job_lease_seconds: float = Field(
         10.0, ge=1, le=600, description="Seconds without heartbeat after which a worker loses its job."

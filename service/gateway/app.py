@@ -30,6 +30,7 @@ from service.gateway.routes import (
 from service.gateway.state.context import GatewayContext, run_in_thread
 from service.gateway.state.onnx_exporter import OnnxExporter
 from service.gateway.state.rate_limit import RateLimiter
+from service.gateway.state.tenant_slots import TenantSlots
 from service.gateway.state.usage_counter import UsageCounter
 from service.inference import InferenceEngine
 from service.inference.execution.batch import tune_gc
@@ -47,6 +48,7 @@ from service.storage.prompt_cache.subscriber import PromptEventSubscriber
 from service.storage.store import Storage
 from skeleton_prompt import __version__
 
+UPLOAD_WAIT_S = 60.0  # for another upload of the same tenant to end
 DESCRIPTION = "Teach the service your own human actions from a handful of labelled skeleton clips."
 
 
@@ -138,6 +140,8 @@ async def _open(
         metrics=metrics,
         rate_limits=RateLimiter(settings.rate_limit, settings.redis_address),
         usage=usage_meter,
+        requests=TenantSlots(settings.max_tenant_requests, "max_tenant_requests"),
+        uploads=TenantSlots(settings.max_tenant_uploads, "max_tenant_uploads", UPLOAD_WAIT_S),
         exports=OnnxExporter(storage, settings.backbone),
     )
 

@@ -126,6 +126,8 @@ class Quality(BaseModel):
     joints_missing: float
     frames_without_person: int
     gaps_filled: int
+    frames_resampled: int
+    ignored_joints: list[str]
     warnings: list[str]
 
 
@@ -223,6 +225,7 @@ class Job(BaseModel):
     clips: int
     skipped: list[Skipped]
     options: dict[str, Any]
+    cancel_requested: bool
     created: str
     started: str | None
     finished: str | None
@@ -347,6 +350,7 @@ class Feedback(BaseModel):
     label: Label | None
     clip: Clip | None = None
     request_id: str | None = None
+    row: int | None = Field(None, ge=0, description="With the request id of a batch: which of its clips.")
 
 
 class FeedbackAnswer(BaseModel):

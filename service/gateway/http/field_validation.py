@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.errors import InvalidRequest
-
-MISSING = object()
+from service.gateway.http.text import text_problem
 
 
 class FieldReader:
@@ -75,8 +74,12 @@ class FieldReader:
             return None
         if not isinstance(value, str):
             self.problem(name, "not_a_string", f"{name} must be a string")
-        elif not 1 <= len(value) <= most or not value.isprintable():
-            self.problem(name, "bad_length_or_characters", f"{name} must be 1 to {most} printable characters")
+        elif not 1 <= len(value) <= most or not value.isprintable() or text_problem(value):
+            self.problem(
+                name,
+                "bad_length_or_characters",
+                f"{name} must be 1 to {most} printable characters without blanks around them",
+            )
         else:
             return value
         return None

@@ -1,4 +1,4 @@
-"""Around every request, as plain ASGI: its id, its time, a log line, the counters, and the last net for errors."""
+"""ASGI middleware: request id, timing, rate headers, log line, counters, and a 500 for unhandled exceptions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ log = structlog.get_logger("service.access")
 
 # What a client may choose: enough for a UUID or a trace id, and nothing that could break a log line or a header.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
-_QUIET = {"/livez", "/readyz", "/metrics"}  # asked every few seconds by machines: only failures are worth a line
-_UNKNOWN = "unknown"  # one label for all addresses that no route has
+_QUIET = {"/livez", "/readyz", "/metrics"}  # polled every few seconds: only failures are logged
+_UNKNOWN = "unknown"  # the label for all addresses without a route
 
 
 class RequestMiddleware:
-    """Adds ``X-Request-Id`` and ``Server-Timing``; logs, counts, and turns the unforeseen into a 500 that says nothing.
+    """Adds ``X-Request-Id``, ``Server-Timing`` and ``RateLimit``; converts unhandled exceptions into a generic 500.
 
     Args:
-        app: What it wraps.
-        metrics: Where requests are counted.
+        app: The wrapped application.
+        metrics: Counters of requests.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -55,13 +55,16 @@ class RequestMiddleware:
                     (b"server-timing", timing.encode()),
                     (b"x-content-type-options", b"nosniff"),
                 ]
+                rate = state.get("rate")
+                if rate is not None:
+                    message["headers"] += rate.headers
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
             log.error("unforeseen", request_id=request_id, exc_info=True)
-            if status:  # half an answer is out: only breaking off can still tell the client
+            if status:  # part of the response is sent: only a closed connection can show the error
                 raise
             response = problem_response(as_service_error(error), request_id)
             await response(scope, receive, send_with_headers)
@@ -75,7 +78,7 @@ class RequestMiddleware:
         self._metrics.http_request_duration_seconds.labels(route).observe(seconds)
         if status >= 400 or route not in _QUIET:
             level = log.warning if status >= 500 else log.info
-            # The route and not the address: an address may hold what a client should not have put there.
+            # The route, not the address, which may hold secrets.
             level("request", id=request_id, method=method, route=route, status=status, ms=round(1000 * seconds, 2))
 
 
@@ -83,4 +86,4 @@ def _request_id(scope: Scope) -> str:
     given = Request(scope).headers.get("x-request-id", "")
     if _CLIENT_ID.fullmatch(given):
         return given
-    return f"{random.getrandbits(128):032x}"  # it names a request and secures nothing
+    return f"{random.getrandbits(128):032x}"  # not a secret

@@ -1,41 +1,47 @@
-"""Labelled clips as they come in: every problem of every clip is found before anything is stored."""
+"""Uploaded labelled clips: every problem of every clip is found before anything is stored."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service import errors
 from service.gateway.http import request_body
+from service.gateway.operations.prediction import clip_limits, require_clean_texts
+from service.gateway.operations.pricing import taught_windows, window_problem
 from service.gateway.operations.tool_documents import clip_of, notes_of
-from skeleton_prompt.clips.clip import Clip, ClipLimits, ClipTooLarge, InvalidClip, parse_clip
+from service.gateway.state.context import run_in_upload_pool
+from service.settings import Settings
+from skeleton_prompt.clips.clip import Clip, ClipTooLarge, InvalidClip, parse_clip
 from skeleton_prompt.clips.normalise import prepare
 
 MAX_ROWS = 100
 MIN_LABELS = 2
+TURN_S = 0.02  # of the thread that all uploads share
 NOTHING_VISIBLE = "nothing_visible"
 
 
 class ClipUpload:
-    """Gathers clips to learn from.
+    """Checks and collects clips to learn from.
 
     Args:
-        limits: How large a clip may be.
-        max_depth: How deeply a line of NDJSON may be nested.
+        settings: The limits.
 
     Attributes:
-        clips: The good ones.
+        clips: The valid ones.
         skipped: Those in which nothing is visible: ``{"clip", "reason"}``.
-        warnings: What looks odd, by clip.
+        warnings: What looks wrong, by clip.
         errors: The first problems.
-        errors_total: How many problems there are.
-        count: How many clips were seen.
+        errors_total: Number of problems.
+        count: Number of clips seen.
+        windows: Price of the valid clips, in windows times people.
     """
 
-    def __init__(self, limits: ClipLimits, max_depth: int) -> None:
-        self._limits = limits
-        self._max_depth = max_depth
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits = clip_limits(settings)
         self._too_large = False
         self.clips: list[Clip] = []
         self.skipped: list[dict[str, str]] = []
@@ -43,20 +49,50 @@ class ClipUpload:
         self.errors: list[dict[str, str]] = []
         self.errors_total = 0
         self.count = 0
+        self.windows = 0
 
-    def add_lines(self, lines: Sequence[bytes]) -> None:
-        """Add clips that come as lines of JSON."""
-        for line in lines:
-            self._add_line(line)
+    async def add_all(self, documents: Iterable[Any]) -> None:
+        """Add decoded clips, a part at a time, in the thread that all uploads share in turns.
 
-    def _add_line(self, line: bytes) -> None:
+        Raises:
+            TooLarge: There are more than ``max_tune_clips``.
+        """
+        waiting = iter(documents)
+        while await run_in_upload_pool(self._add_some, waiting):
+            pass
+
+    async def add_lines(self, lines: Sequence[bytes]) -> None:
+        """Add clips that come as lines of JSON.
+
+        Raises:
+            TooLarge: There are more than ``max_tune_clips``.
+        """
+        waiting = map(self._decode_line, lines)
+        while await run_in_upload_pool(self._add_some, waiting):
+            pass
+
+    def _add_some(self, documents: Iterator[Any]) -> bool:
+        """Add clips for about ``TURN_S``; whether there may be more."""
+        until = time.monotonic() + TURN_S
+        for document in documents:
+            if self.count >= self._settings.max_tune_clips:
+                limit = self._settings.max_tune_clips
+                raise errors.TooLarge(f"More than {limit} clips (max_tune_clips); send them in several requests.")
+            if isinstance(document, errors.ServiceError):
+                self._problem(f"clips[{self.count}]", "malformed_line", document.detail)
+                self.count += 1
+            else:
+                self.add(document)
+            if time.monotonic() > until:
+                return True
+        return False
+
+    def _decode_line(self, line: bytes) -> Any:
+        """The clip of a line, or the error that stands for it."""
         try:
-            document = request_body.decode(line, request_body.JSON, self._max_depth, where="The line")
-        except errors.MalformedBody as error:
-            self._problem(f"clips[{self.count}]", "malformed_line", error.detail)
-            self.count += 1
-        else:
-            self.add(document)
+            return request_body.decode(line, request_body.JSON, self._settings.max_json_depth, where="The line")
+        except errors.ServiceError as error:
+            return error
 
     def add(self, document: Any) -> None:
         """Add a decoded clip."""
@@ -65,11 +101,17 @@ class ClipUpload:
         try:
             document = clip_of(document, place)
             clip = parse_clip(document, self._limits, prefix=place, teaching=True)
+            require_clean_texts(clip, place)
         except InvalidClip as error:
             self._too_large |= isinstance(error, ClipTooLarge)
             for row in error.problems:
                 self._problem(row.loc, row.rule, row.message)
             self.errors_total += error.total - len(error.problems)
+            return
+        message = window_problem(clip, self._settings.max_windows)
+        if message is not None:
+            self._too_large = True
+            self._problem(f"{place}.keypoints", "too_many_windows", message)
             return
         try:
             _, quality = prepare(clip)
@@ -77,8 +119,10 @@ class ClipUpload:
             self.skipped.append({"clip": clip.id or place, "reason": NOTHING_VISIBLE})
             return
         self.warnings += [f"{place}: {note['message']}" for note in notes_of(document)]
+        self.windows += taught_windows(clip)
         self.warnings += [f"{place}: {warning}" for warning in quality.warnings]
-        if not self.errors_total:  # with a problem anywhere nothing will be stored: keep the memory
+        del self.warnings[MAX_ROWS:]
+        if not self.errors_total:  # after a problem nothing will be stored
             self.clips.append(clip)
         else:
             self.clips.clear()
@@ -101,6 +145,18 @@ class ClipUpload:
         if self._too_large and self.errors_total == 1:
             raise errors.TooLarge(f"{self.errors[0]['loc']}: {self.errors[0]['message']}", errors=self.errors)
         raise errors.InvalidClips(detail, errors=self.errors, errors_total=self.errors_total)
+
+
+def require_few_clips(clips: Sequence[Any], limit: int) -> None:
+    """Refuse a list of too many clips before any is looked at.
+
+    Raises:
+        TooLarge: There are more than ``limit``.
+    """
+    if len(clips) > limit:
+        message = f"{len(clips)} clips; max_tune_clips is {limit}: send them in several requests"
+        row = {"loc": "clips", "rule": "too_many_clips", "message": message}
+        raise errors.TooLarge(f"clips: {message}", errors=[row])
 
 
 def labels_of(clips: Sequence[Clip]) -> tuple[Counter[str], int]:

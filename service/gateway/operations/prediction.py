@@ -1,4 +1,4 @@
-"""From the document of one clip to questions for the engine, and from its answers to the answer of the API."""
+"""One clip: from the request's document to inputs of the engine, and from its results to the response."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Any
 from service import errors
 from service.gateway.http import request_body
 from service.gateway.http.field_validation import FieldReader
+from service.gateway.http.text import text_problem
+from service.gateway.operations.pricing import require_few_windows
 from service.gateway.operations.tool_documents import OTHER_FORMAT, clip_of, notes_of
 from service.gateway.state.context import GatewayContext
 from service.inference.interface import PredictionInput, PredictionResult
 from service.settings import Settings
 from service.storage.records import ResolvedPrompt
-from skeleton_prompt.clips.clip import Clip, ClipLimits, ClipTooLarge, InvalidClip, parse_clip
+from skeleton_prompt.clips.clip import Clip, ClipLimits, ClipTooLarge, InvalidClip, Problem, parse_clip
 from skeleton_prompt.clips.normalise import PreparedPerson, Quality, prepare
 
 MAX_VERSION = 2**31 - 1
+QUEUE_FULL_RETRY_S = 0.1  # until a part of a larger request tries again to get into a queue that is full
 OPTIONS = ("top_k", "version", "threshold", "tenant")
 
 
@@ -41,6 +44,11 @@ class PreparedClip:
     people: list[PreparedPerson]
     quality: Quality
     notes: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def windows(self) -> int:
+        """Windows over all people: the price of the clip."""
+        return sum(len(person.pose) for person in self.people)
 
     @property
     def main(self) -> int:
@@ -74,18 +82,30 @@ def max_items(settings: Settings) -> int:
     """Most items of one array of a body: whatever limit of the service is the highest."""
     return max(
         request_body.MAX_ITEMS, settings.max_frames, settings.max_joints, settings.max_batch_clips,
+        settings.max_tune_clips,
     )  # fmt: skip
 
 
-def prepare_clip(document: Mapping[str, Any], limits: ClipLimits, prefix: str = "") -> PreparedClip:
+def prepare_clip(
+    document: Mapping[str, Any], limits: ClipLimits, prefix: str = "", *, max_windows: int | None = None
+) -> PreparedClip:
     """Check a clip and prepare it.
 
+    Args:
+        document: The clip, decoded.
+        limits: Sizes allowed.
+        prefix: Place of the clip in the request, such as ``clips[3]``.
+        max_windows: Windows times people allowed; None for no limit.
+
     Raises:
-        InvalidClip: As the API's error: also ``TooLarge`` and ``UnknownLayout``.
+        InvalidClip: As the API's error; also ``TooLarge`` and ``UnknownLayout``.
     """
     try:
         document = clip_of(document, prefix)
         clip = parse_clip(document, limits, prefix=prefix)
+        require_clean_texts(clip, prefix)
+        if max_windows is not None:
+            require_few_windows(clip, max_windows, prefix)
         people, quality = prepare(clip)
     except InvalidClip as error:
         raise clip_error(error) from None
@@ -105,6 +125,24 @@ def read_tool_clip(document: dict[str, Any]) -> dict[str, Any]:
     return clip
 
 
+def require_clean_texts(clip: Clip, prefix: str = "") -> None:
+    """Refuse an id, label or group that a terminal or a page would not show as it is.
+
+    Raises:
+        InvalidClip: Of the model library; there is one.
+    """
+    texts = [("id", clip.id), ("label", clip.label), ("group", clip.group)]
+    texts += [(f"segments[{n}].label", segment.label) for n, segment in enumerate(clip.segments)]
+    found = [(name, text_problem(text)) for name, text in texts if text is not None]
+    problems = [
+        Problem(f"{prefix}.{name}" if prefix else name, "bad_character", f"{name} {problem}")
+        for name, problem in found
+        if problem is not None
+    ]
+    if problems:
+        raise InvalidClip(tuple(problems))
+
+
 def clip_error(error: InvalidClip) -> errors.ServiceError:
     """The API's error for what is wrong with a clip."""
     rows = [{"loc": row.loc, "rule": row.rule, "message": row.message} for row in error.problems]
@@ -120,10 +158,15 @@ def clip_error(error: InvalidClip) -> errors.ServiceError:
 
 
 async def predict_people(
-    gateway: GatewayContext, resolved: ResolvedPrompt, options: Options, people: list[PreparedPerson]
+    gateway: GatewayContext,
+    resolved: ResolvedPrompt,
+    options: Options,
+    people: list[PreparedPerson],
+    deadline: float | None = None,
 ) -> list[PredictionResult]:
-    """The engine's answers for all people of a clip."""
-    deadline = time.monotonic() + gateway.settings.predict_deadline_seconds
+    """The engine's results for all people of a clip; ``deadline`` is on the clock of ``time.monotonic``."""
+    if deadline is None:
+        deadline = time.monotonic() + gateway.settings.predict_deadline_seconds
     questions = [PredictionInput(person, resolved.ref, options.top_k, options.threshold, deadline) for person in people]
     if len(questions) == 1:
         answers = [await gateway.engine.predict(questions[0])]
@@ -133,8 +176,29 @@ async def predict_people(
     for answer in answers:
         metrics.predictions.labels("true" if answer.prediction.known else "false").inc()
     metrics.prompt_cache_lookups.labels(answers[0].cache).inc()
-    gateway.usage.predicted(resolved.ref.tenant, len(answers))
     return answers
+
+
+async def predict_with_retry(
+    gateway: GatewayContext,
+    resolved: ResolvedPrompt,
+    options: Options,
+    people: list[PreparedPerson],
+    deadline: float | None = None,
+) -> list[PredictionResult]:
+    """``predict_people`` for a part of a larger request: waits while the engine is full.
+
+    Raises:
+        Overloaded: The engine was full until the deadline.
+    """
+    until = deadline if deadline is not None else time.monotonic() + gateway.settings.predict_deadline_seconds
+    while True:
+        try:
+            return await predict_people(gateway, resolved, options, people, deadline)
+        except errors.Overloaded:
+            if time.monotonic() + QUEUE_FULL_RETRY_S > until:
+                raise
+        await asyncio.sleep(QUEUE_FULL_RETRY_S)
 
 
 async def _gather_or_cancel(calls: list[Any]) -> list[PredictionResult]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,8 +16,9 @@ from service.gateway.http.auth import Access, RequireAnyScope, RequireManage, Re
 from service.gateway.http.idempotency import run_idempotent
 from service.gateway.http.openapi import CREATES, describe_route
 from service.gateway.http.pagination import After, Limit, page
-from service.gateway.operations.clip_intake import ClipUpload
-from service.gateway.operations.prediction import clip_limits
+from service.gateway.operations.clip_intake import ClipUpload, require_few_clips
+from service.gateway.operations.prediction import max_items
+from service.gateway.operations.pricing import admit, charge
 from service.gateway.routes.jobs import time_of
 from service.gateway.state.context import json_response, run_in_thread
 from service.storage.records import ClipRecord
@@ -24,6 +26,8 @@ from skeleton_prompt.clips.clip import clip_document
 from skeleton_prompt.render import draw_clip
 
 router = APIRouter(tags=["clips"])
+
+LARGE_BODY = 1 << 20  # from here on one body is decoded at a time
 
 # An image that a browser opens by itself must not be able to run anything either.
 SVG_CSP = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
@@ -53,7 +57,14 @@ def record_document(record: ClipRecord) -> dict[str, Any]:
     **describe_route(
         schemas.ClipIds,
         status=201,
-        fails=(*CREATES, errors.Forbidden, errors.NotFound, errors.InvalidClips, errors.RateLimited),
+        fails=(
+            *CREATES,
+            errors.Forbidden,
+            errors.NotFound,
+            errors.InvalidClips,
+            errors.RateLimited,
+            errors.QuotaExceeded,
+        ),
         body=schemas.NewClips,
         forms=(request_body.JSON, request_body.MSGPACK),
         idempotent=True,
@@ -61,26 +72,36 @@ def record_document(record: ClipRecord) -> dict[str, Any]:
 )
 async def add_clips(request: Request, access: Access = RequireTune) -> Response:
     """Scope tune. All or nothing; clips in which nothing is visible are skipped and named."""
-    settings = access.gateway.settings
-    await run_in_thread(access.gateway.rate_limits.check, access.tenant)
-    form = request_body.media_type_of(request, request_body.JSON, request_body.MSGPACK)
+    await admit(request, access.gateway, access.tenant)
+    async with access.gateway.uploads.hold(access.tenant):
+        return await _add_clips(request, access)
+
+
+async def _add_clips(request: Request, access: Access) -> Response:
+    """``add_clips`` within the tenant's share of uploads."""
+    gateway, settings = access.gateway, access.gateway.settings
+    media_type = request_body.media_type_of(request, request_body.JSON, request_body.MSGPACK)
     body = await request_body.read(request, settings.max_tune_bytes, "max_tune_bytes")
 
-    def store() -> tuple[int, dict[str, Any]]:
-        document = request_body.decode(body, form, settings.max_json_depth)
+    def decode() -> list[Any]:
+        document = request_body.decode(body, media_type, settings.max_json_depth, max_items=max_items(settings))
         clips = document.get("clips")
         if not isinstance(clips, list) or not clips:
             row = {"loc": "clips", "rule": "missing_clips", "message": "clips must be a list of at least one clip"}
             raise errors.InvalidRequest("There are no clips.", errors=[row])
-        lessons = ClipUpload(clip_limits(settings), settings.max_json_depth)
-        for clip in clips:
-            lessons.add(clip)
-        lessons.check()
-        ids = access.repository.add_clips(lessons.clips, source="upload") if lessons.clips else []
-        return 201, {"ids": ids, "skipped": lessons.skipped}
+        require_few_clips(clips, settings.max_tune_clips)
+        return clips
 
     async def make() -> tuple[int, dict[str, Any]]:
-        return await run_in_thread(store)
+        upload = ClipUpload(settings)
+        async with gateway.large_body if len(body) > LARGE_BODY else contextlib.nullcontext():
+            await upload.add_all(await run_in_thread(decode))
+        await charge(request, gateway, access.tenant, upload.windows)
+        upload.check()
+        ids: list[str] = []
+        if upload.clips:
+            ids = await run_in_thread(access.repository.add_clips, upload.clips, source="upload")
+        return 201, {"ids": ids, "skipped": upload.skipped}
 
     return await run_idempotent(request, access.repository, body, make)
 

@@ -17,7 +17,10 @@ from service.gateway.http.auth import Access, RequireTune
 from service.gateway.http.field_validation import FieldReader
 from service.gateway.http.idempotency import run_idempotent
 from service.gateway.http.openapi import CREATES, describe_route
-from service.gateway.operations.prediction import clip_limits, prepare_clip, read_tool_clip
+from service.gateway.http.text import text_problem
+from service.gateway.operations.prediction import clip_limits, max_items, prepare_clip, read_tool_clip
+from service.gateway.operations.pricing import admit
+from service.gateway.routes.predict import batch_row_id
 from service.gateway.state.context import run_in_thread
 from skeleton_prompt.clips.clip import Clip, InvalidClip, parse_clip
 
@@ -46,12 +49,12 @@ router = APIRouter(tags=["teach"])
 async def feedback(request: Request, access: Access = RequireTune) -> Response:
     """Scope tune. With the clip, or with the request id of a recent prediction; a null label means background."""
     settings = access.gateway.settings
-    await run_in_thread(access.gateway.rate_limits.check, access.tenant)
-    form = request_body.media_type_of(request, request_body.JSON, request_body.MSGPACK)
+    await admit(request, access.gateway, access.tenant)
+    media_type = request_body.media_type_of(request, request_body.JSON, request_body.MSGPACK)
     body = await request_body.read(request, settings.max_predict_bytes, "max_predict_bytes")
 
     def store() -> tuple[int, dict[str, Any]]:
-        document = request_body.decode(body, form, settings.max_json_depth)
+        document = request_body.decode(body, media_type, settings.max_json_depth, max_items=max_items(settings))
         clip = _labelled(document, access)
         [stored] = access.repository.add_clips([clip], source="feedback")
         return 201, {"id": stored, "label": clip.label}
@@ -72,19 +75,26 @@ def _labelled(document: Mapping[str, Any], access: Access) -> Clip:
     """
     fields = FieldReader(document)
     request_id = fields.text("request_id", 64)
+    row = fields.integer("row", 0, access.gateway.settings.max_batch_clips - 1)
     if "label" not in document:
         fields.problem("label", "missing_label", "label is missing; null means background")
-    if ("clip" in document) == ("request_id" in document):
+    if (document.get("clip") is None) == (document.get("request_id") is None):
         fields.problem("clip", "clip_or_request_id", "send either clip or request_id")
     fields.check()
     if request_id is None:
         return _with_label(document["clip"], document["label"], access)
-    recent = access.gateway.recent.get(access.tenant, request_id)
+    name = request_id if row is None else batch_row_id(request_id, row)
+    recent = access.gateway.recent.get(access.tenant, name)
     if recent is None:
-        raise errors.NotFound("That request is not remembered any more; send the clip instead.")
+        raise errors.NotFound(
+            "No clip of that request is remembered; send the clip instead, or row for a request to /predict/batch."
+        )
     label = document["label"]
-    if label is not None and (not isinstance(label, str) or not 1 <= len(label) <= 128 or "\0" in label):
-        fields.problem("label", "bad_label", "label must be 1 to 128 characters, or null for background")
+    if label is not None:
+        if not isinstance(label, str) or not 1 <= len(label) <= 128:
+            fields.problem("label", "bad_label", "label must be 1 to 128 characters, or null for background")
+        elif problem := text_problem(label):
+            fields.problem("label", "bad_character", f"label {problem}")
         fields.check()
     return replace(recent, label=label, background=label is None, segments=())
 
@@ -96,7 +106,7 @@ def _with_label(document: Any, label: Any, access: Access) -> Clip:
         raise errors.InvalidClip("The clip is not an object.", errors=[row])
     document = read_tool_clip(document)
     labelled = {name: value for name, value in document.items() if name != "segments"} | {"label": label}
-    prepare_clip(labelled, limits, "clip")  # with its errors, and to refuse a clip in which nothing is visible
+    prepare_clip(labelled, limits, "clip", max_windows=access.gateway.settings.max_windows)  # for its errors
     try:
         return parse_clip(labelled, limits, teaching=True)
     except InvalidClip as error:  # pragma: no cover  # the same checks have just passed

@@ -1,4 +1,4 @@
-"""The keys of a tenant. Secrets are shown once; what is stored is a keyed hash."""
+"""Keys of a tenant: create, list, revoke. A secret is shown once; only its keyed hash is stored."""
 
 from __future__ import annotations
 
@@ -17,24 +17,34 @@ from service.gateway.http.openapi import CREATES, describe_route
 from service.gateway.http.pagination import After, Limit, page
 from service.gateway.routes.tenants import MAX_BODY, key_document
 from service.gateway.state.context import run_in_thread
+from service.storage.records import Principal
 
 router = APIRouter(tags=["keys"])
 
 SCOPES = ("predict", "tune", "manage")
 
 
-def read_scopes(document: dict[str, Any]) -> list[str]:
-    """The scopes asked for; all of them where none are named.
+def read_scopes(document: dict[str, Any], principal: Principal) -> list[str]:
+    """The scopes asked for; where none are named, those of the caller.
 
     Raises:
         InvalidRequest: They are not a list of known scopes.
+        Forbidden: The caller's own key lacks one of them.
     """
-    scopes = document.get("scopes", list(SCOPES))
-    if not isinstance(scopes, list) or not scopes or any(scope not in SCOPES for scope in scopes):
+    own = [scope for scope in SCOPES if principal.kind == "admin" or scope in principal.scopes]
+    scopes = document.get("scopes", own)
+    if (
+        not isinstance(scopes, list)
+        or not scopes
+        or any(not isinstance(scope, str) or scope not in SCOPES for scope in scopes)
+    ):
         message = f"scopes must be a list of one or more of {', '.join(SCOPES)}"
         raise errors.InvalidRequest(
             "The scopes are not valid.", errors=[{"loc": "scopes", "rule": "bad_scopes", "message": message}]
         )
+    lacking = [scope for scope in SCOPES if scope in scopes and scope not in own]
+    if lacking:
+        raise errors.Forbidden(f"The key lacks the scope {', '.join(lacking)} and cannot grant it.")
     return [scope for scope in SCOPES if scope in scopes]
 
 
@@ -50,11 +60,12 @@ def read_scopes(document: dict[str, Any]) -> list[str]:
     ),
 )
 async def create_key(request: Request, access: Access = RequireManage) -> Response:
-    """Scope manage. The secret is shown this once."""
+    """Scope manage. The secret is shown this once; a key cannot grant a scope that it lacks."""
     gateway = access.gateway
     request_body.media_type_of(request, request_body.JSON)
     body = await request_body.read(request, MAX_BODY, "64 KiB for this route")
-    scopes = read_scopes(request_body.decode(body, request_body.JSON, gateway.settings.max_json_depth) if body else {})
+    document = request_body.decode(body, request_body.JSON, gateway.settings.max_json_depth) if body else {}
+    scopes = read_scopes(document, access.principal)
 
     async def make() -> tuple[int, Document]:
         key, secret = await run_in_thread(access.repository.create_key, scopes)

@@ -1,8 +1,9 @@
 """``POST /predict`` and ``POST /predict/batch``: the hot path.
 
-One SQL read, decoding, checks and normalisation, where the body is small and SQLite at hand on the event loop itself:
-threads that compute in Python only fight for its lock, at twice the CPU. Then the engine answers. The body never passes
-through pydantic: validating nested lists there cost more than the forward pass.
+One SQL read checks the key and finds the prompt; decoding, checks and normalisation follow, on the event loop where the
+body is small and the database is SQLite, because threads that compute in Python only contend for the interpreter lock,
+at twice the CPU. Then the engine predicts. The body never passes through pydantic, where validating nested lists cost
+more than the forward pass.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import orjson
@@ -32,11 +34,13 @@ from service.gateway.operations.prediction import (
     clip_limits,
     max_items,
     predict_people,
+    predict_with_retry,
     prediction_document,
     prepare_clip,
     read_options,
     read_tool_clip,
 )
+from service.gateway.operations.pricing import admit, charge
 from service.gateway.state.context import (
     GatewayContext,
     context_of,
@@ -51,7 +55,7 @@ T = TypeVar("T")
 
 
 class RawRoute(APIRoute):
-    """A route whose function reads the request itself and gives the response: documented as any, solved by nobody."""
+    """A route whose function takes the raw request; FastAPI documents it and does not parse its parameters."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See ``APIRoute``."""
@@ -64,7 +68,6 @@ router = APIRouter(tags=["predict"], route_class=RawRoute)
 LARGE_BODY = 256 << 10  # from here on the key is checked before the body is read
 LARGE_DOCUMENT = 1 << 20  # from here on one body is decoded at a time: it may take twenty times its size
 ROWS_IN_FLIGHT = 32  # of one batch request: the rest of the queue is for others
-QUEUE_FULL_RETRY_S = 0.1  # until a row of a batch tries again to get into a queue that is full
 FAILS = (
     *BODY,
     errors.Forbidden,
@@ -73,6 +76,7 @@ FAILS = (
     errors.NoActivePrompt,
     errors.BackboneMismatch,
     errors.RateLimited,
+    errors.QuotaExceeded,
     errors.Overloaded,
     errors.EngineUnavailable,
     errors.DeadlineExceeded,
@@ -89,19 +93,26 @@ FORMS = (request_body.JSON, request_body.MSGPACK)
 async def predict(request: Request) -> Response:
     """Scope predict. The answer says what was seen, how sure it is, and what was done to the clip."""
     gateway = context_of(request)
+    settings = gateway.settings
     secret, media_type, body = await read_request(request, gateway)
     began = time.perf_counter()
     caller = gateway.callers.tenant_of(secret)
     if caller is not None:  # most of a flood is turned away here, before it costs anything
         gateway.engine.check_admission(caller)
 
-    document, options, resolved = await resolve(gateway, secret, body, media_type)
-    work = await run_inline_or_pool(len(body), prepare_clip, document, clip_limits(gateway.settings))
-    validated = time.perf_counter()
-    answers = await cancel_on_disconnect(request, predict_people(gateway, resolved, options, work.people))
+    document, options, resolved = await resolve(request, gateway, secret, body, media_type)
+    tenant = resolved.ref.tenant
+    async with gateway.requests.hold(tenant):
+        work = await run_inline_or_pool(
+            len(body), prepare_clip, document, clip_limits(settings), max_windows=settings.max_windows
+        )
+        await charge(request, gateway, tenant, work.windows)
+        validated = time.perf_counter()
+        answers = await cancel_on_disconnect(request, predict_people(gateway, resolved, options, work.people))
     request_id = request.state.request_id
     request.state.timing = timing(answers, 1000 * (validated - began))
-    gateway.recent.add(resolved.ref.tenant, request_id, work.clip)
+    gateway.recent.add(tenant, request_id, work.clip)
+    gateway.usage.predicted(tenant, len(answers))
     document = prediction_document(work, resolved, answers, request_id)
     return json_response(document, headers=prompt_headers(resolved, answers[0].cache))
 
@@ -116,64 +127,79 @@ async def predict_batch(request: Request) -> Response:
     gateway = context_of(request)
     secret, media_type, body = await read_request(request, gateway)
 
-    document, options, resolved = await resolve(gateway, secret, body, media_type)
+    document, options, resolved = await resolve(request, gateway, secret, body, media_type)
     clips = parse_batch(document, gateway.settings.max_batch_clips)
+    tenant = resolved.ref.tenant
+    await charge(request, gateway, tenant, len(clips))
+    batch = Batch(request, gateway, resolved, options)
     rows: list[bytes] = [b""] * len(clips)
     room = Semaphore(ROWS_IN_FLIGHT)
-    caches: set[str] = set()
 
     async def one(index: int) -> None:
         async with room:
-            rows[index] = await _row(request, gateway, resolved, options, clips[index], f"clips[{index}]", caches)
+            rows[index] = await batch.row(clips[index], index)
 
     async def everything() -> None:
         async with create_task_group() as group:
             for index in range(len(clips)):
                 group.start_soon(one, index)
 
-    await cancel_on_disconnect(request, everything())
+    async with gateway.requests.hold(tenant):
+        await cancel_on_disconnect(request, everything())
+    gateway.usage.predicted(tenant, len(batch.answers))
+    if batch.answers:
+        request.state.timing = timing(batch.answers, batch.validate_ms)
     content = b'{"results":[%b],"request_id":%b}' % (b",".join(rows), orjson.dumps(request.state.request_id))
-    # The slowest place that any row's prompt came from; a batch of nothing but bad clips looked nowhere.
-    cache = next((layer for layer in ("store", "redis", "memory") if layer in caches), "memory")
-    return Response(content, 200, prompt_headers(resolved, cache), "application/json")
+    return Response(content, 200, prompt_headers(resolved, slowest_cache(batch.answers)), "application/json")
 
 
-async def _row(
-    request: Request,
-    gateway: GatewayContext,
-    resolved: ResolvedPrompt,
-    options: Options,
-    document: Mapping[str, Any],
-    prefix: str,
-    caches: set[str],
-) -> bytes:
-    """One row of a batch: a prediction or a problem, as JSON."""
-    request_id = request.state.request_id
-    try:
-        work = await run_in_predict_pool(prepare_clip, document, clip_limits(gateway.settings), prefix)
-        answers = await _predict_with_retry(gateway, resolved, options, work)
-    except Exception as error:
-        return problem_body(as_service_error(error), request_id)
-    caches.add(answers[0].cache)
-    return orjson.dumps(prediction_document(work, resolved, answers, request_id))
+@dataclass
+class Batch:
+    """The rows of one batch request.
 
-
-async def _predict_with_retry(
-    gateway: GatewayContext, resolved: ResolvedPrompt, options: Options, work: PreparedClip
-) -> list[PredictionResult]:
-    """The answers for a clip of a batch: the request is under way already, so an engine that is full is waited for.
-
-    Raises:
-        Overloaded: It was full until the deadline.
+    Attributes:
+        answers: Results of the engine so far, one per person.
+        validate_ms: Time that checking and preparing clips took, in total.
     """
-    until = time.monotonic() + gateway.settings.predict_deadline_seconds
-    while True:
+
+    request: Request
+    gateway: GatewayContext
+    resolved: ResolvedPrompt
+    options: Options
+    answers: list[PredictionResult] = field(default_factory=list)
+    validate_ms: float = 0.0
+
+    async def row(self, document: Mapping[str, Any], index: int) -> bytes:
+        """One row: a prediction or a problem, as JSON."""
+        request_id = self.request.state.request_id
         try:
-            return await predict_people(gateway, resolved, options, work.people)
-        except errors.Overloaded:
-            if time.monotonic() + QUEUE_FULL_RETRY_S > until:
-                raise
-        await asyncio.sleep(QUEUE_FULL_RETRY_S)
+            work, answers = await self._predict(document, f"clips[{index}]")
+        except Exception as error:
+            return problem_body(as_service_error(error), request_id)
+        self.answers += answers
+        self.gateway.recent.add(self.resolved.ref.tenant, batch_row_id(request_id, index), work.clip)
+        return orjson.dumps(prediction_document(work, self.resolved, answers, request_id))
+
+    async def _predict(self, document: Mapping[str, Any], prefix: str) -> tuple[PreparedClip, list[PredictionResult]]:
+        began = time.perf_counter()
+        settings = self.gateway.settings
+        work = await run_in_predict_pool(
+            prepare_clip, document, clip_limits(settings), prefix, max_windows=settings.max_windows
+        )
+        self.validate_ms += 1000 * (time.perf_counter() - began)
+        await charge(self.request, self.gateway, self.resolved.ref.tenant, work.windows)
+        return work, await predict_with_retry(self.gateway, self.resolved, self.options, work.people)
+
+
+def slowest_cache(answers: Sequence[PredictionResult]) -> str:
+    """The slowest layer that any prompt came from; ``memory`` where nothing was predicted."""
+    layers = {answer.cache for answer in answers}
+    return next((layer for layer in ("store", "redis", "memory") if layer in layers), "memory")
+
+
+def batch_row_id(request_id: str, index: int) -> str:
+    """The id of a row of a batch among the clips predicted recently."""
+    return f"{request_id} {index}"
 
 
 async def read_request(request: Request, gateway: GatewayContext) -> tuple[str, str, bytes]:
@@ -202,7 +228,7 @@ async def read_request(request: Request, gateway: GatewayContext) -> tuple[str, 
 
 
 async def resolve(
-    gateway: GatewayContext, secret: str, body: bytes, media_type: str
+    request: Request, gateway: GatewayContext, secret: str, body: bytes, media_type: str
 ) -> tuple[dict[str, Any], Options, ResolvedPrompt]:
     """Check the key and find its active prompt by one SQL read, and only then decode the body.
 
@@ -213,6 +239,8 @@ async def resolve(
         RateLimited: The tenant has used its rate.
     """
     active = await _active_prompt(gateway, secret)
+    if isinstance(active, ResolvedPrompt):  # a tenant that has used its rate is refused before its body costs anything
+        await admit(request, gateway, active.ref.tenant)
     limits, size = gateway.settings, len(body)
     async with gateway.large_body if size > LARGE_DOCUMENT else contextlib.nullcontext():
         document = await run_inline_or_pool(
@@ -227,8 +255,8 @@ async def resolve(
         raise active
     else:
         resolved = await _look_up(gateway, secret, options.tenant, options.version)
-    if gateway.rate_limits.enabled:
-        await run_in_predict_pool(gateway.rate_limits.check, resolved.ref.tenant)
+    if not isinstance(active, ResolvedPrompt):
+        await admit(request, gateway, resolved.ref.tenant)
     if resolved.principal.tenant is not None:
         gateway.callers.remember(secret, resolved.principal.tenant)
     return document, options, resolved
@@ -275,10 +303,10 @@ def parse_batch(document: Mapping[str, Any], most: int) -> list[Any]:
 
 
 async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
-    """Await something, but give it up when the client hangs up: nobody would read the answer.
+    """Await something, and cancel it when the client closes the connection.
 
     Raises:
-        DeadlineExceeded: The client is gone; this answer, too, goes nowhere.
+        DeadlineExceeded: The client closed the connection.
     """
     with CancelScope() as scope:
         gone = asyncio.ensure_future(_wait_for_disconnect(request))
@@ -286,7 +314,7 @@ async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
         try:
             return await work
         finally:
-            gone.cancel()  # whose callback then finds a scope that has ended
+            gone.cancel()
     raise errors.DeadlineExceeded("The client closed the connection.")
 
 

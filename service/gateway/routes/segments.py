@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,8 @@ from service import errors
 from service.gateway import schemas
 from service.gateway.http.field_validation import FieldReader
 from service.gateway.http.openapi import describe_route
-from service.gateway.operations.prediction import Options, PreparedClip, clip_limits, predict_people, prepare_clip
+from service.gateway.operations.prediction import Options, PreparedClip, clip_limits, predict_with_retry, prepare_clip
+from service.gateway.operations.pricing import charge
 from service.gateway.routes.predict import (
     CLIP_FAILS,
     FAILS,
@@ -24,6 +26,8 @@ from service.gateway.routes.predict import (
     prompt_headers,
     read_request,
     resolve,
+    slowest_cache,
+    timing,
 )
 from service.gateway.state.context import GatewayContext, context_of, json_response, run_in_predict_pool
 from service.inference.interface import PredictionResult
@@ -37,7 +41,7 @@ router = APIRouter(tags=["predict"])
 WINDOW_S = (0.5, 10.0, 2.0)  # least, most, default
 MIN_STRIDE_S = 0.1
 MAX_WINDOWS = 1024
-WINDOWS_IN_FLIGHT = 32
+WINDOWS_IN_FLIGHT = 16  # of one request: the rest of the queue is for others
 
 
 @dataclass(frozen=True)
@@ -58,45 +62,59 @@ async def predict_segments(request: Request) -> Response:
     """Scope predict. One person; windows slide over the clip, neighbours that agree become one segment."""
     gateway = context_of(request)
     secret, media_type, body = await read_request(request, gateway)
-    document, options, resolved = await resolve(gateway, secret, body, media_type)
+    document, options, resolved = await resolve(request, gateway, secret, body, media_type)
 
     def prepare() -> tuple[PreparedClip, list[Window]]:
         window, stride = parse_window_options(document)
         work = prepare_clip(document, clip_limits(gateway.settings))
         return work, split_windows(work.clip, window, stride)
 
-    work, windows = await run_in_predict_pool(prepare)
-    found = await cancel_on_disconnect(request, predict_windows(gateway, resolved, options, windows))
+    began = time.perf_counter()
+    tenant, request_id = resolved.ref.tenant, request.state.request_id
+    async with gateway.requests.hold(tenant):
+        work, windows = await run_in_predict_pool(prepare)
+        validated = time.perf_counter()
+        await charge(request, gateway, tenant, len(windows))
+        found = await cancel_on_disconnect(request, predict_windows(gateway, resolved, options, windows))
+    answers = [row for row in found if row is not None]
+    if answers:
+        request.state.timing = timing(answers, 1000 * (validated - began))
+    gateway.recent.add(tenant, request_id, work.clip)
+    gateway.usage.predicted(tenant, 1)
     said = {
-        "tenant": resolved.ref.tenant,
+        "tenant": tenant,
         "version": resolved.ref.version,
         "sha256": resolved.ref.sha256,
         "segments": merge_segments(windows, [row.prediction if row else None for row in found]),
         "quality": work.quality.to_dict(),
-        "request_id": request.state.request_id,
+        "request_id": request_id,
     }
-    cache = next((row.cache for row in found if row), "memory")
-    return json_response(said, headers=prompt_headers(resolved, cache))
+    return json_response(said, headers=prompt_headers(resolved, slowest_cache(answers)))
 
 
 async def predict_windows(
     gateway: GatewayContext, resolved: ResolvedPrompt, options: Options, windows: Sequence[Window]
 ) -> list[PredictionResult | None]:
-    """The answers for all windows; None where nobody was visible.
+    """The results for all windows; None for a window in which nothing is visible.
+
+    A window waits while the engine is full, until the deadline of the request. The first failure cancels the others,
+    because half a timeline would mislead.
 
     Raises:
-        ServiceError: What the first window failed with, once all are through: half a timeline would mislead.
+        ServiceError: The first failure.
     """
     found: list[PredictionResult | None] = [None] * len(windows)
     failures: list[errors.ServiceError] = []
     room = Semaphore(WINDOWS_IN_FLIGHT)
+    deadline = time.monotonic() + gateway.settings.predict_deadline_seconds
 
     async def one(index: int, person: PreparedPerson) -> None:
         async with room:
             try:
-                [found[index]] = await predict_people(gateway, resolved, options, [person])
+                [found[index]] = await predict_with_retry(gateway, resolved, options, [person], deadline)
             except errors.ServiceError as error:
                 failures.append(error)
+                group.cancel_scope.cancel()
 
     async with create_task_group() as group:
         for index, window in enumerate(windows):

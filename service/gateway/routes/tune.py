@@ -1,6 +1,6 @@
 """``POST /tenants/{tenant}/tune``: clips in, a job out.
 
-Nothing is stored before everything is read and found good. A body of lines is never held as text: each line becomes
+Nothing is stored before the whole body is read and valid. A body of lines is never held as text: each line becomes
 arrays as it arrives.
 """
 
@@ -26,8 +26,9 @@ from service.gateway.http.field_validation import FieldReader
 from service.gateway.http.idempotency import idempotency_key, run_idempotent
 from service.gateway.http.openapi import CREATES, describe_route
 from service.gateway.operations.base_version_clips import base_version_clips
-from service.gateway.operations.clip_intake import ClipUpload, check_labels, labels_of
-from service.gateway.operations.prediction import MAX_VERSION, clip_limits
+from service.gateway.operations.clip_intake import ClipUpload, check_labels, labels_of, require_few_clips
+from service.gateway.operations.prediction import MAX_VERSION, max_items
+from service.gateway.operations.pricing import admit, charge
 from service.gateway.routes.jobs import job_document
 from service.gateway.state.context import GatewayContext, json_response, run_in_thread
 from service.storage.store import TenantRepository
@@ -38,7 +39,8 @@ router = APIRouter(tags=["teach"])
 
 LINES_PER_HOP = 32  # lines that go to a thread together
 BYTES_PER_HOP = 1 << 20
-LARGE_BODY = 16 << 20
+LARGE_BODY = 1 << 20
+FREE_LINES = 1000  # empty lines beyond one for each clip
 OPTIONS = ("activate", "dry_run", "base_version", "seed", "max_seconds", "webhook", "include_stored")
 ACTIVATE = ("if_better", "always", "never")
 MAX_SEED = 2**32 - 1
@@ -81,6 +83,7 @@ class TuneRequest:
             errors.InvalidClips,
             errors.TooFewLabels,
             errors.RateLimited,
+            errors.QuotaExceeded,
         ),
         body=schemas.TuneRequest,
         forms=(request_body.JSON, request_body.NDJSON, request_body.MSGPACK),
@@ -91,8 +94,16 @@ async def tune(request: Request, access: Access = RequireTune) -> Response:
     """Scope tune. Answers 202 with the job; lines of NDJSON take the options from the query."""
     gateway = access.gateway
     idempotency_key(request)  # a bad one is refused before a large body is read
-    await run_in_thread(gateway.rate_limits.check, access.tenant)
+    await admit(request, gateway, access.tenant)
+    async with gateway.uploads.hold(access.tenant):
+        return await _tune(request, access)
+
+
+async def _tune(request: Request, access: Access) -> Response:
+    """``tune`` within the tenant's share of uploads."""
+    gateway = access.gateway
     asked = await _read(request, gateway)
+    await charge(request, gateway, access.tenant, asked.upload.windows)
     if asked.dry_run:
         return json_response(await run_in_thread(_dry_run, access.repository, asked))
 
@@ -116,30 +127,35 @@ async def _read(request: Request, gateway: GatewayContext) -> TuneRequest:
         MalformedBody, TooLarge, UnsupportedMediaType, InvalidRequest: As the API says.
     """
     settings = gateway.settings
-    form = request_body.media_type_of(request, request_body.JSON, request_body.NDJSON, request_body.MSGPACK)
-    lessons = ClipUpload(clip_limits(settings), settings.max_json_depth)
-    if form == request_body.NDJSON:
-        asked = _options({"options": _from_query(request)}, lessons, "", settings.tune_max_seconds)
+    media_type = request_body.media_type_of(request, request_body.JSON, request_body.NDJSON, request_body.MSGPACK)
+    upload = ClipUpload(settings)
+    if media_type == request_body.NDJSON:
+        asked = _options({"options": _from_query(request)}, upload, "", settings.tune_max_seconds)
         sha = hashlib.sha256()
-        lines = request_body.lines(request, settings.max_tune_bytes, "max_tune_bytes", settings.max_predict_bytes)
+        lines = request_body.lines(
+            request,
+            settings.max_tune_bytes,
+            "max_tune_bytes",
+            settings.max_predict_bytes,
+            2 * settings.max_tune_clips + FREE_LINES,
+        )
         async for part in _line_batches(lines):
             for line in part:
                 sha.update(line + b"\n")
-            await run_in_thread(lessons.add_lines, part)
+            await upload.add_lines(part)
         return replace(asked, digest=sha.hexdigest())
     body = await request_body.read(request, settings.max_tune_bytes, "max_tune_bytes")
 
-    def decode() -> TuneRequest:
-        document = request_body.decode(body, form, settings.max_json_depth)
-        asked = _options(document, lessons, hashlib.sha256(body).hexdigest(), settings.tune_max_seconds)
-        clips = document.pop("clips", None)
-        for clip in _clip_list(clips, asked.stored):
-            lessons.add(clip)
-        return asked
+    def decode() -> tuple[TuneRequest, list[Any]]:
+        document = request_body.decode(body, media_type, settings.max_json_depth, max_items=max_items(settings))
+        asked = _options(document, upload, hashlib.sha256(body).hexdigest(), settings.tune_max_seconds)
+        return asked, _clip_list(document.pop("clips", None), asked.stored, settings.max_tune_clips)
 
-    # A large document takes ten times its size while it is decoded: one at a time.
+    # A large document takes twenty times its size while it is decoded: one at a time.
     async with gateway.large_body if len(body) > LARGE_BODY else contextlib.nullcontext():
-        return await run_in_thread(decode)
+        asked, clips = await run_in_thread(decode)
+        await upload.add_all(clips)
+        return asked
 
 
 async def _line_batches(lines: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
@@ -156,7 +172,7 @@ async def _line_batches(lines: AsyncIterator[bytes]) -> AsyncIterator[list[bytes
         yield part
 
 
-def _clip_list(clips: Any, stored: bool) -> list[Any]:
+def _clip_list(clips: Any, stored: bool, most: int) -> list[Any]:
     if clips is None and stored:
         return []
     if not isinstance(clips, list) or (not clips and not stored):
@@ -165,6 +181,7 @@ def _clip_list(clips: Any, stored: bool) -> list[Any]:
     if stored and clips:
         row = {"loc": "stored", "rule": "clips_and_stored", "message": "send clips with include_stored instead"}
         raise errors.InvalidRequest("Clips and stored exclude each other.", errors=[row])
+    require_few_clips(clips, most)
     return clips
 
 

@@ -20,6 +20,7 @@ from service.gateway.state.onnx_exporter import OnnxExporter
 from service.gateway.state.rate_limit import RateLimiter
 from service.gateway.state.recent_clips import RecentClips
 from service.gateway.state.recent_key_secrets import IdempotentSecretCache
+from service.gateway.state.tenant_slots import TenantSlots
 from service.gateway.state.usage_counter import UsageCounter
 from service.inference import InferenceEngine
 from service.jobs.queue import JobQueue
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 SMALL_BODY = 128 << 10  # what is read of it takes a few milliseconds at the most
 _PREDICT_POOL = ThreadPoolExecutor(4, thread_name_prefix="predict")
+# One thread checks what is uploaded to learn from, a few clips at a time, so that uploads take turns and together
+# compete for the interpreter lock as one thread does.
+_UPLOAD_POOL = ThreadPoolExecutor(1, thread_name_prefix="upload")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class GatewayContext:
     rate_limits: RateLimiter
     usage: UsageCounter
     exports: OnnxExporter
+    requests: TenantSlots
+    uploads: TenantSlots
     callers: KeyTenantCache = field(default_factory=KeyTenantCache)
     recent: RecentClips = field(default_factory=RecentClips)
     large_body: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1))
@@ -68,6 +74,11 @@ async def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwa
 async def run_in_predict_pool(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """``run`` for the hot path: in few threads of its own, which fight less for Python's lock, and with less around."""
     return await asyncio.get_running_loop().run_in_executor(_PREDICT_POOL, partial(function, *args, **kwargs))
+
+
+async def run_in_upload_pool(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call something that checks a part of an upload; it should take no longer than tens of milliseconds."""
+    return await asyncio.get_running_loop().run_in_executor(_UPLOAD_POOL, partial(function, *args, **kwargs))
 
 
 async def run_inline_or_pool(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

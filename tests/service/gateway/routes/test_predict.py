@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from service import errors
-from service.gateway.routes import predict
+from service.gateway.operations import prediction
 from tests.support.gateway_app import ADMIN, LABELS, gateway, person
 
 
@@ -202,7 +202,7 @@ def test_a_flood_is_turned_away_before_its_clips_are_read_but_only_from_callers_
 
 
 def test_a_clip_of_a_batch_waits_for_an_engine_that_is_full(bench, taught, monkeypatch):
-    monkeypatch.setattr(predict, "QUEUE_FULL_RETRY_S", 0.01)
+    monkeypatch.setattr(prediction, "QUEUE_FULL_RETRY_S", 0.01)
     answers = bench.engine.predict
     refusals = iter([True, True, False, True])
 
