@@ -1,4 +1,4 @@
-"""The engine of a backbone that is not the current one: its file comes from the store, or from what ships."""
+"""Engines on older backbones, loaded from the blob store or from the shipped files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = structlog.get_logger(__name__)
 
 
 def current_bytes(backbone: str, sha256: str) -> bytes:
-    """The file of the backbone that the settings name.
+    """The file of the configured backbone.
 
     Raises:
-        BackboneGone: The file is another one by now, as after an upgrade under a running service.
+        BackboneGone: The file changed, as after an upgrade under a running service.
         OSError: It cannot be read.
     """
     data = backbone_path(backbone).read_bytes()
@@ -36,10 +36,10 @@ def current_bytes(backbone: str, sha256: str) -> bytes:
 
 
 def load_old_backbone(storage: Storage, sha256: str) -> bytes:
-    """The file of any backbone: out of the store, else out of what ships, which is then kept.
+    """The file of any backbone: from the blob store, else from the shipped files, which is then stored.
 
     Raises:
-        BackboneGone: It is nowhere, or damaged.
+        BackboneGone: Not found, or damaged.
         StorageUnavailable: The store does not answer.
     """
     try:
@@ -55,7 +55,7 @@ def load_old_backbone(storage: Storage, sha256: str) -> bytes:
 
 
 class EngineOptions(TypedDict, total=False):
-    """How engines compute: the settings of the same names."""
+    """Options of engines; see the settings of the same names."""
 
     device: str
     cuda_graphs: bool
@@ -65,7 +65,7 @@ def engine_from_archive(folder: Path, blobs: BlobStore, sha256: str, where: Engi
     """An engine on any backbone by its hash: from an archive's folder, else what ships, else the store.
 
     Raises:
-        BackboneGone: Its file is nowhere, or damaged.
+        BackboneGone: Its file is not found, or damaged.
         BackboneError: This release cannot read it.
         StorageUnavailable: The store does not answer.
     """
@@ -82,7 +82,7 @@ def engine_from_archive(folder: Path, blobs: BlobStore, sha256: str, where: Engi
 
 
 class BackboneCompatibility:
-    """Whether an engine that runs elsewhere may serve here, by the backbone that it says it has.
+    """Decides by its backbone whether a remote engine may serve.
 
     Its own must be the service's: else every prompt would be one of a backbone that the engine loads beside its own,
     and none would ever be up to date. The exception is an older one that tenants are still served on, as while
@@ -102,7 +102,7 @@ class BackboneCompatibility:
         self._accepted = {self.sha256}
 
     async def rejection_reason(self, sha256: str) -> str | None:
-        """Why an engine on this backbone will not do, or None."""
+        """Why an engine on this backbone is rejected, or None."""
         if sha256 in self._accepted:
             return None
         try:
@@ -125,7 +125,7 @@ def old_engine(storage: Storage, sha256: str, where: EngineOptions | None = None
     """An engine on any backbone by its hash.
 
     Raises:
-        BackboneGone: Its file is nowhere, or damaged.
+        BackboneGone: Its file is not found, or damaged.
         BackboneError: This release cannot read it.
         StorageUnavailable: The store does not answer.
     """

@@ -1,4 +1,4 @@
-"""Every error that a user can meet: one class is one status and one code of docs/api.md.
+"""Errors of the API: one class per status and code of docs/api.md.
 
 ::
 
@@ -22,7 +22,7 @@
     ├── DeadlineExceeded 504
     └── StorageFull 507
 
-``LostLease`` stands beside them: a worker meets it, a user never does.
+``LostLease`` is internal to workers and never sent to a client.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from typing import Any, ClassVar
 
 
 class ServiceError(Exception):
-    """Something that is answered as a problem (RFC 9457).
+    """Base class of errors that are sent as problem details (RFC 9457).
 
     Args:
         detail: What happened, naming the place, the value and the limit, never a secret.
-        errors: The single problems, each ``{"loc", "rule", "message"}``; at most the first 100.
-        errors_total: How many there are, if more than given.
+        errors: Individual problems, each ``{"loc", "rule", "message"}``; at most the first 100.
+        errors_total: Number of problems, if more than in ``errors``.
         retry_after: Seconds after which a retry makes sense.
     """
 
@@ -82,19 +82,19 @@ class MalformedBody(ServiceError):
 
 
 class Unauthenticated(ServiceError):
-    """No key, or one that is not known."""
+    """The API key is missing or unknown."""
 
     status, code, title = 401, "unauthenticated", "A valid key is needed"
 
 
 class Forbidden(ServiceError):
-    """A known key without the scope."""
+    """The key lacks the scope."""
 
     status, code, title = 403, "forbidden", "The key may not do this"
 
 
 class NotFound(ServiceError):
-    """It does not exist, or belongs to somebody else: both look the same."""
+    """The resource does not exist or belongs to another tenant; both are indistinguishable."""
 
     status, code, title = 404, "not_found", "Not found"
 
@@ -124,7 +124,7 @@ class TenantExists(ServiceError):
 
 
 class NoActivePrompt(ServiceError):
-    """Nothing has been taught yet."""
+    """The tenant has no active prompt version."""
 
     status, code, title = 409, "no_active_prompt", "No prompt version is active"
 
@@ -148,7 +148,7 @@ class IdempotencyConflict(ServiceError):
 
 
 class JobFinished(ServiceError):
-    """A job that is over cannot be cancelled."""
+    """A finished job cannot be cancelled."""
 
     status, code, title = 409, "job_finished", "The job is finished"
 
@@ -160,13 +160,13 @@ class TooLarge(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    """A content type or encoding that is not read."""
+    """The content type or encoding is not supported."""
 
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
 
 
 class InvalidRequest(ServiceError):
-    """A readable request that makes no sense."""
+    """The request is well-formed but invalid."""
 
     status, code, title = 422, "invalid_request", "The request is not valid"
 
@@ -184,19 +184,19 @@ class InvalidClips(InvalidRequest):
 
 
 class TooFewLabels(InvalidRequest):
-    """Teaching needs at least two labels."""
+    """Tuning needs at least two labels."""
 
     code, title = "too_few_labels", "Too few labels"
 
 
 class UnknownLayout(InvalidRequest):
-    """No layout has this name, and no vocabulary these joints."""
+    """The layout name or the joint names are unknown."""
 
     code, title = "unknown_layout", "Unknown layout"
 
 
 class RateLimited(ServiceError):
-    """Too many requests in a while."""
+    """The rate limit is exceeded."""
 
     status, code, title = 429, "rate_limited", "Too many requests"
 
@@ -214,7 +214,7 @@ class HeadersTooLarge(ServiceError):
 
 
 class Internal(ServiceError):
-    """A defect of the service."""
+    """Unexpected error of the service."""
 
     status, code, title = 500, "internal", "Internal error"
 
@@ -226,7 +226,7 @@ class Overloaded(ServiceError):
 
 
 class EngineUnavailable(ServiceError):
-    """Nothing can run a forward pass at present."""
+    """No engine can run a forward pass at the moment."""
 
     status, code, title = 503, "engine_unavailable", "The engine is unavailable"
 
@@ -238,13 +238,13 @@ class StorageUnavailable(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """The answer would have come too late."""
+    """The deadline passed before the result was ready."""
 
     status, code, title = 504, "deadline_exceeded", "The deadline passed"
 
 
 class StorageFull(ServiceError):
-    """There is no room left to write."""
+    """The storage is full."""
 
     status, code, title = 507, "storage_full", "The storage is full"
 

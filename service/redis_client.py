@@ -1,4 +1,4 @@
-"""How Redis is reached: one client for everybody, TLS from the settings, and what went wrong in plain words."""
+"""Redis connections: client options, TLS settings, error descriptions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TLS = "rediss://"
 
 
 def connect(url: str, timeout_s: float, *, health_check_s: int = 0) -> redis.Redis:
-    """A client that tries once and waits no longer than said. Nothing is connected yet.
+    """A client without retries and with timeouts. Connects on first use.
 
     Certificates are read at each new connection, so renewed ones need no restart.
 
     Args:
         url: As ``Settings.redis_address`` gives it.
-        timeout_s: For connecting and for each answer.
-        health_check_s: Seconds of silence after which a connection is tried before it is used; 0 for never.
+        timeout_s: Timeout in seconds of connecting and of each reply.
+        health_check_s: Idle seconds after which a connection is checked before use; 0 disables it.
     """
     network: dict[str, bool] = {} if url.startswith("unix://") else {"socket_keepalive": True}
     return redis.Redis.from_url(
@@ -36,10 +36,10 @@ def connect(url: str, timeout_s: float, *, health_check_s: int = 0) -> redis.Red
 
 
 def with_tls(url: str, *, ca: Path | None, certificate: Path | None, key: Path | None, check_hostname: bool) -> str:
-    """An address that carries its TLS options, which every library that takes a Redis address then understands.
+    """A Redis URL with TLS options as query parameters, understood by every Redis library.
 
     Args:
-        url: ``rediss://…``; any other is given back as it is.
+        url: ``rediss://…``; other URLs are returned unchanged.
         ca: PEM file of the authorities to trust; None trusts those of the system.
         certificate: PEM file of the client's certificate.
         key: PEM file of its key, where that is not in the same file.
@@ -56,7 +56,7 @@ def with_tls(url: str, *, ca: Path | None, certificate: Path | None, key: Path |
 
 
 def check_pem(path: Path, *, key: Path | None = None, authorities: bool = False) -> None:
-    """See to it that a PEM file can be used before the first connection needs it.
+    """Validate a PEM file at start-up.
 
     Args:
         path: The file.
@@ -64,7 +64,7 @@ def check_pem(path: Path, *, key: Path | None = None, authorities: bool = False)
         authorities: The file holds certificates to trust, not one to show.
 
     Raises:
-        ValueError: It cannot be read, or is not what it should be.
+        ValueError: The file cannot be read or has the wrong content.
     """
     for file in filter(None, (path, key)):
         try:
@@ -84,7 +84,7 @@ def check_pem(path: Path, *, key: Path | None = None, authorities: bool = False)
 
 
 def describe_error(error: BaseException) -> str:
-    """Why Redis does not serve, for an operator; never with a password."""
+    """Describe a Redis error for the operator, without the password."""
     said = str(error)
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""Blobs by fsspec: clips and prompts, each written whole or not at all. Those in S3 are kept by ``s3.py``."""
+"""Blob store on fsspec with atomic writes; S3 is in ``s3.py``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)*", re.ASCII)
 
 
 class BlobStore:
-    """Bytes by name below one root.
+    """Blobs by name below one root.
 
     Args:
-        url: A folder, or any address that fsspec knows; ``open_blobs`` tells which are S3.
+        url: A folder, or any URL that fsspec supports; ``open_blobs`` routes S3 URLs to ``S3BlobStore``.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,10 +36,10 @@ class BlobStore:
         return f"{self.root}/{name}"
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a blob; a reader sees all of it or nothing, also after a power cut.
+        """Write a blob atomically and durably: readers see all of it or nothing, also after a power failure.
 
         Raises:
-            StorageFull: There is no room; nothing remains of the attempt.
+            StorageFull: The disk is full; nothing remains of the attempt.
             StorageUnavailable: The store cannot be written to.
         """
         path = self._path(name)
@@ -65,7 +65,7 @@ class BlobStore:
         """A blob's bytes.
 
         Raises:
-            FileNotFoundError: There is none of this name.
+            FileNotFoundError: No blob has this name.
             StorageUnavailable: The store cannot be read.
         """
         with _readable_errors():
@@ -73,7 +73,7 @@ class BlobStore:
             return data
 
     def delete(self, name: str) -> bool:
-        """Remove a blob; whether there was one."""
+        """Delete a blob; returns whether it existed."""
         with _readable_errors():
             try:
                 self.fs.rm_file(self._path(name))
@@ -90,7 +90,7 @@ class BlobStore:
             return sorted(str(found)[len(self.root) + 1 :] for found in self.fs.find(path))
 
     def delete_below(self, prefix: str) -> int:
-        """Remove everything below a prefix, folders included; how many blobs that were."""
+        """Delete everything below a prefix, folders included; returns the number of blobs."""
         names = self.names(prefix)
         with _readable_errors():
             path = self._path(prefix)
@@ -99,7 +99,7 @@ class BlobStore:
         return len(names)
 
     def check(self) -> str:
-        """Write, read, list and delete a small blob; what is reached, in words.
+        """Write, read, list and delete a small blob; returns a description of the store.
 
         Raises:
             StorageFull, StorageUnavailable: One of these does not work.
@@ -116,7 +116,7 @@ class BlobStore:
 
 
 def _sync(folder: Path) -> None:
-    """Make a new name durable."""
+    """Fsync a folder, so that a new name in it is durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

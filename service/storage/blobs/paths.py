@@ -1,4 +1,4 @@
-"""Where files lie in the blob store, and reading them without a database."""
+"""Paths in the blob store, and reading a backbone without a database."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class BackboneGone(Exception):
-    """The file of a backbone is not there, or is not what its name says; the message is for the operator."""
+    """The file of a backbone is missing or does not match its hash; the message is for the operator."""
 
 
 def prompt_blob(ref: PromptRef) -> str:
-    """Where a version's file lies; the hash is part of the name, so two attempts never write over each other."""
+    """Path of a version's file; contains the hash, so two attempts never overwrite each other."""
     return f"tenants/{ref.tenant}/prompts/{ref.version}-{ref.sha256}.safetensors"
 
 
 def backbone_blob(sha256: str) -> str:
-    """Where a backbone's file lies.
+    """Path of a backbone's file.
 
     Raises:
-        ValueError: It is no hash.
+        ValueError: Not a SHA-256 in hexadecimal.
     """
     if not SHA256.fullmatch(sha256):
         raise ValueError(f"not a SHA-256: {sha256[:80]!r}")
@@ -32,10 +32,10 @@ def backbone_blob(sha256: str) -> str:
 
 
 def read_backbone(blobs: BlobStore, sha256: str) -> bytes:
-    """The file of a backbone, by nothing but the store.
+    """Read the file of a backbone from the blob store.
 
     Raises:
-        BackboneGone: It is not there, or damaged.
+        BackboneGone: Missing or damaged.
         StorageUnavailable: The store does not answer.
     """
     try:

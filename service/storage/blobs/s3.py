@@ -1,4 +1,4 @@
-"""Blobs in S3, or in anything that speaks its protocol (MinIO, Ceph, Garage).
+"""Blob store on S3 and compatible services (MinIO, Ceph, Garage).
 
 What the folder promises holds here, too. A blob is one PUT, which S3 shows whole or not at all; its hash travels with
 it and is checked on reading. Deleting takes all versions of an object, because in a versioned bucket a plain DELETE
@@ -42,11 +42,11 @@ NOT_MADE = {"NotImplemented", "MethodNotAllowed", "501", "405"}  # a call that s
 
 @dataclass(frozen=True)
 class S3Options:
-    """How S3 is reached; region and credentials come as S3 users expect them, from AWS_* variables, files or roles.
+    """Connection options of S3; region and credentials come from AWS_* variables, files or roles.
 
     Args:
-        endpoint_url: Address of a server that is not AWS.
-        timeout_s: Seconds after which one call, with its retries, is given up.
+        endpoint_url: URL of an S3 server other than AWS.
+        timeout_s: Timeout in seconds of one call, retries included.
     """
 
     endpoint_url: str | None = None
@@ -54,16 +54,16 @@ class S3Options:
 
     @classmethod
     def of(cls, settings: Settings) -> S3Options:
-        """As the settings have it."""
+        """The options in the settings."""
         return cls(settings.s3_endpoint_url, settings.s3_timeout_seconds)
 
 
 class _Absent(Exception):
-    """There is no such object. Not a FileNotFoundError: s3fs raises that for an absent bucket, too."""
+    """The object does not exist. Not a FileNotFoundError, which s3fs also raises for a missing bucket."""
 
 
 class _Damaged(Exception):
-    """The bytes that arrived are not those that were written."""
+    """The bytes read differ from those written."""
 
 
 @dataclass
@@ -114,7 +114,7 @@ class S3BlobStore(BlobStore):
         self.fs.retries = 1  # botocore has tried again already
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a blob by one PUT: a reader sees all of it or nothing."""
+        """Write a blob with one PUT, which is atomic."""
         key = self._key(name)
         checks = {
             "ContentMD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
@@ -124,7 +124,7 @@ class S3BlobStore(BlobStore):
         self._wait(lambda: self._call("put_object", seconds, Key=key, Body=data, **checks))
 
     def read(self, name: str) -> bytes:
-        """A blob's bytes, of the hash that they were written with."""
+        """Read a blob and verify its hash."""
         key = self._key(name)
         for _ in range(READS):
             try:
@@ -136,7 +136,7 @@ class S3BlobStore(BlobStore):
         raise StorageUnavailable(f"The blob store gave a damaged file ({damage}).", retry_after=RETRY_AFTER_S)
 
     def delete(self, name: str) -> bool:
-        """Remove a blob with all of its versions; whether there was one."""
+        """Delete a blob with all its versions; returns whether it existed."""
         key = self._key(name)
 
         async def remove() -> bool:
@@ -147,7 +147,7 @@ class S3BlobStore(BlobStore):
         return self._wait(remove)
 
     def names(self, prefix: str) -> list[str]:
-        """Names of all blobs below a prefix, however many pages that takes."""
+        """Names of all blobs below a prefix, over all pages of the listing."""
         folder = self._key(prefix) + "/"
 
         async def names() -> list[str]:
@@ -157,7 +157,7 @@ class S3BlobStore(BlobStore):
         return sorted(key[len(self._prefix) :] for key in self._wait(names))
 
     def delete_below(self, prefix: str) -> int:
-        """Remove everything below a prefix: objects, their older versions, and uploads that were never completed."""
+        """Delete everything below a prefix: objects, older versions and incomplete multipart uploads."""
         folder = self._key(prefix) + "/"
 
         async def remove() -> int:
@@ -169,7 +169,7 @@ class S3BlobStore(BlobStore):
         return self._wait(remove)
 
     def check(self) -> str:
-        """Write, read, list and delete a small blob; what is reached, in words.
+        """Write, read, list and delete a small blob; returns a description of the store.
 
         Raises:
             StorageFull, StorageUnavailable: One of these does not work; the message says why.
@@ -184,7 +184,7 @@ class S3BlobStore(BlobStore):
         return self._path(name)[len(self.bucket) + 1 :]
 
     def _wait(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Run on fsspec's loop and turn what goes wrong into what the API says."""
+        """Run on fsspec's event loop; translate errors."""
         try:
             answer: T = sync(self.fs.loop, function)
         except (StorageFull, StorageUnavailable, _Absent, _Damaged):
@@ -194,7 +194,7 @@ class S3BlobStore(BlobStore):
         return answer
 
     async def _call(self, method: str, seconds: float | None = None, **arguments: Any) -> Any:
-        """One call of the protocol. Its deadline includes all attempts, so that nobody waits for three timeouts."""
+        """One S3 call. The deadline covers all attempts together."""
         call = self.fs._call_s3(method, Bucket=self.bucket, **arguments)
         return await asyncio.wait_for(call, seconds or self.options.timeout_s)
 
@@ -264,7 +264,7 @@ class S3BlobStore(BlobStore):
                 raise StorageUnavailable(f"{left} ({first.get('Code')}).", retry_after=RETRY_AFTER_S)
 
     async def _abort_uploads(self, prefix: str) -> None:
-        """End uploads in parts that were begun, by us or by a tool, and never completed: their bytes are stored."""
+        """Abort incomplete multipart uploads, whose parts occupy storage."""
         marker: dict[str, Any] = {}
         while True:
             try:
@@ -280,7 +280,7 @@ class S3BlobStore(BlobStore):
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def _explained(self, error: Exception) -> StorageFull | StorageUnavailable:
-        """The error that says what an operator can do; no key, no address of a caller is in it."""
+        """The error with a remedy for the operator; contains no credential."""
         code, status = _code(error), _status(error)
         if code in FULL or status == 507:
             return StorageFull("There is no room left to store this; nothing was changed.")
@@ -300,7 +300,7 @@ class S3BlobStore(BlobStore):
 
 
 def blobs_of(settings: Settings) -> BlobStore:
-    """The store that the settings name.
+    """The store named by the settings.
 
     Raises:
         ValueError: See ``open_blobs``.
@@ -309,14 +309,14 @@ def blobs_of(settings: Settings) -> BlobStore:
 
 
 def open_blobs(url: str, options: S3Options | None = None) -> BlobStore:
-    """The store that an address names.
+    """The store named by a URL.
 
     Args:
         url: A folder, ``s3://bucket/prefix``, or another address that fsspec knows.
         options: How S3 is reached.
 
     Raises:
-        ValueError: The address makes no sense, or names S3 and the extra for it is not installed.
+        ValueError: The URL is invalid, or names S3 and the extra `s3` is not installed.
     """
     return S3BlobStore(url, options) if url.startswith(SCHEMES) else BlobStore(url)
 

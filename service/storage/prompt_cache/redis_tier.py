@@ -1,9 +1,9 @@
-"""Prompts in Redis: a shelf that all replicas share, and a bell that rings when a version is published.
+"""Redis tier of the prompt cache, and the pub/sub channel for prompt updates; shared by all replicas.
 
-Nothing here is the truth. A value carries the hash of what follows, a key is a hash of the whole address, and whatever
-Redis does (away, slow, full, flushed, under an ACL that refuses), the store answers in its place. After a failed
-connection Redis is left alone for a while. Every value ends after a day, so that a server whose policy is
-``volatile-lru`` evicts prompts and never a job's message.
+Redis is never authoritative. A value carries the hash of its payload, a key is a hash of the whole address, and if
+Redis fails (unreachable, slow, full, flushed, refused by an ACL) the blob store answers. After a failed connection Redis
+is not used for a while. Every value expires after a day, so that a server with the policy ``volatile-lru`` evicts prompts
+and never a job message.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ CHANNEL = "sp:prompts"
 
 
 def redis_key(ref: PromptRef) -> str:
-    """The key of a prompt: a hash of all of its address, so no tenant id can be made to look like another's."""
+    """Redis key of a prompt: a hash of (tenant, version, sha256), so ids cannot collide by construction."""
     address = f"{len(ref.tenant)}:{ref.tenant}:{ref.version}:{ref.sha256}"
     return f"sp:prompt:{hashlib.sha256(address.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def redis_client(url: str) -> redis.Redis:
-    """A client that gives up soon and tries once: the store is quicker than a Redis that has to be waited for."""
+    """A client with a short timeout and no retry: reading the store is faster than waiting for Redis."""
     return connect(url, REDIS_TIMEOUT_S)
 
 
 def encode_value(data: bytes) -> bytes:
-    """A value: what it is, the SHA-256 of what follows, and that."""
+    """Encode a value: magic, SHA-256 of the payload, payload."""
     return MAGIC + hashlib.sha256(data).digest() + data
 
 
 def decode_value(value: bytes, ref: PromptRef) -> bytes | None:
-    """The file in a value, or None where it is not the one asked for, every bit of it."""
+    """The payload of a value, or None if it is not byte for byte the requested one."""
     header, data = value[:HEADER], value[HEADER:]
     told = bytes.fromhex(ref.sha256)
     if header != MAGIC + told or hashlib.sha256(data).digest() != told:
@@ -60,22 +60,22 @@ def decode_value(value: bytes, ref: PromptRef) -> bytes | None:
 
 @dataclass(frozen=True)
 class PromptEvent:
-    """A message on the channel: a version that may soon be asked for, or a tenant that was erased."""
+    """Channel message: a published version, or an erased tenant."""
 
     tenant: str
     ref: PromptRef | None = None
 
     def encoded(self) -> str:
-        """As it is sent."""
+        """Encode for sending."""
         version = [self.ref.version, self.ref.sha256] if self.ref else None
         return json.dumps({"tenant": self.tenant, "published": version})
 
     @classmethod
     def decoded(cls, data: bytes | str) -> PromptEvent:
-        """What was sent.
+        """Decode a message.
 
         Raises:
-            ValueError: It is no such message.
+            ValueError: Not a valid message.
         """
         try:
             document = json.loads(data)
@@ -91,10 +91,10 @@ class PromptEvent:
 
 
 class RedisPromptCache:
-    """The shelf; safe to use from many threads. No method raises what Redis does.
+    """Redis tier of the prompt cache. Thread-safe; Redis errors are never raised.
 
     Args:
-        client: Redis, or None for a shelf that is always empty.
+        client: Redis, or None for a tier that is always empty.
     """
 
     def __init__(self, client: redis.Redis | None) -> None:
@@ -103,7 +103,7 @@ class RedisPromptCache:
         self._writable_again = 0.0
 
     def get(self, ref: PromptRef) -> bytes | None:
-        """The file of a prompt if it is there and whole."""
+        """The file of a prompt if present and intact."""
         if self._redis is None or time.monotonic() < self._again:
             return None
         try:
@@ -119,7 +119,7 @@ class RedisPromptCache:
         return data
 
     def put(self, ref: PromptRef, data: bytes) -> bool:
-        """Keep the file of a prompt for a day; whether that worked. A role that may only read is not asked again."""
+        """Store a prompt file for a day; returns whether that succeeded. Not retried where the ACL is read-only."""
         now = time.monotonic()
         if self._redis is None or now < max(self._again, self._writable_again) or len(data) > LARGEST_VALUE:
             return False
@@ -135,7 +135,7 @@ class RedisPromptCache:
         return True
 
     def delete(self, refs: Iterable[PromptRef]) -> None:
-        """Drop prompts; where that fails they end by themselves after a day."""
+        """Delete prompts; on failure they expire after a day."""
         keys = [redis_key(ref) for ref in refs]
         if not keys or self._redis is None:
             return
@@ -145,7 +145,7 @@ class RedisPromptCache:
             self._failed(error)
 
     def announce(self, news: PromptEvent) -> None:
-        """Ring the bell. A message that nobody hears costs one load from the store, or one entry that is never used."""
+        """Publish an event. A lost message costs one load from the store, or one unused entry."""
         if self._redis is None or time.monotonic() < self._again:
             return
         try:
@@ -154,12 +154,12 @@ class RedisPromptCache:
             self._failed(error)
 
     def publish(self, ref: PromptRef, data: bytes) -> None:
-        """What a worker does with a version before it is activated: put it on the shelf, then tell the engines."""
+        """Store a version and announce it; workers call this before activation."""
         self.put(ref, data)
         self.announce(PromptEvent(ref.tenant, ref))
 
     def _failed(self, error: redis.RedisError) -> None:
-        """Leave Redis alone for a while; what it refuses about one key alone is no reason to."""
+        """Suspend use of Redis for a while; errors about a single key do not count."""
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
             self._again = time.monotonic() + REDIS_PAUSE_S
         log.warning("Redis does not serve prompts; the store does", error=describe_error(error))

@@ -1,4 +1,4 @@
-"""Hears of new versions and loads them before, or right after, they are activated. Best effort: see ``hot_prompts``."""
+"""Subscriber for prompt events: loads new versions around their activation. Best effort, see ``redis_tier``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from service.storage.prompt_cache.redis_tier import CHANNEL, REDIS_PAUSE_S, Prom
 log = structlog.get_logger(__name__)
 
 LISTEN_S = 0.5  # longest that stopping waits
-TIMEOUT_S = 5.0  # nobody waits for this connection
+TIMEOUT_S = 5.0  # not on the path of any request
 HEALTH_CHECK_S = 30  # a connection that a firewall dropped is noticed by then
 
 
 class PromptEventSubscriber:
-    """A thread that listens until it is stopped, whatever Redis does.
+    """Thread that listens for prompt events until stopped; survives Redis failures.
 
     Args:
-        url: Where Redis is, as ``Settings.redis_address`` gives it; None listens to nothing.
+        url: Where Redis is, as ``Settings.redis_address`` gives it; None disables it.
         hear: Told each message, in the thread.
     """
 
@@ -35,16 +35,16 @@ class PromptEventSubscriber:
 
     @property
     def listening(self) -> bool:
-        """Whether messages arrive now."""
+        """Whether the subscription is active."""
         return self._listening.is_set()
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start the thread."""
         if self._url is not None:
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(TIMEOUT_S + LISTEN_S)
@@ -80,5 +80,5 @@ class PromptEventSubscriber:
         try:
             self._hear(PromptEvent.decoded(data))
         except Exception as error:
-            # A version that cannot be loaded is told to whoever asks for it.
+            # The error of a version that cannot be loaded is raised to requests for it.
             log.info("news of a prompt came to nothing", error=f"{type(error).__name__}: {error}")

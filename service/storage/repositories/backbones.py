@@ -1,4 +1,4 @@
-"""Backbones that prompts were made on: their files, who still needs them, and which one is the newest.
+"""Registry of backbones: their files, their use, and which one is the newest.
 
 A file is kept under its own hash before the first prompt may need it, so that it is still there when the package that
 brought it is gone. Which backbone is the newest is a matter of time, not of a number: the one that services began to
@@ -35,11 +35,11 @@ class Waiting:
 
 
 class BackboneRepository:
-    """What is known about backbones, across tenants.
+    """Repository of backbones, across tenants.
 
     Args:
-        database: Where the rows are.
-        blobs: Where the files are.
+        database: The database.
+        blobs: The blob store.
     """
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
@@ -49,10 +49,10 @@ class BackboneRepository:
     # Files
 
     def store(self, data: bytes) -> bool:
-        """Keep a backbone's file under its hash; one that is damaged is written anew.
+        """Store a backbone's file under its hash; a damaged file is replaced.
 
         Returns:
-            Whether it had to be written.
+            Whether the file was written.
 
         Raises:
             StorageFull, StorageUnavailable: It could not be; nothing half-written remains.
@@ -76,7 +76,7 @@ class BackboneRepository:
         return read_backbone(self._blobs, sha256)
 
     def is_intact(self, sha256: str) -> bool:
-        """Whether the file of a backbone is there and whole."""
+        """Whether the file of a backbone exists and matches its hash."""
         try:
             self.read(sha256)
         except BackboneGone:
@@ -90,7 +90,7 @@ class BackboneRepository:
         return [name for name in found if SHA256.fullmatch(name)]
 
     def remove_unused(self) -> list[str]:
-        """Remove files that no prompt of any tenant needs and no service has run on for a day; which these were."""
+        """Delete files used by no prompt and by no service for a day; returns their hashes."""
         removed = []
         for sha256 in self.kept():
             # In the transaction in which it was looked up: on SQLite nothing can be published meanwhile, elsewhere a
@@ -109,7 +109,7 @@ class BackboneRepository:
     # Which one is the newest
 
     def heartbeat(self, sha256: str) -> None:
-        """Note that a service runs on a backbone now."""
+        """Record that a service runs on a backbone."""
         with self._database.write() as connection:
             now = self._database.clock(connection)
             # Not seen for a while means that services begin to run on it: an upgrade, or a way back.
@@ -124,7 +124,7 @@ class BackboneRepository:
                 connection.execute(change)
 
     def newest(self, sha256: str) -> bool:
-        """Whether no service runs on a backbone that came later than this one."""
+        """Whether this is the newest backbone that any live service runs on."""
         mine = select(backbones.c.since).where(backbones.c.sha256 == sha256).scalar_subquery()
         with self._database.read() as connection:
             alive = backbones.c.seen > self._database.clock(connection) - ALIVE_S
@@ -134,7 +134,7 @@ class BackboneRepository:
     # Who waits
 
     def waiting(self, target: str) -> dict[str, int]:
-        """How many tenants are served by each backbone that is not ``target``."""
+        """Number of tenants served by each backbone other than ``target``."""
         query = (
             select(prompts.c.backbone_sha256, func.count(distinct(prompts.c.tenant)))
             .select_from(_active())
@@ -161,13 +161,13 @@ class BackboneRepository:
             return [Waiting(row.tenant, row.version) for row in connection.execute(query)]
 
     def queued(self, target: str) -> int:
-        """How many jobs for a backbone wait or run."""
+        """Number of unfinished jobs for a backbone."""
         query = select(func.count()).select_from(jobs).where(jobs.c.target == target, jobs.c.state.in_(OPEN))
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def superseded(self, target: str) -> Sequence[tuple[str, str]]:
-        """(tenant, job) of jobs for a backbone that is not ``target``, on which nobody works."""
+        """(tenant, job) of jobs for a backbone that is not ``target``, which no worker holds."""
         other = (jobs.c.kind == JobKind.BACKBONE_UPGRADE.value) & (jobs.c.target != target)
         with self._database.read() as connection:
             lost = jobs.c.state.in_(OPEN) & (jobs.c.lease_until < self._database.clock(connection))

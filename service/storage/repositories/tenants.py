@@ -1,4 +1,4 @@
-"""What is above tenants: making and erasing them, recognising keys, and the queue of all jobs."""
+"""Operations across tenants: creation and erasure, authentication, job dispatch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNKNOWN_KEY = "The key is not known."
 
 
 def _resolving(admin: bool, of_version: bool) -> Select[Any]:
-    """The one read of a prediction: ``key`` is a tenant's id for the admin key, else a key's id."""
+    """The single query of a prediction; ``key`` is a tenant id with the admin key, else a key id."""
     wanted = bindparam("version") if of_version else tenants.c.active_version
     of_prompt = (prompts.c.tenant == tenants.c.id) & (prompts.c.version == wanted)
     columns = (tenants.c.id, tenants.c.active_version, prompts.c.version, prompts.c.sha256, prompts.c.labels)
@@ -47,12 +47,12 @@ _RESOLVE = {(admin, version): _resolving(admin, version) for admin in (False, Tr
 
 
 class AdminRepository:
-    """Everything that is not one tenant's.
+    """Repository of everything across tenants.
 
     Args:
-        database: Where the rows are.
-        blobs: Where the files are.
-        hasher: Recognises keys.
+        database: The database.
+        blobs: The blob store.
+        hasher: Computes key digests.
         admin_key: Digest of the admin key.
     """
 
@@ -63,10 +63,10 @@ class AdminRepository:
         self._admin_key = admin_key
 
     def create_tenant(self, tenant_id: str, name: str | None = None) -> tuple[TenantRecord, KeyRecord, str]:
-        """Make a tenant and its first key, which has all scopes.
+        """Create a tenant and its first key, which has all scopes.
 
         Returns:
-            The tenant, the key, and the key's secret, which is given this once.
+            The tenant, the key, and the key's secret, which is not stored.
 
         Raises:
             TenantExists: The id is taken.
@@ -96,7 +96,7 @@ class AdminRepository:
         """A tenant.
 
         Raises:
-            NotFound: There is none of this id.
+            NotFound: No tenant has this id.
         """
         with self._database.read() as connection:
             row = connection.execute(select(tenants).where(tenants.c.id == tenant_id)).first()
@@ -105,13 +105,13 @@ class AdminRepository:
         return TenantRecord(row.id, row.name, moment(row.created))
 
     def delete_tenant(self, tenant_id: str) -> dict[str, Any]:
-        """Erase a tenant: rows, files, and what SQLite still has of them in its log.
+        """Erase a tenant: rows, blobs, and their remains in SQLite's write-ahead log.
 
         Returns:
-            A receipt: what was erased, by kind.
+            Erasure receipt: number of erased items by kind.
 
         Raises:
-            NotFound: There is none of this id.
+            NotFound: No tenant has this id.
             StorageUnavailable: Not all files could be erased; the tenant is still there, to be erased again.
         """
         erased: dict[str, int] = {}
@@ -135,7 +135,7 @@ class AdminRepository:
         return self._hasher.equal(secret, self._admin_key)
 
     def authenticate(self, secret: str) -> Principal | None:
-        """Who has this key, or None."""
+        """The principal of a key, or None."""
         if self._hasher.equal(secret, self._admin_key):
             return ADMIN
         key_id = key_id_of(secret)
@@ -148,7 +148,7 @@ class AdminRepository:
         return Principal("tenant", row.tenant, frozenset(row.scopes), row.id)
 
     def resolve_prediction(self, secret: str, tenant: str | None = None, version: int | None = None) -> ResolvedPrompt:
-        """Who asks and the exact prompt that answers, by one indexed read.
+        """Authenticate a request and resolve its prompt version with one indexed read.
 
         Args:
             secret: The key.
@@ -165,7 +165,7 @@ class AdminRepository:
         return self._resolved(found, secret, tenant, version, key_id)
 
     def resolve_prediction_nowait(self, secret: str, tenant: str | None, version: int | None) -> ResolvedPrompt | None:
-        """``resolve_prediction`` for an event loop: waits for nothing, and gives None where it would have to.
+        """``resolve_prediction`` without blocking, for an event loop; None where it would block.
 
         Raises:
             Unauthenticated, Forbidden, NotFound, VersionNotFound, NoActivePrompt, InvalidRequest: As the API says.
@@ -179,7 +179,7 @@ class AdminRepository:
     def _resolving(
         self, secret: str, tenant: str | None, version: int | None
     ) -> tuple[Select[Any], dict[str, Any], str | None]:
-        """The query, its values, and the id of the key, None for the admin's."""
+        """Query, parameters and key id (None for the admin key)."""
         admin = self._hasher.equal(secret, self._admin_key)
         key_id = None if admin else key_id_of(secret)
         if not admin and key_id is None:
@@ -228,20 +228,20 @@ class AdminRepository:
             return _to_send(connection, limit, held, jobs.c.lease_until < now, unsent)
 
     def mark_sent(self, tenant: str, job_id: str) -> None:
-        """Note that a job's message has just been sent."""
+        """Record that a job's message was sent."""
         with self._database.write() as connection:
             mine = (jobs.c.tenant == tenant) & (jobs.c.id == job_id)
             connection.execute(update(jobs).where(mine).values(sent=self._database.clock(connection)))
 
     def unfinished_jobs(self) -> dict[str, int]:
-        """How many jobs are in each state that is not an end."""
+        """Number of unfinished jobs by state."""
         states = [state.value for state in JobState if not state.final]
         query = select(jobs.c.state, func.count()).where(jobs.c.state.in_(states)).group_by(jobs.c.state)
         with self._database.read() as connection:
             return dict.fromkeys(states, 0) | {str(state): int(count) for state, count in connection.execute(query)}
 
     def queue_length(self) -> int:
-        """How many jobs wait."""
+        """Number of queued jobs."""
         query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
         with self._database.read() as connection:
             return _scalar(connection, query)

@@ -1,4 +1,4 @@
-"""The database: one engine, transactions for reading and for writing, migrations, and errors that users can read."""
+"""Database access: engine, read and write transactions, migrations, translated errors."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ log = structlog.get_logger(__name__)
 NOT_FOUND_MESSAGE = "There is no such resource, or it is not for this key."
 BUSY_S = 5.0
 LONGEST_PAUSE_S = 5.0  # between two looks for a database that is away
-MIGRATION_LOCK = 0x5350  # any number that nobody else takes in this database
+MIGRATION_LOCK = 0x5350  # key of the advisory lock; arbitrary, unique in this database
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What a database is, and how far its tables are.
+    """Server and schema version of a database.
 
     Attributes:
-        server: Its name and version.
-        revision: Its migration; None before the first.
+        server: Name and version of the server.
+        revision: Current migration; None before the first.
         newest: The newest migration of this release.
         known: Whether this release knows the database's migration.
         usable: Whether this release can work with these tables, once migrated.
@@ -56,16 +56,16 @@ class Schema:
 
     @property
     def current(self) -> bool:
-        """Whether the tables are those of this release."""
+        """Whether the schema is at the newest migration of this release."""
         return self.revision == self.newest
 
 
 class Database:
-    """SQLite or PostgreSQL behind two kinds of transactions.
+    """SQLite or PostgreSQL with read and write transactions.
 
     Args:
         url: ``sqlite:///…`` or ``postgresql://…``.
-        limits: What this process may take of PostgreSQL.
+        limits: Connection and timeout limits on PostgreSQL.
 
     Raises:
         DatabaseUnusable: The address cannot be used, or the driver is not installed.
@@ -97,7 +97,7 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, and reads one state of the database however often it asks.
+        """Read-only transaction; all queries see one snapshot.
 
         Raises:
             StorageUnavailable: The database does not answer or is locked.
@@ -110,13 +110,13 @@ class Database:
                 yield connection
 
     def read_nowait(self, query: Select[Any], values: Mapping[str, Any]) -> Sequence[Row[Any]] | None:
-        """The rows of one quick read that waits for nothing and nobody, so that an event loop may ask.
+        """Rows of one indexed read that never blocks, for use on an event loop.
 
-        SQLite reads a row by its index in a fraction of what it takes to hand the question to another thread. It is
-        asked over a connection kept for this, outside any transaction, so that every read sees the newest state.
+        On SQLite an indexed read costs less than handing it to another thread. It uses a connection of its own, outside
+        any transaction, so every read sees the newest committed state.
 
         Returns:
-            None where it would have to wait, or cannot read: ``read`` waits, and says what is wrong. Also until
+            None if the read would block or fails (use ``read``, which waits and raises), or before
             ``enable_nowait_reads`` was called.
         """
         if self._glances is None or not self._glancing.acquire(blocking=False):
@@ -130,9 +130,9 @@ class Database:
             self._glancing.release()
 
     def enable_nowait_reads(self) -> None:
-        """Open the connection that ``read_nowait`` needs, on SQLite and if it is not open; may wait.
+        """Open the connection of ``read_nowait`` (SQLite only) if it is closed; may block.
 
-        Where it cannot be opened nothing is said: whoever needs an answer reads, and is told.
+        Failures are not raised: ``read`` reports them to its caller.
         """
         if not self.sqlite or self._glances is not None:
             return
@@ -151,16 +151,16 @@ class Database:
 
     @contextlib.contextmanager
     def write(self, *, no_timeout: bool = False) -> Iterator[Connection]:
-        """A transaction that writes; on SQLite it takes the write lock at once (a later upgrade would fail at once).
+        """Write transaction; SQLite takes the write lock at BEGIN, because a later upgrade would fail immediately.
 
-        PostgreSQL lets many write at once: a row that is read to be changed has to be read by a locking query, and
-        whoever locks a tenant and something of it locks the tenant first, so that nobody waits in a circle.
+        PostgreSQL runs writers concurrently: rows that will be changed are read with a locking query, and a tenant's row
+        is always locked before rows that belong to it, which excludes deadlocks.
 
         Args:
             no_timeout: Lift the statement, lock and idle timeouts of PostgreSQL for this transaction.
 
         Raises:
-            StorageFull: There is no room.
+            StorageFull: The disk is full.
             StorageUnavailable: The database does not answer, is locked or read-only.
         """
         with _readable_errors(), self.engine.connect() as plain:
@@ -172,20 +172,20 @@ class Database:
                 yield connection
 
     def clock(self, connection: Connection) -> float:
-        """Seconds since 1970 by a clock that all processes share: leases must not hang on two machines agreeing."""
+        """Unix time in seconds by the database's clock, which all processes share; leases are compared with it."""
         if self.sqlite:  # one machine
             return time.time()
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
     def upsert(self, table: Table) -> Any:
-        """An insert that can say what to do where the row is there already."""
+        """Dialect-specific INSERT with ON CONFLICT support."""
         return (sqlite if self.sqlite else postgresql).insert(table)
 
     def migrate(self) -> None:
-        """Bring the schema up to date; safe to run at every start, and at once in several processes.
+        """Migrate to the newest schema; idempotent and safe in several processes at once.
 
         Raises:
-            DatabaseUnusable: The schema is of a release that this one cannot live with, or of another program.
+            DatabaseUnusable: The schema is incompatible with this release, or belongs to another program.
             StorageUnavailable: The database does not answer, is locked or read-only.
         """
         config = Config()
@@ -209,11 +209,11 @@ class Database:
             command.upgrade(config, "head")
 
     def prepare(self, patience_s: float = 0.0, pause: Callable[[float], object] = time.sleep) -> None:
-        """Bring the schema up to date at the start of a process, with errors for who started it.
+        """Migrate at process start; errors are written for the operator.
 
         Args:
-            patience_s: How long to wait for a database that does not answer yet, in seconds.
-            pause: Waits that many seconds; true means that the process shall end, and so the waiting does.
+            patience_s: Seconds to wait for an unreachable database.
+            pause: Sleeps that many seconds; a true result ends the waiting, because the process is stopping.
 
         Raises:
             DatabaseUnusable: The database cannot be reached or used.
@@ -246,10 +246,10 @@ class Database:
             raise DatabaseUnreachable(f"PostgreSQL at {self.display_name}: {error.detail}") from None
 
     def schema(self) -> Schema:
-        """What answers, and how far its tables are. Changes nothing.
+        """Server and schema version. Changes nothing.
 
         Raises:
-            DatabaseUnusable: Nothing answers, or it lets nobody in.
+            DatabaseUnusable: The server does not answer or refuses the login.
         """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
@@ -267,7 +267,7 @@ class Database:
 
     @property
     def display_name(self) -> str:
-        """Where it is, for people; without the password."""
+        """Address for messages, without the password."""
         url = self.engine.url
         if self.sqlite:
             return url.database or "memory"
@@ -279,7 +279,7 @@ class Database:
         return postgres.explain(error, self.engine.url)
 
     def checkpoint_wal(self) -> None:
-        """Take what was erased out of SQLite's write-ahead log, too."""
+        """Truncate SQLite's write-ahead log, which may still hold erased rows."""
         if not self.sqlite:
             return
         deadline = time.monotonic() + BUSY_S
@@ -325,10 +325,10 @@ def _newest(config: Config) -> str:
 
 
 def _is_forward_compatible(revision: str, config: Config) -> bool:
-    """Whether a migration of a newer release only adds to what this one knows.
+    """Whether a migration of a newer release is additive, so that this release can work with it.
 
-    Migrations are numbered. One that older releases cannot live with gets another letter before its number, and so do
-    all behind it; the hash that other programs call theirs by has no such form.
+    Migrations are numbered. An incompatible one, and all after it, get another letter before the number; alembic's
+    default hash ids do not have this form.
     """
     return revision.rstrip("0123456789") == _newest(config).rstrip("0123456789")
 
@@ -336,7 +336,7 @@ def _is_forward_compatible(revision: str, config: Config) -> bool:
 def _reject_invalid_text(
     _connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
 ) -> None:
-    """Refuse text that is none before a database sees it: SQLite would keep a NUL, PostgreSQL breaks off."""
+    """Reject text with NUL or lone surrogates: SQLite would store a NUL, PostgreSQL raises."""
     for row in parameters if many else (parameters,):
         for value in row.values() if isinstance(row, dict) else row:
             if isinstance(value, str) and not (value.isprintable() or _is_text(value)):
@@ -350,7 +350,7 @@ def _is_text(value: str) -> bool:
 
 
 def _json(value: Any) -> str:
-    """JSON that both databases take: SQLite would keep the NaN of Python's json, PostgreSQL refuses it."""
+    """JSON valid on both databases: NaN, which Python's json writes, is refused."""
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:

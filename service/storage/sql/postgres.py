@@ -1,6 +1,6 @@
-"""What is PostgreSQL's own: its address, its connections, and what its errors mean.
+"""PostgreSQL: address, connection pool, error translation.
 
-Nothing here repeats a password: messages name host, port, database and user, and what the server itself said.
+Messages name host, port, database, user and the server's own message, never the password.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ PASSING = ("has no free connection", "is just starting", "does not answer", "can
 
 @dataclass(frozen=True)
 class Limits:
-    """What one process may take of PostgreSQL.
+    """Limits of one process on PostgreSQL.
 
     Attributes:
-        connections: Most connections.
-        connect_s: Seconds for making one.
-        statement_s: Seconds for one statement.
-        lock_s: Seconds for a lock that another transaction holds, and for a free connection of the pool.
+        connections: Size of the connection pool.
+        connect_s: Connect timeout in seconds.
+        statement_s: Statement timeout in seconds.
+        lock_s: Lock timeout in seconds; also the wait for a free connection of the pool.
     """
 
     connections: int = 16
@@ -57,18 +57,18 @@ class Limits:
 
 
 class DatabaseUnusable(RuntimeError):
-    """The database cannot be used as it is set; the message is one line for the operator, without any password."""
+    """The configured database cannot be used; the message is one line for the operator, without a password."""
 
 
 class DatabaseUnreachable(DatabaseUnusable):
-    """The database does not answer now; it may come by itself."""
+    """The database does not answer at the moment; retrying may help."""
 
 
 def parse_address(url: str) -> URL:
-    """The address of a database, with the driver that this project uses.
+    """Parse a database URL and set the driver.
 
     Raises:
-        DatabaseUnusable: It cannot be read, or names a database of another kind.
+        DatabaseUnusable: The URL is malformed or names an unsupported database.
     """
     try:
         parsed = make_url(url)
@@ -85,11 +85,11 @@ def parse_address(url: str) -> URL:
 
 
 def engine_options(url: URL, limits: Limits) -> dict[str, Any]:
-    """How the pool and its connections behave; what the address itself says goes first.
+    """Engine options of the pool; options in the URL take precedence.
 
     Args:
         url: The address.
-        limits: What this process may take.
+        limits: Limits of this process.
     """
     timeouts = {
         "statement_timeout": limits.statement_s,
@@ -119,9 +119,9 @@ def engine_options(url: URL, limits: Limits) -> dict[str, Any]:
 
 
 def as_service_error(error: DBAPIError) -> ServiceError | None:
-    """What a failure means for who asked; None where it is no failure of the database itself.
+    """The service error of a driver error; None if the database itself did not fail.
 
-    By SQLSTATE (PostgreSQL manual, appendix A), because the words come in the server's language and may hold values.
+    Decided by SQLSTATE (PostgreSQL manual, appendix A): messages are localised and may contain values.
     """
     state = str(getattr(error.orig, "sqlstate", None) or "")
     if state == "53100":
@@ -138,7 +138,7 @@ def as_service_error(error: DBAPIError) -> ServiceError | None:
 
 
 def explain(error: DBAPIError, url: URL) -> DatabaseUnusable:
-    """Why the database cannot be used, in one line for the operator."""
+    """One line for the operator: why the database cannot be used."""
     host = url.host or url.query.get("host") or "the default host"
     place = f"PostgreSQL at {host}:{url.port or 5432} (database {url.database or '-'}, user {url.username or '-'})"
     said = " ".join(str(error.orig).split())

@@ -1,4 +1,4 @@
-"""The tables. Times are seconds since 1970 as floats, so that SQLite and PostgreSQL mean the same by them."""
+"""Table definitions. Times are Unix time in seconds as floats, identical on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
