@@ -1,9 +1,9 @@
 """Redis tier of the prompt cache, and the pub/sub channel for prompt updates; shared by all replicas.
 
 Redis is never authoritative. A value carries the hash of its payload, a key is a hash of the whole address, and if
-Redis fails (unreachable, slow, full, flushed, refused by an ACL) the blob store answers. After a failed connection Redis
-is not used for a while. Every value expires after a day, so that a server with the policy ``volatile-lru`` evicts prompts
-and never a job message.
+Redis fails (unreachable, slow, full, flushed, refused by an ACL) the blob store answers. After a failed connection
+Redis is not used for a while. Every value expires after a day, so that a server with the policy ``volatile-lru``
+evicts prompts and never a job message.
 """
 
 from __future__ import annotations
