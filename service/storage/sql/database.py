@@ -153,8 +153,8 @@ class Database:
     def write(self, *, no_timeout: bool = False) -> Iterator[Connection]:
         """Write transaction; SQLite takes the write lock at BEGIN, because a later upgrade would fail immediately.
 
-        PostgreSQL runs writers concurrently: rows that will be changed are read with a locking query, and a tenant's row
-        is always locked before rows that belong to it, which excludes deadlocks.
+        PostgreSQL runs writers concurrently: rows that will be changed are read with a locking query, and a tenant's
+        row is always locked before rows that belong to it, which excludes deadlocks.
 
         Args:
             no_timeout: Lift the statement, lock and idle timeouts of PostgreSQL for this transaction.
