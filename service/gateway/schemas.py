@@ -57,11 +57,26 @@ class Clip(BaseModel):
         description="(T, J, C) or (T, P, J, C) as nested lists, null where not seen; or base64 with `encoding`."
     )
     fps: float = Field(30, ge=0.1, le=1000)
-    coords: Literal["xy", "xyc", "xyz", "xyzc"] | None = None
+    coords: Literal["xy", "xyc", "xyz", "xyzc", "yx", "yxc"] | None = None
     y_axis: Literal["down", "up"] | None = None
     encoding: Literal["f32"] | None = None
     shape: list[int] | None = Field(None, description="With `encoding`: [T, J, C] or [T, P, J, C].")
     image_size: list[float] | None = Field(None, min_length=2, max_length=2)
+    units: Literal["px", "fraction", "m", "mm", "cm", "normalized"] | None = Field(
+        None, description="Unit of the coordinates; `fraction`: of the picture's width and height."
+    )
+    up_axis: Literal["x", "y", "z", "-x", "-y", "-z"] | None = Field(None, description="3-D: the axis that points up.")
+    handedness: Literal["right", "left"] | None = Field(None, description="3-D: of the axes; `right` by default.")
+    mirrored: bool | None = Field(None, description="The picture was flipped before the joints were found in it.")
+    timestamps: list[float] | None = Field(
+        None, description="Seconds, increasing, one a frame, instead of `fps`; uneven ones are resampled."
+    )
+    track_ids: list[list[int | str | None] | None] | None = Field(
+        None, description="With people: for each frame one id for each person of it."
+    )
+    confidence_scale: Literal["unit", "coco", "kinect", "percent"] | None = Field(
+        None, description="0 to 1 (default), COCO's visibility 0/1/2, Kinect's tracking state 0/1/2, 0 to 100."
+    )
     id: str | None = Field(None, min_length=1, max_length=128)
     group: str | None = Field(None, min_length=1, max_length=128)
 
@@ -118,17 +133,27 @@ class Person(BaseModel):
     )
 
 
+class Finding(BaseModel):
+    """Something that was assumed, mended or looks wrong."""
+
+    code: str = Field(description="A stable snake_case word; see the page on clips.")
+    message: str
+    field: str | None = Field(description="The field of the clip that would settle it.")
+
+
 class Quality(BaseModel):
     """What was done to the clip."""
 
     model_config = ConfigDict(extra="allow")
 
     joints_missing: float
+    missing_joints: list[str] = Field(description="Joints of the limbs that the layout does not have.")
+    ignored_joints: list[str] = Field(description="Joints of the layout that the model does not use.")
     frames_without_person: int
     gaps_filled: int
     frames_resampled: int
-    ignored_joints: list[str]
-    warnings: list[str]
+    notes: list[Finding] = Field(description="What was assumed or mended.")
+    warnings: list[Finding] = Field(description="What looks wrong.")
 
 
 class Prediction(Person):
@@ -196,6 +221,13 @@ class Skipped(BaseModel):
     reason: str
 
 
+class ClipFinding(Finding):
+    """A finding about one or several clips."""
+
+    clips: list[str] = Field(description="Their places, such as `clips[3]`; the first 20.")
+    clips_total: int
+
+
 class DryRun(BaseModel):
     """What tuning would make of the clips."""
 
@@ -204,7 +236,8 @@ class DryRun(BaseModel):
     labels: dict[str, int]
     background: int
     skipped: list[Skipped]
-    warnings: list[str]
+    warnings: list[ClipFinding] = Field(description="What looks wrong; the first 100.")
+    notes: list[ClipFinding] = Field(description="What was assumed or mended: each kind once, with its first clips.")
     errors: list[ErrorRow]
     errors_total: int
 

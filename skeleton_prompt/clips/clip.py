@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,37 +17,36 @@ from typing import Any
 
 import numpy as np
 
-from skeleton_prompt.clips.keypoints import Array, read_keypoints
-from skeleton_prompt.clips.layouts import (
-    BadLayout,
-    Layout,
-    UnknownLayout,
-    custom_layout,
-    get_layout,
-    resolve_layout,
-    unknown_layout_message,
+from skeleton_prompt.clips.clip_fields import (
+    MAX_TEXT,
+    Segment,
+    read_image_size,
+    read_layout,
+    read_segments,
+    read_text,
 )
-from skeleton_prompt.clips.validation import ClipLimits, ClipTooLarge, InvalidClip, Problem, ProblemCollector, preview
+from skeleton_prompt.clips.conventions import (
+    Conventions,
+    check_dimension,
+    mirrored_joints,
+    read_conventions,
+    to_one_convention,
+)
+from skeleton_prompt.clips.findings import Finding
+from skeleton_prompt.clips.identity import order_by_track, order_people, read_track_ids
+from skeleton_prompt.clips.keypoints import Array, Keypoints, read_keypoints
+from skeleton_prompt.clips.layouts import Layout, UnknownLayout, custom_layout, get_layout
+from skeleton_prompt.clips.timing import apply_timestamps, read_fps, read_timestamps
+from skeleton_prompt.clips.unseen import Mask, hide_strays
+from skeleton_prompt.clips.validation import ClipLimits, ClipTooLarge, InvalidClip, Problem, ProblemCollector
 
 __all__ = [
     "Clip", "ClipLimits", "ClipTooLarge", "InvalidClip", "Problem", "Segment", "clip_document", "cut_segments",
     "decode_clip", "encode_clip", "parse_clip",
 ]  # fmt: skip
 
-MAX_TEXT = 128
-MIN_FPS, MAX_FPS = 0.1, 1000.0
-MAX_SEGMENTS = 1000
 _STORED_BYTES = 256 << 20  # 2,048 frames of 16 people with 256 joints, with room to spare
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A labelled part of a long recording, in seconds; a label of None is background."""
-
-    label: str | None
-    start: float
-    end: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +64,9 @@ class Clip:
         image_size: width and height.
         background: the label was sent as null: what must not be recognised.
         segments: labelled parts, instead of a label.
+        units: what the clip says its coordinates are: px, fraction, m, mm, cm or normalized; None if it does not say.
+        notes: what was assumed or mended while parsing; not stored.
+        warnings: what looked wrong while parsing; not stored.
     """
 
     positions: Array
@@ -78,6 +79,9 @@ class Clip:
     image_size: tuple[float, float] | None = None
     background: bool = False
     segments: tuple[Segment, ...] = ()
+    units: str | None = None
+    notes: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
 
     @property
     def people(self) -> int:
@@ -117,16 +121,22 @@ def parse_clip(
     if not isinstance(document, Mapping):
         found.add("", "not_an_object", f"a clip must be an object, not {type(document).__name__}")
         raise InvalidClip(tuple(found.problems), found.total)
-    layout = _read_layout(document, limits, found)
-    fps = _read_fps(document.get("fps"), found)
-    image_size = _read_image_size(document.get("image_size"), found)
-    texts = {name: _read_text(document.get(name), name, found) for name in ("id", "label", "group")}
-    read = read_keypoints(document, len(layout.joints) if layout else None, limits, found)
-    y_axis = document.get("y_axis")
-    if not (y_axis is None or (isinstance(y_axis, str) and y_axis in ("up", "down"))):
-        found.add("y_axis", "unknown_y_axis", f'y_axis is {preview(y_axis)}; it must be "up" or "down"')
-    seconds = read[0].shape[0] / fps if read and fps else None
-    segments = _read_segments(document.get("segments"), seconds, found)
+    notes: list[Finding] = []
+    layout = read_layout(document, limits, found)
+    fps = read_fps(document, found, notes)
+    image_size = read_image_size(document.get("image_size"), found)
+    texts = {name: read_text(document.get(name), name, found) for name in ("id", "label", "group")}
+    read = read_keypoints(document, layout, limits, found)
+    stated = read_conventions(document, found)
+    times, tracks = None, None
+    if read is not None:
+        check_dimension(stated, 3 if "z" in read.coords else 2, found)
+        times = read_timestamps(document, len(read.values), found)
+        tracks = read_track_ids(document.get("track_ids"), len(read.values), read.counts, found)
+    seconds = None if read is None else len(read.values) / fps if fps else None
+    if times is not None:
+        seconds = float(times[-1] - times[0]) * len(times) / (len(times) - 1)
+    segments = read_segments(document.get("segments"), seconds, found)
     if segments and texts["label"] is not None:
         found.add("segments", "label_and_segments", "a clip has a label or segments, not both")
     if teaching and not segments and "label" not in document:
@@ -134,13 +144,42 @@ def parse_clip(
     found.stop_if_any()
     if read is None or layout is None:  # unreachable: whatever made them None was noted
         raise InvalidClip((Problem(prefix, "invalid", "invalid clip"),))
-    positions, confidence = _arrange(*read, y_axis)
+    notes += read.notes
+    warnings: list[Finding] = []
+    values = _identify(read, tracks, limits, found, notes, warnings)
+    found.stop_if_any()
+    positions, confidence = _arrange(values, read.coords, stated, layout, notes)
+    positions, confidence, strays = hide_strays(positions, confidence, fps)
+    notes += strays
+    if times is not None:
+        sent = None if document.get("fps") is None else fps
+        positions, confidence, fps = apply_timestamps(positions, confidence, times, sent, limits.max_frames, notes)
     background = "label" in document and document["label"] is None and not segments
     return Clip(positions, confidence, layout, fps, texts["id"], texts["label"], texts["group"], image_size,
-                background, segments)  # fmt: skip
+                background, segments, stated.units, tuple(notes), tuple(warnings))  # fmt: skip
 
 
-def _arrange(values: Array, coords: str, y_axis: str | None) -> tuple[Array, Array]:
+def _identify(
+    read: Keypoints,
+    tracks: list[list[Any]] | None,
+    limits: ClipLimits,
+    found: ProblemCollector,
+    notes: list[Finding],
+    warnings: list[Finding],
+) -> Array:
+    """(T, P, J, C) with every person at one place of the people axis throughout."""
+    if tracks is not None:
+        values, warning = order_by_track(read.values, tracks, limits.max_people, found)
+        warnings += [warning] if warning else []
+        return values
+    values, note = order_people(read.values, 3 if "z" in read.coords else 2)
+    notes += [note] if note else []
+    return values
+
+
+def _arrange(
+    values: Array, coords: str, stated: Conventions, layout: Layout, notes: list[Finding]
+) -> tuple[Array, Array]:
     """(T, P, J, C) as sent -> positions (P, T, J, D) in the house convention and confidence (P, T, J)."""
     values = values.transpose(1, 0, 2, 3)
     D = 3 if "z" in coords else 2
@@ -152,140 +191,31 @@ def _arrange(values: Array, coords: str, y_axis: str | None) -> tuple[Array, Arr
         seen &= np.isfinite(values[..., channel])
     for axis in range(1, D):
         away |= positions[..., axis] != 0
-    seen &= away  # exactly 0 everywhere counts as not seen
-    confidence: Array
-    if coords.endswith("c"):
-        seen &= values[..., -1] > 0  # NaN compares false
-        confidence = np.where(seen, values[..., -1], np.float32(0))
-    else:
-        confidence = seen.astype(np.float32)
-    if D == 2 and y_axis == "up":
-        positions[..., 1] *= -1
-    if D == 3 and y_axis == "down":  # x right, y down, z away: negating y alone would mirror the person
-        positions[..., 1:] *= -1
+    trust = values[..., -1] if coords.endswith("c") else None
+    if trust is not None:
+        seen &= trust > 0  # NaN compares false
+    zeros = seen & ~away  # exactly 0 everywhere counts as not seen
+    if zeros.any():
+        notes += _zeros_note(zeros, layout)
+        seen &= away
+    confidence: Array = seen.astype(np.float32) if trust is None else np.where(seen, trust, np.float32(0))
     positions[~seen] = np.nan
-    return positions, confidence
+    return _turned(positions, confidence, stated, layout)
 
 
-def _read_layout(document: Mapping[str, Any], limits: ClipLimits, found: ProblemCollector) -> Layout | None:
-    spec = document.get("layout")
-    if spec is None:
-        found.add("layout", "missing_layout", "a clip needs a layout: a name from GET /layouts, or joint names")
-        return None
-    try:
-        layout = resolve_layout(spec)
-    except UnknownLayout as error:
-        joints = _joint_count(document)
-        message = str(error.args[0]) if joints is None else unknown_layout_message(str(spec), joints)
-        found.add("layout", "unknown_layout", message)
-        return None
-    except BadLayout as error:
-        if error.rule == "too_many_joints":
-            raise found.too_large("layout.joints", error.rule, str(error)) from None
-        place = "layout" if error.rule == "not_a_layout" else "layout.joints"
-        found.add(place if error.index is None else f"{place}[{error.index}]", error.rule, str(error))
-        return None
-    if len(layout.joints) > limits.max_joints:
-        message = f"{len(layout.joints)} joints; max_joints is {limits.max_joints}"
-        raise found.too_large("layout.joints", "too_many_joints", message)
-    return layout
+def _turned(positions: Array, confidence: Array, stated: Conventions, layout: Layout) -> tuple[Array, Array]:
+    if stated.mirrored:
+        confidence = confidence[:, :, list(mirrored_joints(layout))]
+    return to_one_convention(positions, stated, layout), confidence
 
 
-def _joint_count(document: Mapping[str, Any]) -> int | None:
-    """Number of joints that the first frame with a person has, None if that is not to be seen."""
-    keypoints = document.get("keypoints")
-    shape = keypoints.shape if isinstance(keypoints, np.ndarray) else document.get("shape")
-    if isinstance(shape, (list, tuple)) and len(shape) in (3, 4):
-        return shape[-2] if type(shape[-2]) is int else None
-    frame = next((frame for frame in keypoints if frame), None) if isinstance(keypoints, list) else None
-    if not isinstance(frame, list):
-        return None
-    person = frame[0] if isinstance(frame[0], list) and frame[0] and isinstance(frame[0][0], list) else frame
-    return len(person)
-
-
-def _number(value: object) -> float | None:
-    """A finite JSON number as float, None for anything else (also true, "1.5" and whole numbers beyond float)."""
-    if type(value) not in (int, float):
-        return None
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _read_fps(value: object, found: ProblemCollector) -> float:
-    if value is None:
-        return 30.0
-    fps = _number(value)
-    if fps is None:
-        found.add("fps", "not_a_number", f"fps is {preview(value)}; it must be a finite number")
-    elif not MIN_FPS <= fps <= MAX_FPS:
-        found.add("fps", "fps_out_of_range", f"fps is {fps:g}; from {MIN_FPS:g} to {MAX_FPS:g} frames per second")
-    else:
-        return fps
-    return 0.0
-
-
-def _read_image_size(value: object, found: ProblemCollector) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        found.add("image_size", "bad_image_size", "image_size must be [width, height]")
-        return None
-    sizes = [_number(size) for size in value]
-    for i, size in enumerate(sizes):
-        if size is None or not 0 < size <= 1e6:
-            found.add(
-                f"image_size[{i}]", "bad_image_size", f"{preview(value[i])} is not a number from above 0 to 1000000"
-            )
-    width, height = sizes
-    return None if width is None or height is None else (width, height)
-
-
-def _read_text(value: object, name: str, found: ProblemCollector) -> str | None:
-    """An id, label or group: 1 to 128 characters that every store and log can hold."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        found.add(name, "not_a_string", f"{name} is {preview(value)}, not text")
-    elif not 1 <= len(value) <= MAX_TEXT:
-        found.add(name, "bad_length", f"{name} has {len(value)} characters; 1 to {MAX_TEXT} are allowed")
-    elif any("\ud800" <= char <= "\udfff" or char == "\0" for char in value):
-        found.add(name, "bad_character", f"{name} holds a lone surrogate or NUL, which is no Unicode text")
-    else:
-        return value
-    return None
-
-
-def _read_segments(value: object, seconds: float | None, found: ProblemCollector) -> tuple[Segment, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MAX_SEGMENTS:
-        found.add("segments", "bad_segments", f"segments must be a list of 1 to {MAX_SEGMENTS} {{label, start, end}}")
-        return ()
-    segments = []
-    for i, row in enumerate(value):
-        loc = f"segments[{i}]"
-        if not isinstance(row, Mapping):
-            found.add(loc, "not_an_object", f"a segment is an object with label, start and end, not {preview(row)}")
-            continue
-        if "label" not in row:
-            found.add(f"{loc}.label", "missing_label", "a segment needs a label, or null for background")
-        label = _read_text(row.get("label"), f"{loc}.label", found)
-        start, end = _number(row.get("start")), _number(row.get("end"))
-        for name, number in (("start", start), ("end", end)):
-            if number is None:
-                found.add(f"{loc}.{name}", "not_a_number", f"{preview(row.get(name))} is not a number of seconds")
-        if start is None or end is None:
-            continue
-        if not 0 <= start < end:
-            found.add(loc, "bad_interval", f"{start:g} to {end:g} s; start must be at least 0 and before end")
-        elif seconds is not None and end > seconds * 1.001 + 0.05:  # cutters round to a frame
-            found.add(f"{loc}.end", "beyond_end", f"{end:g} s is after the clip's end at {seconds:g} s")
-        segments.append(Segment(label, start, end))
-    return tuple(segments)
+def _zeros_note(zeros: Mask, layout: Layout) -> list[Finding]:
+    """A note unless all zeros are of the root, which lies at the origin of a centred clip."""
+    odd = zeros & np.array([role != "root" for role in layout.roles])
+    if not odd.any():
+        return []
+    message = f"{int(odd.sum())} joint positions at exactly 0 in every coordinate were taken as not seen; send null"
+    return [Finding("zeros_unseen", message, "keypoints")]
 
 
 def cut_segments(clip: Clip) -> list[Clip]:
@@ -340,6 +270,8 @@ def clip_document(clip: Clip) -> dict[str, Any]:
         document["label"] = None
     if clip.image_size:
         document["image_size"] = list(clip.image_size)
+    if clip.units:
+        document["units"] = clip.units
     if clip.segments:
         document["segments"] = [{"label": s.label, "start": s.start, "end": s.end} for s in clip.segments]
     return document
@@ -352,6 +284,8 @@ def encode_clip(clip: Clip) -> bytes:
         "label": clip.label, "group": clip.group, "image_size": clip.image_size, "background": clip.background,
         "segments": [[s.label, s.start, s.end] for s in clip.segments],
     }  # fmt: skip
+    if clip.units is not None:  # only then, so that clips without it keep the bytes that earlier releases wrote
+        header["units"] = clip.units
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -383,7 +317,7 @@ def decode_clip(data: bytes) -> Clip:
             positions, confidence, _stored_layout(header["layout"], tuple(header["joints"])), float(header["fps"]),
             header["id"], header["label"], header["group"],
             tuple(header["image_size"]) if header["image_size"] else None, bool(header["background"]),
-            tuple(Segment(*row) for row in header["segments"]),
+            tuple(Segment(*row) for row in header["segments"]), header.get("units"),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise InvalidClip((Problem("", "damaged", f"not a stored clip: {error}"),)) from error

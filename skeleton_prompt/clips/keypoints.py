@@ -13,35 +13,58 @@ import base64
 import binascii
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from skeleton_prompt.clips import confidence, shapes
+from skeleton_prompt.clips.findings import Finding
+from skeleton_prompt.clips.layouts import Layout
+from skeleton_prompt.clips.unseen import hide_placeholders
 from skeleton_prompt.clips.validation import MAX_PROBLEMS, MAX_VALUE, ClipLimits, ProblemCollector, preview
 
 Array = npt.NDArray[np.float32]
-CHANNELS = {"xy": 2, "xyc": 3, "xyz": 3, "xyzc": 4}
+CHANNELS = {"xy": 2, "xyc": 3, "xyz": 3, "xyzc": 4, "yx": 2, "yxc": 3}
 DEFAULT_COORDS = {2: "xy", 3: "xyc", 4: "xyzc"}
+ESTIMATORS_FIELDS = ("people", "annotations", "instance_info", "predictions", "data", "bodyList", "landmarks")
+NOT_SEEN = ("", "nan", "none", "null", "na", "n/a")  # texts that tools write
 _DEEPEST = 4  # T, P, J, C
 
 
+@dataclass
+class Keypoints:
+    """Keypoints as read.
+
+    Attributes:
+        values: (T, P, J, C) float32 with NaN where a joint was not sent; confidence from 0 to 1; x before y.
+        coords: What the channels are, a key of ``CHANNELS`` that begins with ``xy``.
+        counts: How many people each frame had as sent.
+        notes: What was assumed or mended.
+    """
+
+    values: Array
+    coords: str
+    counts: list[int]
+    notes: list[Finding] = field(default_factory=list)
+
+
 def read_keypoints(
-    document: Mapping[str, Any], joints: int | None, limits: ClipLimits, found: ProblemCollector
-) -> tuple[Array, str] | None:
+    document: Mapping[str, Any], layout: Layout | None, limits: ClipLimits, found: ProblemCollector
+) -> Keypoints | None:
     """Read ``keypoints``, noting every problem.
 
     Args:
         document: the clip as sent.
-        joints: joints of its layout, None if the layout itself is wrong.
+        layout: its layout, None if that itself is wrong.
         limits: sizes allowed.
         found: takes the problems.
 
     Returns:
-        (T, P, J, C) float32 with NaN where a joint was not sent, and the coords (a key of ``CHANNELS``); None if a
-        problem was found.
+        The keypoints, None if a problem was found.
 
     Raises:
         ClipTooLarge: too many frames, people or joints.
@@ -51,38 +74,102 @@ def read_keypoints(
     if coords is not None and not (isinstance(coords, str) and coords in CHANNELS):
         found.add("coords", "unknown_coords", f"coords is {preview(coords)}; it must be one of {', '.join(CHANNELS)}")
         coords = None
+    scale = document.get("confidence_scale")
+    if scale is not None and not (isinstance(scale, str) and scale in confidence.SCALES):
+        shown = ", ".join(confidence.SCALES)
+        found.add("confidence_scale", "unknown_confidence_scale", f"{preview(scale)}; it must be one of {shown}")
+        scale = None
     encoding = document.get("encoding")
     keypoints = document.get("keypoints")
     if encoding not in (None, "f32", "json"):
         found.add("encoding", "unknown_encoding", f'encoding is {preview(encoding)}; it must be "f32" or absent')
         return None
     if keypoints is None:
-        found.add("keypoints", "missing_keypoints", "a clip needs keypoints: a list of frames")
+        found.add(
+            "keypoints", "missing_keypoints", "a clip needs keypoints: a list of frames" + _other_format(document)
+        )
         return None
+    joints = len(layout.joints) if layout else None
+    notes: list[Finding] = []
+    counts: list[int] | None = None
     values: npt.NDArray[np.floating[Any]] | None
     if isinstance(keypoints, (bytes, bytearray, memoryview)) or encoding == "f32":
-        values, people = _from_bytes(keypoints, document.get("shape"), limits, found), _is_four(document.get("shape"))
+        values = _from_bytes(keypoints, document.get("shape"), _axes(joints, coords), limits, found)
     elif isinstance(keypoints, np.ndarray):
-        values, people = _from_array(keypoints, found), keypoints.ndim == _DEEPEST
+        values = _from_array(keypoints, _axes(joints, coords), limits, found)
     elif isinstance(keypoints, list):
-        values, people = _from_lists(keypoints, joints, coords, limits, found)
+        counts = [len(frame) if isinstance(frame, list) else 0 for frame in keypoints]
+        values, coords = _from_lists(keypoints, layout, coords, limits, found, notes)
     else:
         hint = '; base64 needs "encoding": "f32" and a shape' if isinstance(keypoints, str) else ""
         found.add("keypoints", "not_a_list", f"keypoints is {type(keypoints).__name__}, not a list of frames{hint}")
         return None
     if values is None:
         return None
-    channels = values.shape[-1]
+    axes = _axes(joints, coords)
+    order = axes and shapes.find_order(values.shape, axes[0], axes[1], limits)
+    if order and joints:
+        values, note = shapes.to_documented(values, order, joints)
+        notes.append(note)
+    people = values.ndim == _DEEPEST
+    if not people:
+        values = values[:, None]
     _check_shape(values.shape, people, joints, coords, limits, found)
     if found.total > before:
         return None
-    coords = coords or DEFAULT_COORDS[channels]
-    _check_values(values, people, coords, found)
-    return None if found.total > before else (values.astype(np.float32, copy=False), coords)
+    coords = coords or DEFAULT_COORDS[values.shape[-1]]
+    result = _mend_values(values, coords, people, scale, layout.name if layout else "", found, notes)
+    if result is None or found.total > before:
+        return None
+    counts = counts if counts and people and not order else [result.shape[1]] * len(result)
+    return Keypoints(result, coords if coords.startswith("xy") else "xy" + coords[2:], counts, notes)
 
 
-def _is_four(shape: object) -> bool:
-    return isinstance(shape, (list, tuple)) and len(shape) == 4
+def _other_format(document: Mapping[str, Any]) -> str:
+    """A pointer for documents of pose estimators that were posted as they are."""
+    other = next((name for name in ESTIMATORS_FIELDS if name in document), None)
+    if other is None:
+        return ""
+    return f"; a document with {other!r} is a pose estimator's own file: `skeleton-prompt convert` makes clips of it"
+
+
+def _axes(joints: int | None, coords: str | None) -> tuple[int, Sequence[int]] | None:
+    """Joints and possible channels, for readings of another order of axes; None if the layout is wrong."""
+    if joints is None:
+        return None
+    return joints, (CHANNELS[coords],) if coords else shapes.CHANNEL_COUNTS
+
+
+def _mend_values(
+    values: npt.NDArray[np.floating[Any]],
+    coords: str,
+    people: bool,
+    scale: str | None,
+    layout: str,
+    found: ProblemCollector,
+    notes: list[Finding],
+) -> Array | None:
+    """Check the values, hide placeholders and bring confidences to 0 to 1; a float32 copy where anything changes."""
+    before = found.total
+    _check_values(values, people, found)
+    if found.total > before:
+        return None
+    with np.errstate(over="ignore"):
+        read: Array = values.astype(np.float32, copy=False)
+    if coords.startswith("yx"):
+        read = np.concatenate((read[..., 1::-1], read[..., 2:]), -1)
+    hidden, note = hide_placeholders(read, 3 if "z" in coords else 2)
+    notes += [note] if note else []
+    if coords.endswith("c"):
+        trust = hidden[..., -1]
+        with np.errstate(invalid="ignore"):
+            wrong = bool(((trust < 0) | (trust > 1)).any())
+        if wrong or scale not in (None, "unit"):
+            hidden = hidden.copy()
+            note = confidence.to_unit_scale(hidden, coords, scale, layout)
+            notes += [note] if note else []
+            _check_confidence(hidden, people, confidence.hint(coords, scale, hidden), found)
+    return hidden
 
 
 def _place(index: tuple[int, ...], people: bool) -> str:
@@ -121,42 +208,49 @@ def _check_shape(
         found.add("keypoints", "wrong_channel_count", f"joints have {C} values; 2 (x, y), 3 or 4 are possible")
 
 
-def _check_values(values: npt.NDArray[np.floating[Any]], people: bool, coords: str, found: ProblemCollector) -> None:
-    """Infinite or absurd values and confidences outside 0 to 1; NaN means not seen and passes."""
+def _check_values(values: npt.NDArray[np.floating[Any]], people: bool, found: ProblemCollector) -> None:
+    """Infinite or absurd values; NaN means not seen and passes."""
     with np.errstate(invalid="ignore"):
         wild = np.abs(values) > MAX_VALUE
-    if wild.any():
-        for place in np.argwhere(wild)[:MAX_PROBLEMS]:
-            index = tuple(int(i) for i in place)
-            value = float(values[index])
-            rule = "not_finite" if math.isinf(value) else "out_of_range"
-            found.add(_place(index, people), rule, f"{value:g} is beyond what a coordinate can be (±{MAX_VALUE:g})")
-        found.total += max(0, int(wild.sum()) - MAX_PROBLEMS)
-    if not coords.endswith("c"):
+    if not wild.any():
         return
-    confidence = values[..., -1]
+    for place in np.argwhere(wild)[:MAX_PROBLEMS]:
+        index = tuple(int(i) for i in place)
+        value = float(values[index])
+        rule = "not_finite" if math.isinf(value) else "out_of_range"
+        message = f"{value:g} is beyond what a coordinate can be (±{MAX_VALUE:g}); a joint not seen is null"
+        found.add(_place(index, people), rule, message)
+    found.total += max(0, int(wild.sum()) - MAX_PROBLEMS)
+
+
+def _check_confidence(values: Array, people: bool, hint: str, found: ProblemCollector) -> None:
+    """Confidences, the last channel, outside 0 to 1."""
+    trust = values[..., -1]
     with np.errstate(invalid="ignore"):
-        bad = (confidence < 0) | (confidence > 1)
-    if bad.any():
-        hint = '; a third coordinate needs "coords": "xyz"' if coords == "xyc" else ""
-        for place in np.argwhere(bad)[:MAX_PROBLEMS]:
-            index = (*(int(i) for i in place), values.shape[-1] - 1)
-            message = f"confidence {float(values[index]):g} is outside 0 to 1{hint}"
-            found.add(_place(index, people), "confidence_out_of_range", message)
-        found.total += max(0, int(bad.sum()) - MAX_PROBLEMS)
+        bad = (trust < 0) | (trust > 1)
+    if not bad.any():
+        return
+    for place in np.argwhere(bad)[:MAX_PROBLEMS]:
+        index = (*(int(i) for i in place), values.shape[-1] - 1)
+        message = f"confidence {float(values[index]):g} is outside 0 to 1{hint}"
+        found.add(_place(index, people), "confidence_out_of_range", message)
+    found.total += max(0, int(bad.sum()) - MAX_PROBLEMS)
 
 
-def _from_bytes(keypoints: object, shape: object, limits: ClipLimits, found: ProblemCollector) -> Array | None:
-    """Little-endian float32 of a stated shape, as base64 text or as bytes."""
-    sizes = _read_shape(shape, found)
+def _from_bytes(
+    keypoints: object,
+    shape: object,
+    axes: tuple[int, Sequence[int]] | None,
+    limits: ClipLimits,
+    found: ProblemCollector,
+) -> Array | None:
+    """Little-endian float32 of a stated shape, as base64 text or as bytes; with the axes as sent."""
+    sizes = _read_shape(shape, axes, limits, found)
     if sizes is None:
         return None
-    T, P, J, C = sizes
-    if limits.max_frames < T or limits.max_people < P or limits.max_joints < J:
-        _check_shape(sizes, len(sizes) == 4, None, None, limits, found)
-    need = T * P * J * C * 4
+    need = math.prod(sizes) * 4
     if isinstance(keypoints, str):
-        if len(keypoints) > (need + 2) // 3 * 4 + 4:  # decoding would only make a useless copy
+        if len(keypoints) > (2 * need + 2) // 3 * 4 + 4:  # decoding would only make a useless copy
             found.add("keypoints", "wrong_byte_count", f"{len(keypoints)} base64 characters; shape needs {need} bytes")
             return None
         try:
@@ -171,26 +265,35 @@ def _from_bytes(keypoints: object, shape: object, limits: ClipLimits, found: Pro
         found.add("keypoints", "not_base64", f"keypoints is {kind}; encoding f32 needs base64 text or bytes")
         return None
     if len(raw) != need:
-        found.add("keypoints", "wrong_byte_count", f"{len(raw)} bytes; the shape needs {need} (4 for each number)")
+        width = {need // 2: "float16", need * 2: "float64"}.get(len(raw))
+        hint = f": are these {width}? Send float32, such as numpy's astype('<f4')" if width else ""
+        found.add(
+            "keypoints", "wrong_byte_count", f"{len(raw)} bytes; the shape needs {need} (4 for each number){hint}"
+        )
         return None
     return np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(sizes)
 
 
-def _from_array(keypoints: npt.NDArray[Any], found: ProblemCollector) -> npt.NDArray[np.floating[Any]] | None:
-    """A numpy array of (T, J, C) or (T, P, J, C) numbers."""
-    if keypoints.ndim not in (_DEEPEST - 1, _DEEPEST) or 0 in keypoints.shape:
+def _from_array(
+    keypoints: npt.NDArray[Any], axes: tuple[int, Sequence[int]] | None, limits: ClipLimits, found: ProblemCollector
+) -> npt.NDArray[np.floating[Any]] | None:
+    """A numpy array of (T, J, C) or (T, P, J, C) numbers, or of another shape that can be read."""
+    known = keypoints.ndim in (_DEEPEST - 1, _DEEPEST)
+    known = known or bool(axes and shapes.find_order(keypoints.shape, *axes, limits))
+    if not known or 0 in keypoints.shape:
         found.add("keypoints", "bad_shape", f"an array of shape {keypoints.shape} is not (T, J, C) or (T, P, J, C)")
         return None
     if keypoints.dtype.kind not in "fiu":
         found.add("keypoints", "not_a_number", f"an array of {keypoints.dtype} holds no numbers")
         return None
-    values = keypoints if keypoints.dtype in (np.float32, np.float64) else keypoints.astype(np.float64)
-    return values if values.ndim == _DEEPEST else values[:, None]
+    return keypoints if keypoints.dtype in (np.float32, np.float64) else keypoints.astype(np.float64)
 
 
-def _read_shape(shape: object, found: ProblemCollector) -> tuple[int, int, int, int] | None:
-    """``shape`` as (T, P, J, C), P being 1 where it has three numbers."""
-    if not isinstance(shape, (list, tuple)) or len(shape) not in (3, 4):
+def _read_shape(
+    shape: object, axes: tuple[int, Sequence[int]] | None, limits: ClipLimits, found: ProblemCollector
+) -> tuple[int, ...] | None:
+    """``shape`` as sent, (T, J, C), (T, P, J, C) or another order of axes that can be read in one way."""
+    if not isinstance(shape, (list, tuple)) or not _DEEPEST - 1 <= len(shape) <= _DEEPEST + 1:
         found.add("shape", "bad_shape", "encoding f32 needs shape: [T, J, C] or [T, P, J, C]")
         return None
     bad = [i for i, size in enumerate(shape) if type(size) is not int or not 1 <= size <= 2**31]
@@ -198,59 +301,66 @@ def _read_shape(shape: object, found: ProblemCollector) -> tuple[int, int, int, 
         found.add(f"shape[{i}]", "bad_shape", f"{preview(shape[i])} is not a positive whole number")
     if bad:
         return None
-    sizes = [int(size) for size in shape]
+    sizes = tuple(int(size) for size in shape)
+    if axes and shapes.find_order(sizes, *axes, limits):
+        return sizes
+    if len(sizes) not in (_DEEPEST - 1, _DEEPEST):
+        found.add("shape", "bad_shape", f"shape {sizes} is not [T, J, C] or [T, P, J, C]")
+        return None
     if sizes[-1] not in DEFAULT_COORDS:
         found.add("shape", "wrong_channel_count", f"{sizes[-1]} values for each joint; 2 (x, y), 3 or 4 are possible")
         return None
-    T, P, J, C = sizes if len(sizes) == 4 else (sizes[0], 1, *sizes[1:])
-    return T, P, J, C
+    T, P, J, C = sizes if len(sizes) == _DEEPEST else (sizes[0], 1, *sizes[1:])
+    if limits.max_frames < T or limits.max_people < P or limits.max_joints < J:
+        _check_shape((T, P, J, C), len(sizes) == _DEEPEST, None, None, limits, found)
+    return sizes
 
 
 def _from_lists(
-    frames: list[Any], joints: int | None, coords: str | None, limits: ClipLimits, found: ProblemCollector
-) -> tuple[npt.NDArray[np.float64] | None, bool]:
-    """Nested lists as (T, P, J, C), and whether they had a people axis."""
+    frames: list[Any],
+    layout: Layout | None,
+    coords: str | None,
+    limits: ClipLimits,
+    found: ProblemCollector,
+    notes: list[Finding],
+) -> tuple[npt.NDArray[np.float64] | None, str | None]:
+    """Nested lists as an array with the axes as sent, and the coords, which joints sent as objects bring along."""
     if len(frames) > limits.max_frames:
         message = f"{len(frames)} frames; max_frames is {limits.max_frames}"
         raise found.too_large("keypoints", "too_many_frames", message)
-    depth = _leaf_depth(frames)
+    joints = len(layout.joints) if layout else None
+    depth = shapes.leaf_depth(frames)
     if depth == 0 and all(frame is None or isinstance(frame, list) for frame in frames):
         channels = CHANNELS[coords] if coords else 2
-        return np.full((len(frames), 1, joints or 1, channels), np.nan), False
-    values = _convert(frames, depth) if depth in (3, 4) else None
+        return np.full((len(frames), joints or 1, channels), np.nan), coords
+    values = _convert(frames, depth) if depth in (2, 3, 4, 5) else None
     if values is None:
-        depth = _usual_depth(frames)  # the first value may be the one that is wrong
-        if depth not in (3, 4):
-            found.add("keypoints", "bad_shape", "keypoints must be nested as [frame][joint][value], or with people as "
-                      "[frame][person][joint][value]")  # fmt: skip
-            return None, False
-        before = found.total
-        for loc, rule, message in _walk(frames, depth, joints, coords):
-            found.add(loc, rule, message)
-        if found.total == before:  # the walk is meant to be as strict as the conversion; never let that be silent
-            found.add("keypoints", "bad_shape", "keypoints are not regular nested lists of numbers")
-        return None, depth == 4
-    return (values if depth == 4 else values[:, None]), depth == 4
-
-
-def _leaf_depth(node: list[Any], level: int = 1) -> int:
-    """How deep the first value is that is neither a list nor null; 0 if there is none."""
-    for child in node:
-        if isinstance(child, list):
-            if level > _DEEPEST:
-                return level + 1
-            depth = _leaf_depth(child, level + 1)
-            if depth:
-                return depth
-        elif child is not None:
-            return level
-    return 0
+        mended = shapes.mend_lists(frames, layout.joints if layout else None, coords, notes)
+        if mended is not None:
+            frames, coords = mended
+            depth = shapes.leaf_depth(frames)
+            values = _convert(frames, depth) if depth in (2, 3, 4) else None
+    axes = _axes(joints, coords)
+    if values is not None and (values.ndim in (3, 4) or (axes and shapes.find_order(values.shape, *axes, limits))):
+        return values, coords
+    depth = _usual_depth(frames)  # the first value may be the one that is wrong
+    if depth not in (3, 4):
+        shape = shapes.describe(frames)
+        found.add("keypoints", "bad_shape", f"keypoints have the shape {shape}; they must be nested as "
+                  "[frame][joint][value], or with people as [frame][person][joint][value]")  # fmt: skip
+        return None, coords
+    before = found.total
+    for loc, rule, message in _walk(frames, depth, joints, coords):
+        found.add(loc, rule, message)
+    if found.total == before:  # the walk is meant to be as strict as the conversion; never let that be silent
+        found.add("keypoints", "bad_shape", "keypoints are not regular nested lists of numbers")
+    return None, coords
 
 
 def _usual_depth(frames: list[Any]) -> int:
     """The most frequent depth of the first values of all joints (or people)."""
     depths = Counter(
-        _leaf_depth([child], 2) if isinstance(frame, list) else 1
+        shapes.leaf_depth([child], 2) if isinstance(frame, list) else 1
         for frame in frames
         if frame is not None
         for child in (frame if isinstance(frame, list) else [frame])
@@ -319,6 +429,7 @@ def _walk(frames: list[Any], depth: int, joints: int | None, coords: str | None)
     channels = max(lengths, key=lambda length: lengths[length], default=0)
     if coords and CHANNELS[coords] in lengths:
         channels = CHANNELS[coords]
+    regular: list[tuple[str, list[Any]]] = []
     for loc, group in groups:
         if group is None:
             continue
@@ -328,7 +439,26 @@ def _walk(frames: list[Any], depth: int, joints: int | None, coords: str | None)
         if len(group) != expected:
             yield loc, "ragged_frame", f"{len(group)} joints instead of {expected}; a joint not seen is null"
         for j, joint in enumerate(group):
-            yield from _walk_joint(joint, f"{loc}[{j}]", channels)
+            wrong = False
+            for problem in _walk_joint(joint, f"{loc}[{j}]", channels):
+                wrong = True
+                yield problem
+            if not wrong and joint is not None:
+                regular.append((f"{loc}[{j}]", joint))
+    yield from _walk_confidence(regular, coords or DEFAULT_COORDS.get(channels, "xy"))
+
+
+def _walk_confidence(joints: list[tuple[str, list[Any]]], coords: str) -> Iterator[tuple[str, str, str]]:
+    """Confidences outside 0 to 1 of joints that are sound by themselves: an irregular frame does not hide them."""
+    if not coords.endswith("c") or not joints:
+        return
+    values = np.array([joint for _, joint in joints], np.float64).astype(np.float32)[:, None, None]
+    confidence.to_unit_scale(values, coords, None, "")
+    trust = values[:, 0, 0, -1]
+    for row in np.flatnonzero((trust < 0) | (trust > 1)):
+        loc = f"{joints[row][0]}[{values.shape[-1] - 1}]"
+        message = f"confidence {float(trust[row]):g} is outside 0 to 1{confidence.hint(coords, None, values)}"
+        yield loc, "confidence_out_of_range", message
 
 
 def _walk_joint(joint: object, loc: str, channels: int) -> Iterator[tuple[str, str, str]]:
@@ -342,9 +472,10 @@ def _walk_joint(joint: object, loc: str, channels: int) -> Iterator[tuple[str, s
         yield loc, "ragged_joint", f"{len(joint)} values instead of {channels}"
     for c, value in enumerate(joint):
         if type(value) not in (int, float):
-            hint = "; a joint not seen is null as a whole" if value is None else ""
+            unseen = value is None or (isinstance(value, str) and value.strip().lower() in NOT_SEEN)
+            hint = "; a joint not seen is null as a whole" if unseen else ""
             yield f"{loc}[{c}]", "not_a_number", f"{preview(value)} is not a number{hint}"
         elif isinstance(value, float) and not math.isfinite(value):
-            yield f"{loc}[{c}]", "not_finite", f"{value} is not a finite number"
+            yield f"{loc}[{c}]", "not_finite", f"{value} is not a finite number; a joint not seen is null"
         elif abs(value) > MAX_VALUE:
             yield f"{loc}[{c}]", "out_of_range", f"a number beyond ±{MAX_VALUE:g}"

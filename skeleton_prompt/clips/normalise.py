@@ -17,7 +17,9 @@ import numpy as np
 
 from skeleton_prompt.clips.canonical_skeleton import CANONICAL, FRAMES
 from skeleton_prompt.clips.clip import Clip, InvalidClip, Problem
-from skeleton_prompt.clips.plausibility import warnings_about
+from skeleton_prompt.clips.findings import Finding
+from skeleton_prompt.clips.plausibility import LIMBS, joint_warnings, warnings_about
+from skeleton_prompt.clips.units import to_square_pixels
 
 GAP_SECONDS = 0.5
 WINDOW_SECONDS = 10.0
@@ -64,12 +66,15 @@ class Quality:
     """What was done to a clip, as every answer says.
 
     Attributes:
-        joints_missing: Share of the joints that the layout can have which were not seen.
+        joints_missing: Share of the joints that were not seen, of those that the layout can have and those of the
+            limbs, which every layout should have.
         frames_without_person: Frames in which nobody was seen.
         gaps_filled: Joint positions interpolated over gaps of up to half a second.
         frames_resampled: Frames as sent, if they were resampled to 64 per window, else 0.
         ignored_joints: Joints of the layout that no role knows.
-        warnings: What looks wrong, in words.
+        warnings: What looks wrong; each a sentence with a code and the field that would settle it.
+        notes: What was assumed or mended, likewise.
+        missing_joints: Joints of the limbs that the layout does not have.
     """
 
     joints_missing: float
@@ -77,7 +82,9 @@ class Quality:
     gaps_filled: int
     frames_resampled: int
     ignored_joints: tuple[str, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Finding, ...]
+    notes: tuple[Finding, ...] = ()
+    missing_joints: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The quality report as the API gives it."""
@@ -87,7 +94,9 @@ class Quality:
             "gaps_filled": self.gaps_filled,
             "frames_resampled": self.frames_resampled,
             "ignored_joints": list(self.ignored_joints),
-            "warnings": list(self.warnings),
+            "missing_joints": list(self.missing_joints),
+            "notes": [note.to_dict() for note in self.notes],
+            "warnings": [warning.to_dict() for warning in self.warnings],
         }
 
 
@@ -109,16 +118,19 @@ def prepare(clip: Clip) -> tuple[list[PreparedPerson], Quality]:
         message = "no joint that the model knows is visible in any frame"
         raise InvalidClip((Problem("keypoints", "nothing_visible", message),))
     D, sent = positions.shape[-1], positions.shape[1]
-    warnings = warnings_about(
+    warnings = [*clip.warnings, *joint_warnings(clip.layout)]
+    warnings += warnings_about(
         clip.layout,
         positions.reshape(-1, len(CANONICAL), D),
         seen.reshape(-1, len(CANONICAL)),
         clip.positions.reshape(-1, len(clip.layout.joints), D),
     )
-    scale, stretched = to_square_pixels(clip)
+    scale, notes, fractions = to_square_pixels(clip)
     positions *= scale
-    warnings += stretched
-    possible = sent * np.count_nonzero(clip.layout.available)  # what the layout lacks is never seen
+    warnings += fractions
+    available = clip.layout.available
+    lacking = [index for index in LIMBS if not available[index]]
+    possible = sent * np.count_nonzero(available)  # what the layout lacks is never seen
     people, filled = [], 0
     for pose, shown, trust in zip(positions, seen, confidence, strict=True):
         pose, whole, gaps = fill_gaps(pose, shown, max(1, int(GAP_SECONDS * clip.fps + 1e-6)))
@@ -129,33 +141,22 @@ def prepare(clip: Clip) -> tuple[list[PreparedPerson], Quality]:
         people.append(windows(pose, whole, trust, clip.fps, visible, frames))
     present = [person for person in people if person.visible > 0]
     quality = Quality(
-        joints_missing=1 - sum(person.visible for person in present) / len(present),
+        joints_missing=1 - sum(person.visible for person in present) / len(present) * _share(available, lacking),
         frames_without_person=int((~seen.any((0, 2))).sum()),
         gaps_filled=filled,
         frames_resampled=0 if sent == FRAMES else sent,
         ignored_joints=clip.layout.unknown,
         warnings=tuple(warnings),
+        notes=(*clip.notes, *notes),
+        missing_joints=tuple(CANONICAL[index] for index in lacking),
     )
     return people, quality
 
 
-def to_square_pixels(clip: Clip) -> tuple[Array, list[str]]:
-    """Factors (D,) that undo the stretch of coordinates given as fractions of a picture whose size is known.
-
-    MediaPipe gives x as a fraction of the width and y of the height: on a wide picture everybody would be thin.
-    """
-    D = clip.positions.shape[-1]
-    factors = np.ones(D, np.float32)
-    if clip.image_size is None:
-        return factors, []
-    width, height = clip.image_size
-    planar = np.abs(clip.positions[..., :2])
-    if abs(width / height - 1) < 1e-3 or float(np.nanmax(planar)) > 2 or min(width, height) < 16:
-        return factors, []
-    factors[0] = width / height
-    if D == 3:
-        factors[2] = width / height  # MediaPipe's z has the unit of its x
-    return factors, ["coordinates are fractions of the picture: scaled by image_size to undo its stretch"]
+def _share(available: Mask, lacking: list[int]) -> float:
+    """Share of the joints that the layout can have among these and the joints of the limbs."""
+    count = int(np.count_nonzero(available))
+    return count / (count + len(lacking))
 
 
 def to_canonical(clip: Clip) -> tuple[Array, Mask, Array]:

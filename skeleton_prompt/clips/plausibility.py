@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from skeleton_prompt.clips.canonical_skeleton import CANONICAL, CANONICAL_EDGES
+from skeleton_prompt.clips.findings import Finding
 from skeleton_prompt.clips.layouts import Layout, get_layout, layout_names
 
 Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -28,6 +29,8 @@ CLEARLY_BETTER = 0.75
 STRAY_TRUNK = 0.2  # of the extent; Kinect's hip centre is 0.06 above the hips
 UPSIDE_DOWN = 0.35
 BACKWARD_FEET, BACKWARD_KNEES = 0.015, 0.03
+FEW_JOINTS = 9  # of 17: with fewer, names were probably not understood
+LIMBS = [JOINT[side + name] for name in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist") for side in "lr"]
 _FROM, _TO = np.array(CANONICAL_EDGES).T
 _HEAD = [JOINT[name] for name in ("head_top", "nose", "thorax")]
 _HIPS = [JOINT[name] for name in ("rhip", "lhip")]
@@ -76,8 +79,8 @@ def _spaced(frames: int) -> np.ndarray[Any, np.dtype[np.int_]]:
     return np.linspace(0, frames - 1, SAMPLED).astype(int)
 
 
-def warnings_about(layout: Layout, positions: Array, seen: Mask, raw: Array) -> list[str]:
-    """What looks wrong about a clip, in words.
+def warnings_about(layout: Layout, positions: Array, seen: Mask, raw: Array) -> list[Finding]:
+    """What looks wrong about a clip.
 
     Args:
         layout: its layout.
@@ -93,14 +96,32 @@ def warnings_about(layout: Layout, positions: Array, seen: Mask, raw: Array) -> 
     sample, raw = _Sample.of(positions[kept], seen[kept]), raw[kept]
     result = _order(layout, sample, raw) or _long_bones(sample)
     if _upside_down(sample):
-        result.append("y axis looks flipped: the head is below the hips and these below the feet; see y_axis")
+        message = "y axis looks flipped: the head is below the hips and these below the feet; see y_axis"
+        result.append(Finding("upside_down", message, "y_axis"))
     elif not result and positions.shape[-1] == 3 and _mirrored(layout, sample, raw):
-        result.append("the clip looks mirrored: feet or knees point backwards; is left taken for right, or one axis "
-                      "negated?")  # fmt: skip
+        message = (
+            "the clip looks mirrored: feet, knees or nose point backwards; is left taken for right, or one axis "
+            'negated? See handedness ("left" for Unity and Unreal) and mirrored'
+        )
+        result.append(Finding("mirrored", message, "handedness"))
     return result
 
 
-def _order(layout: Layout, sample: _Sample, raw: Array) -> list[str]:
+def joint_warnings(layout: Layout) -> list[Finding]:
+    """Joints that the model needs and the names of a custom layout do not give."""
+    missing = [CANONICAL[index] for index in LIMBS if not layout.available[index]]
+    few = int(layout.available.sum()) < FEW_JOINTS
+    if not few and not (missing and layout.unknown):
+        return []
+    unknown = f"; unknown names: {', '.join(layout.unknown[:6])}" if layout.unknown else ""
+    message = (
+        f"the layout has {int(layout.available.sum())} of {len(CANONICAL)} joints that the model uses; not found: "
+        f"{', '.join(missing)}{unknown}"
+    )
+    return [Finding("joints_not_found", message, "layout")]
+
+
+def _order(layout: Layout, sample: _Sample, raw: Array) -> list[Finding]:
     """Bones that are long on the whole, or a trunk beside the body: names a layout that fits better, if one does."""
     mean = sample.mean_bone()
     stray = _stray_trunk(layout, sample)
@@ -118,7 +139,8 @@ def _order(layout: Layout, sample: _Sample, raw: Array) -> list[str]:
             if 0 < guess.mean_bone() < limit and not _stray_trunk(other, guess):
                 better.append((guess.mean_bone(), name))
     hint = f"; {min(better)[1]} would fit" if better else ""
-    return [f"implausible bone lengths for layout {layout.name}: likely the wrong layout or joint order{hint}"]
+    message = f"implausible bone lengths for layout {layout.name}: likely the wrong layout or joint order{hint}"
+    return [Finding("wrong_layout", message, "layout")]
 
 
 def _stray_trunk(layout: Layout, sample: _Sample) -> bool:
@@ -135,10 +157,12 @@ def _stray_trunk(layout: Layout, sample: _Sample) -> bool:
     return False
 
 
-def _long_bones(sample: _Sample) -> list[str]:
+def _long_bones(sample: _Sample) -> list[Finding]:
     """Single bones much longer than any body has."""
     odd = [f"{CANONICAL[_FROM[k]]} to {CANONICAL[_TO[k]]}" for k in np.flatnonzero(sample.bones > LONG_BONE)]
-    return [f"implausible bone lengths: {', '.join(odd[:4])}"] if odd else []
+    if not odd:
+        return []
+    return [Finding("implausible_bones", f"implausible bone lengths: {', '.join(odd[:4])}", "keypoints")]
 
 
 def _upside_down(sample: _Sample) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 MAX_PROBLEMS = 100
@@ -75,3 +76,14 @@ def preview(value: object) -> str:
     """A value in a message, cut short and safe to encode."""
     text = repr(value)[:60] if isinstance(value, (str, int, float, bool)) or value is None else type(value).__name__
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def number(value: object) -> float | None:
+    """A finite JSON number as float, None for anything else (also true, "1.5" and whole numbers beyond float)."""
+    if type(value) not in (int, float):
+        return None
+    try:
+        result = float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) else None

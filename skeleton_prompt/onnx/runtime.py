@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from skeleton_prompt.clips.clip import Clip, parse_clip
-from skeleton_prompt.clips.normalise import to_square_pixels
+from skeleton_prompt.clips.units import to_square_pixels
 from skeleton_prompt.model.decision import Prediction, classify
 
 FORMAT = "skeleton-prompt-onnx/1"
@@ -168,7 +168,7 @@ class OnnxModel:
         """
         if clip.layout.joints != self.card.joints:
             raise BadModel(f"the clip has layout {clip.layout.name}; this model takes {self.card.layout}")
-        scale, _ = to_square_pixels(clip)
+        scale, _, _ = to_square_pixels(clip)
         values = np.concatenate((clip.positions * scale, clip.confidence[..., None]), -1)
         return [self.run(person, clip.fps) for person in values]
 

@@ -12,6 +12,7 @@ from service.gateway.http import request_body
 from service.gateway.operations.prediction import clip_limits, require_clean_texts
 from service.gateway.operations.pricing import taught_windows, window_problem
 from service.gateway.operations.tool_documents import clip_of, notes_of
+from service.gateway.operations.upload_findings import UploadFindings
 from service.gateway.state.context import run_in_upload_pool
 from service.settings import Settings
 from skeleton_prompt.clips.clip import Clip, ClipTooLarge, InvalidClip, parse_clip
@@ -32,7 +33,7 @@ class ClipUpload:
     Attributes:
         clips: The valid ones.
         skipped: Those in which nothing is visible: ``{"clip", "reason"}``.
-        warnings: What looks wrong, by clip.
+        findings: What was assumed, mended or looks wrong.
         errors: The first problems.
         errors_total: Number of problems.
         count: Number of clips seen.
@@ -45,7 +46,7 @@ class ClipUpload:
         self._too_large = False
         self.clips: list[Clip] = []
         self.skipped: list[dict[str, str]] = []
-        self.warnings: list[str] = []
+        self.findings = UploadFindings()
         self.errors: list[dict[str, str]] = []
         self.errors_total = 0
         self.count = 0
@@ -114,14 +115,13 @@ class ClipUpload:
             self._problem(f"{place}.keypoints", "too_many_windows", message)
             return
         try:
-            _, quality = prepare(clip)
+            people, quality = prepare(clip)
         except InvalidClip:
             self.skipped.append({"clip": clip.id or place, "reason": NOTHING_VISIBLE})
             return
-        self.warnings += [f"{place}: {note['message']}" for note in notes_of(document)]
         self.windows += taught_windows(clip)
-        self.warnings += [f"{place}: {warning}" for warning in quality.warnings]
-        del self.warnings[MAX_ROWS:]
+        main = max(people, key=lambda person: (person.visible > 0, person.motion))
+        self.findings.add(place, clip, main, [*notes_of(document), *quality.notes], quality.warnings)
         if not self.errors_total:  # after a problem nothing will be stored
             self.clips.append(clip)
         else:

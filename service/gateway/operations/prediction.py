@@ -19,6 +19,7 @@ from service.inference.interface import PredictionInput, PredictionResult
 from service.settings import Settings
 from service.storage.records import ResolvedPrompt
 from skeleton_prompt.clips.clip import Clip, ClipLimits, ClipTooLarge, InvalidClip, Problem, parse_clip
+from skeleton_prompt.clips.findings import Finding
 from skeleton_prompt.clips.normalise import PreparedPerson, Quality, prepare
 
 MAX_VERSION = 2**31 - 1
@@ -43,7 +44,7 @@ class PreparedClip:
     clip: Clip
     people: list[PreparedPerson]
     quality: Quality
-    notes: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[Finding] = ()
 
     @property
     def windows(self) -> int:
@@ -218,7 +219,7 @@ def prediction_document(
     people = [answer.prediction.to_dict() for answer in answers]
     quality = work.quality.to_dict()
     if work.notes:
-        quality["notes"] = [*work.notes, *quality.get("notes", ())]
+        quality["notes"] = [*(note.to_dict() for note in work.notes), *quality["notes"]]
     return {
         "tenant": resolved.ref.tenant,
         "version": resolved.ref.version,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skeleton_prompt.clips.clip import InvalidClip, Problem
+from skeleton_prompt.clips.findings import Finding
 from skeleton_prompt.clips.formats import recognise_document
 
 OTHER_FORMAT = "other_format"
@@ -51,7 +52,7 @@ def clip_of(document: Any, prefix: str = "") -> Any:
     return clip
 
 
-def notes_of(document: Any) -> list[dict[str, str | None]]:
+def notes_of(document: Any) -> list[Finding]:
     """What a quality report says of the reading: notes with code, message and the field that would settle it."""
     notes = document.notes if isinstance(document, ToolClip) else ()
-    return [{"code": "read_from_tool", "message": note, "field": None} for note in notes]
+    return [Finding("read_from_tool", note) for note in notes]

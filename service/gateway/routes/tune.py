@@ -252,7 +252,8 @@ def _dry_run(repository: TenantRepository, asked: TuneRequest) -> dict[str, Any]
         "labels": dict(labels),
         "background": background,
         "skipped": lessons.skipped,
-        "warnings": lessons.warnings[:100],
+        "warnings": lessons.findings.warnings(labels),
+        "notes": lessons.findings.notes(),
         "errors": rows,
         "errors_total": total,
     }

@@ -109,12 +109,11 @@ BAD: list[tuple[str, Change, str, str]] = [
     ("an empty joint", put("keypoints", 2, 3, []), "keypoints[2][3]", "ragged_joint"),
     ("text for a joint", put("keypoints", 2, 3, "abc"), "keypoints[2][3]", "not_a_list"),
     ("a frame without its last joint", lambda b: b["keypoints"][2].pop(), "keypoints[2]", "ragged_frame"),
-    ("an empty frame", put("keypoints", 2, []), "keypoints[2]", "ragged_frame"),
     ("a number for a frame", put("keypoints", 2, 7), "keypoints[2]", "not_a_list"),
     ("an object for a frame", put("keypoints", 2, {}), "keypoints[2]", "not_a_list"),
     ("another layout's count", put("layout", "ntu25"), "keypoints[0]", "wrong_joint_count"),
     ("coords of another width", put("coords", "xy"), "coords", "wrong_channel_count"),
-    ("unknown coords", put("coords", "yx"), "coords", "unknown_coords"),
+    ("unknown coords", put("coords", "zx"), "coords", "unknown_coords"),
     ("a list for coords", put("coords", ["xy"]), "coords", "unknown_coords"),
     ("flat keypoints", put("keypoints", [1, 2, 3]), "keypoints", "bad_shape"),
     ("too little nesting", put("keypoints", [[1, 2], [3, 4]]), "keypoints", "bad_shape"),
@@ -126,7 +125,6 @@ BAD: list[tuple[str, Change, str, str]] = [
     ("text without encoding", put("keypoints", "AAAA"), "keypoints", "not_a_list"),
     ("no frames", put("keypoints", []), "keypoints", "too_few_frames"),
     ("one frame", lambda b: b.update(keypoints=b["keypoints"][:1]), "keypoints", "too_few_frames"),
-    ("a person too few", then(people, lambda b: b["keypoints"][2].pop()), "keypoints[2]", "ragged_frame"),
     ("a joint too few of one person", then(people, lambda b: b["keypoints"][2][1].pop()), "keypoints[2][1]",
      "ragged_frame"),
     ("a bad number of one person", then(people, put("keypoints", 2, 1, 4, 0, "x")), "keypoints[2][1][4][0]",
@@ -210,7 +208,7 @@ def test_all_problems_are_reported_at_once_and_placed_in_the_larger_document():
     }
 
 
-@pytest.mark.parametrize("value", ["x", 2.0])
+@pytest.mark.parametrize("value", ["x", -2.0])
 def test_the_first_hundred_problems_are_kept_and_all_are_counted(value):
     body = document(20)
     for frame in body["keypoints"]:

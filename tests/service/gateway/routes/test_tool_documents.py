@@ -97,7 +97,7 @@ def test_clips_to_learn_from_may_be_of_a_tool(bench, acme):
     body = {"clips": taught, "options": {"dry_run": True}}
     report = bench.ask("POST", f"/tenants/{tenant}/tune", key, json=body).json()
     assert report["valid"] is True
-    assert any("read as MMPose" in warning for warning in report["warnings"])
+    assert any("read as MMPose" in note["message"] for note in report["notes"])
     bad = bench.ask("POST", f"/tenants/{tenant}/clips", key, json={"clips": [TRACKED | {"label": "x"}]})
     assert bad.status_code == 422
 

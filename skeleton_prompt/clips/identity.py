@@ -1,0 +1,184 @@
+"""Which detection is which person: by track ids where they are sent, else by position and size from frame to frame.
+
+Letters: T frames, P people, J joints, C channels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from skeleton_prompt.clips.findings import Finding
+from skeleton_prompt.clips.validation import ProblemCollector, preview
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+Costs = np.ndarray[Any, np.dtype[np.float64]]
+
+FIELD = "track_ids"
+JUMP = 0.3  # of the body's extent between two frames: less is a motion
+CLEARLY_CLOSER = 0.5  # share of the cost of the order as sent that another order must stay below
+NEW_PERSON = 3.0  # extents; farther than that a detection continues no track
+JOINTS_COMPARED = 24
+
+
+def order_people(values: Array, D: int) -> tuple[Array, Finding | None]:
+    """Put people whose order changes between frames into one order, that of their first frames.
+
+    An order as sent in which nobody jumps is kept as it is.
+
+    Args:
+        values: ``(T, P, J, C)``, NaN where not seen.
+        D: Coordinates among the channels.
+
+    Returns:
+        The values, copied where anybody moved, and what to say of it.
+    """
+    T, P, J, _ = values.shape
+    if P < 2:
+        return values, None
+    joints = np.linspace(0, J - 1, min(J, JOINTS_COMPARED)).astype(int)
+    places = values[:, :, joints, :D]
+    places = np.where((places == 0).all(-1, keepdims=True), np.float32(np.nan), places)
+    low, high = np.fmin.reduce(places, axis=2), np.fmax.reduce(places, axis=2)
+    centre, size = (low + high) / 2, (high - low).max(-1)
+    if not np.isfinite(size).any():
+        return values, None
+    extent = float(np.nanmedian(size))
+    if not extent > 0 or not _jumps(centre, extent):
+        return values, None
+    order = np.tile(np.arange(P), (T, 1))
+    last = places[0].copy()
+    moved = 0
+    for t in range(1, T):
+        costs = _costs(last, places[t], extent)
+        chosen = _assign(costs)
+        if _is_better(costs, chosen):
+            order[t] = chosen
+            moved += not np.array_equal(chosen, np.arange(P))
+        now = places[t][order[t]]
+        seen = ~np.isnan(now).any(-1).all(-1)
+        last[seen] = now[seen]
+    if not moved:
+        return values, None
+    values = np.take_along_axis(values, order[:, :, None, None], axis=1)
+    message = f"the order of the people changed in {moved} frames and was restored by position and size"
+    return values, Finding("people_reordered", message, FIELD)
+
+
+def _jumps(centre: Array, extent: float) -> bool:
+    """Whether any person's centre ``(T, P, D)`` moves farther than a motion, or appears elsewhere than it vanished."""
+    for person in range(centre.shape[1]):
+        track = centre[:, person]
+        track = track[~np.isnan(track).any(-1)]
+        if len(track) > 1 and float(np.abs(np.diff(track, axis=0)).max()) > JUMP * extent:
+            return True
+    return False
+
+
+def _costs(last: Array, now: Array, extent: float) -> Costs:
+    """``(P tracks, P detections)`` mean distance of the joints that both show, in extents; NaN-free.
+
+    A detection or a track without a common joint costs ``NEW_PERSON``: it may be anybody.
+    """
+    steps = last[:, None] - now[None]
+    distance = np.sqrt((steps * steps).sum(-1))
+    seen = ~np.isnan(distance)
+    total = np.where(seen, distance, 0).sum(-1)
+    mean = total / np.maximum(seen.sum(-1), 1) / extent
+    return np.where(seen.any(-1), np.minimum(mean, 1e6), NEW_PERSON).astype(np.float64)
+
+
+def _assign(costs: Costs) -> np.ndarray[Any, np.dtype[np.int_]]:
+    """Detection of each track: the nearest pairs first, then exchanged in pairs while that is cheaper."""
+    P = len(costs)
+    chosen = np.full(P, -1)
+    free = np.ones(P, bool)
+    for flat in np.argsort(costs, axis=None, kind="stable"):
+        track, detection = divmod(int(flat), P)
+        if chosen[track] < 0 and free[detection]:
+            chosen[track], free[detection] = detection, False
+    for _ in range(P):
+        changed = False
+        for a in range(P):
+            for b in range(a + 1, P):
+                here = costs[a, chosen[a]] + costs[b, chosen[b]]
+                if costs[a, chosen[b]] + costs[b, chosen[a]] < here - 1e-12:
+                    chosen[a], chosen[b] = chosen[b], chosen[a]
+                    changed = True
+        if not changed:
+            break
+    return chosen
+
+
+def _is_better(costs: Costs, chosen: np.ndarray[Any, np.dtype[np.int_]]) -> bool:
+    """Whether another order removes a jump and is clearly cheaper than the order as sent."""
+    rows = np.arange(len(costs))
+    sent, other = costs[rows, rows], costs[rows, chosen]
+    return bool(sent.max() > JUMP and other.sum() < CLEARLY_CLOSER * sent.sum())
+
+
+def order_by_track(
+    values: Array, ids: list[list[Any]], most: int, found: ProblemCollector
+) -> tuple[Array, Finding | None]:
+    """People by their track ids, in order of appearance; the tracks of most frames where there are too many.
+
+    Args:
+        values: ``(T, P, J, C)``.
+        ids: ``(T, P)`` ids; None where nobody is.
+        most: How many people a clip may have.
+        found: Takes the problem of an id that occurs twice in a frame.
+    """
+    counts: Counter[Any] = Counter()
+    for t, row in enumerate(ids):
+        known = [track for track in row if track is not None]
+        if len(set(known)) < len(known):
+            found.add(f"track_ids[{t}]", "duplicate_track", f"an id occurs twice in frame {t}")
+            return values, None
+        counts.update(known)
+    kept = {track for track, _ in counts.most_common(most)}
+    slots = {track: slot for slot, track in enumerate(track for track in counts if track in kept)}
+    if not slots:
+        return values, None
+    arranged = np.full((len(values), len(slots), *values.shape[2:]), np.nan, values.dtype)
+    for t, row in enumerate(ids):
+        for p, track in enumerate(row):
+            if track in slots:
+                arranged[t, slots[track]] = values[t, p]
+    if len(counts) > len(slots):
+        message = f"{len(counts)} tracks; the {len(slots)} that are seen in most frames were kept"
+        return arranged, Finding("tracks_dropped", message, FIELD)
+    return arranged, None
+
+
+def read_track_ids(value: object, frames: int, people: list[int], found: ProblemCollector) -> list[list[Any]] | None:
+    """``track_ids``: a list for each frame with one id for each person of it; null where nobody is.
+
+    Args:
+        value: As sent.
+        frames: T.
+        people: How many people each frame has.
+        found: Takes the problems.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or len(value) != frames:
+        shown = f"{len(value)} entries" if isinstance(value, (list, tuple)) else preview(value)
+        found.add(
+            "track_ids", "bad_track_ids", f"track_ids has {shown}; one list for each of {frames} frames is needed"
+        )
+        return None
+    rows = []
+    for t, (row, count) in enumerate(zip(value, people, strict=True)):
+        row = [] if row is None else [row] if isinstance(row, (int, str)) else row
+        if not isinstance(row, (list, tuple)) or len(row) > count or (row and len(row) < count):
+            found.add(
+                f"track_ids[{t}]", "bad_track_ids", f"{preview(row)}: one id for each of {count} people is needed"
+            )
+            continue
+        if any(not (track is None or isinstance(track, str) or type(track) is int) for track in row):
+            found.add(f"track_ids[{t}]", "bad_track_ids", "ids are whole numbers, text or null")
+            continue
+        rows.append(list(row))
+    return rows if len(rows) == frames else None
