@@ -37,6 +37,7 @@ class CorpusOptions:
         asf: The skeleton of every AMC file, instead of the one beside it.
         smpl: A body model for AMASS files, ``.npz``.
         up: ``y`` or ``z`` for every file, instead of what the format says or the data shows.
+        leave_out: Sources whose clips are not taken.
     """
 
     fps: float = 30.0
@@ -44,6 +45,7 @@ class CorpusOptions:
     asf: Path | None = None
     smpl: Path | None = None
     up: str | None = None
+    leave_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,11 @@ def collect(
         kind = SUFFIXES[path.suffix.lower()]
         try:
             clips, kind, note = reader.read(path, place)
-            new = [clip for clip in clips if recordings.setdefault(recording_of(clip), str(path)) == str(path)]
-            if clips and not new:
+            wanted = [clip for clip in clips if clip.source not in options.leave_out]
+            new = [clip for clip in wanted if recordings.setdefault(recording_of(clip), str(path)) == str(path)]
+            if clips and not wanted:
+                note = f"left out: source {clips[0].source}"
+            elif clips and not new:
                 note = f"already read from {recordings[recording_of(clips[0])]}"
             state = "read" if new else "skipped"
             result.clips += new

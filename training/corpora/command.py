@@ -23,6 +23,9 @@ def corpus(
         Path | None, typer.Option(help="SMPL, SMPL-H or SMPL-X model (.npz) for AMASS bone lengths.")
     ] = None,
     up: Annotated[str | None, typer.Option(help="y or z, where the up axis of all files is known better.")] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="A source to leave out; may be given several times.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Build one motion corpus from motion capture files; exits with 3 if a file could not be read."""
@@ -33,7 +36,7 @@ def corpus(
 
     if up not in (None, "y", "z"):
         raise ValueError(f"--up must be y or z, not {up!r}")
-    options = CorpusOptions(fps=fps, amc_fps=amc_fps, asf=asf, smpl=smpl, up=up)
+    options = CorpusOptions(fps=fps, amc_fps=amc_fps, asf=asf, smpl=smpl, up=up, leave_out=frozenset(leave_out or ()))
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
         task = bar.add_task("reading")
 

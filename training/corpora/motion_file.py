@@ -6,6 +6,7 @@
 | ``root`` | (frames, 3) float32 | the root; its horizontal origin is the clip's first frame |
 | ``offsets`` | (clips + 1,) int64 | clip i is frames ``offsets[i]:offsets[i + 1]`` |
 | ``names``, ``source`` | (clips,) str | ``source/recording``, with ``#n`` where a recording was cut |
+| ``labels`` | (clips,) str | what the recording is said to show, or empty |
 | ``held_out`` | (clips,) bool | never trained on |
 | ``joint_names``, ``edges``, ``fps``, ``up_axis``, ``units`` | | |
 """
@@ -18,7 +19,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,13 @@ from numpy.typing import NDArray
 
 from skeleton_prompt.clips.canonical_skeleton import CANONICAL, CANONICAL_EDGES, JOINTS
 from skeleton_prompt.clips.formats.mocap.reading import Array, MotionFileError, finite, read_arrays
-from training.pretraining.motion_sampler import HELD_OUT
+from training.pretraining.motion_sampler import CMU_HELD_OUT, HELD_OUT
 
 MIN_FRAMES = 15  # half a second: shorter clips hold no motion
 MAX_CLIP_S = 20.0  # longer recordings are cut, so that they are drawn as often as their length deserves
 MAX_JUMP = 0.45  # metres that a joint moves in 1/30 s at most; more is another person or a fault of the capture
 HELD_OUT_SHARE = 0.1
+_KNOWN_TEST = re.compile(rf"0?({'|'.join(subject.lstrip('0') for subject in CMU_HELD_OUT)})_\d\d(?!\d)|HDM_tr_")
 _REQUIRED = ("rel", "root", "offsets", "names", "source", "fps")
 
 
@@ -46,6 +48,7 @@ class Clip:
         rel: ``(F, 17, 3)`` float16.
         root: ``(F, 3)`` float32.
         held_out: True or False if a file said so, None if it is to be decided.
+        label: What the recording is said to show, or empty.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Clip:
     rel: NDArray[np.float16]
     root: NDArray[np.float32]
     held_out: bool | None = None
+    label: str = ""
 
 
 def resample(frames: Array, fps: float, wanted: float) -> Array:
@@ -98,7 +102,7 @@ def read_motion_file(path: Path, fps: float) -> list[Clip]:
     Raises:
         MotionFileError: If arrays are missing, do not fit together, or hold what is no number.
     """
-    arrays = read_arrays(path, (*_REQUIRED, "held_out"))
+    arrays = read_arrays(path, (*_REQUIRED, "held_out", "labels"))
     if missing := [name for name in _REQUIRED if name not in arrays]:
         raise MotionFileError(path, f"has no array {missing[0]}")
     rel, root = finite(path, "rel", arrays["rel"]), finite(path, "root", arrays["root"])
@@ -109,6 +113,9 @@ def read_motion_file(path: Path, fps: float) -> list[Clip]:
     ordered = offsets.shape == (clips + 1,) and offsets[0] == 0 and offsets[-1] == len(rel)
     if not ordered or (np.diff(offsets) < 1).any() or source.shape != (clips,):
         raise MotionFileError(path, f"offsets and source do not fit {clips} clips of {len(rel)} frames")
+    labels = arrays.get("labels", np.full(clips, ""))
+    if labels.shape != (clips,):
+        raise MotionFileError(path, f"labels {labels.shape} do not fit {clips} clips")
     held_out = arrays.get("held_out", np.array([bool(HELD_OUT.search(str(name))) for name in names]))
     rate = float(finite(path, "fps", np.asarray(arrays["fps"])))
     result = []
@@ -117,7 +124,7 @@ def read_motion_file(path: Path, fps: float) -> list[Clip]:
         name = str(names[index])
         frames = resample(rel[part] + root[part, None], rate, fps)
         clip = _clip(name, str(source[index]), name.split("#")[0], frames)
-        result.append(Clip(clip.name, clip.source, clip.subject, clip.rel, clip.root, bool(held_out[index])))
+        result.append(replace(clip, held_out=bool(held_out[index]), label=str(labels[index])))
     return result
 
 
@@ -149,9 +156,9 @@ def decide_held_out(clips: Sequence[Clip]) -> list[bool]:
 
 
 def is_known_test(name: str) -> bool:
-    """Whether a recording is one of those that the shipped corpus holds out: CMU subject 02, HDM05 actor ``tr``."""
+    """Whether a recording is of a person whom the shipped corpus holds out: ``CMU_HELD_OUT``, HDM05 actor ``tr``."""
     stem = name.rsplit("/", 1)[-1]
-    return bool(re.match(r"0?2_\d\d(?!\d)|HDM_tr_", stem))
+    return bool(_KNOWN_TEST.match(stem))
 
 
 def _draw(name: str) -> float:
@@ -177,6 +184,7 @@ def write_motion_file(path: Path, clips: Sequence[Clip], held_out: Iterable[bool
                 offsets=np.cumsum([0, *lengths], dtype=np.int64),
                 names=np.array([clip.name for clip in clips]),
                 source=np.array([clip.source for clip in clips]),
+                labels=np.array([clip.label for clip in clips]),
                 held_out=np.array(list(held_out), dtype=bool),
                 joint_names=np.array(CANONICAL),
                 edges=np.array(edges),

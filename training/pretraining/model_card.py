@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skeleton_prompt.model.backbone import backbone_bytes, load_backbone
 from skeleton_prompt.model.engine import Engine
 from training.pretraining.meta_train_module import MetaTrainConfig
+from training.pretraining.motion_sampler import held_out_clips, load_corpus, subject_of
 from training.pretraining.shared_projection import fit_shared_projection
 
-TERMS = (
-    "| Source | Share of the draws | Terms and acknowledgement |\n|---|---|---|\n"
-    "| CMU Graphics Lab Motion Capture Database (a part) | 45 % | Free for research and inside products; the data may "
-    "not be resold. The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with "
-    "funding from NSF EIA-0196217. |\n"
-    "| HDM05 (11 classes) | 20 % | CC BY-SA 3.0. M. Müller, T. Röder, M. Clausen, B. Eberhardt, B. Krüger, A. Weber: "
-    "Documentation Mocap Database HDM05, Universität Bonn, 2007 |\n"
-    "| UI-PRMD (10 rehabilitation exercises) | 35 % | ODC PDDL 1.0. A. Vakanski et al., Data 2018, 3(1), 2 |\n"
+CMU_TERMS = (
+    "Free for research and inside products; the data may not be resold. The data used in this project was obtained "
+    "from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217."
 )
+TERMS = {  # by the beginning of a source's name
+    "cmu": ("CMU Graphics Lab Motion Capture Database", CMU_TERMS),
+    "hdm05": (
+        "HDM05 (11 classes)",
+        "CC BY-SA 3.0. M. Müller, T. Röder, M. Clausen, B. Eberhardt, B. Krüger, A. Weber: Documentation Mocap "
+        "Database HDM05, Universität Bonn, 2007",
+    ),
+    "ui_prmd": (
+        "UI-PRMD (10 rehabilitation exercises)",
+        "ODC PDDL 1.0. A. Vakanski et al., Data 2018, 3(1), 2",
+    ),
+}
+UNKNOWN_TERMS = "not known to this program: the terms of whoever recorded it"
 
 NOISE = 0.5  # percentage points
 JUDGED = ("few_shot", "few_shot_hidden", "mpjpe")
@@ -105,18 +117,54 @@ def ship(
     partial.write_bytes(data)
     partial.replace(target)
     facts = {**config, "name": model.config.name, "parameters": model.parameters_count()}
-    facts |= {"house": house_motions, "house_steps": house_steps}
+    facts |= {"house": house_motions, "house_steps": house_steps, "sources": sources_table(Path(config["motion"]))}
+    if config.get("start"):
+        facts |= starting_facts(Path(config["start"]))
     (store / f"{model.config.name}.md").write_text(card(chosen, facts, hashlib.sha256(data).hexdigest()))
     return target
+
+
+def sources_table(motion: Path) -> str:
+    """A Markdown table of a corpus: minutes of training, share of the draws, what is held out, terms."""
+    with np.load(motion, allow_pickle=False) as file:
+        names, source, minutes = file["names"], file["source"], np.diff(file["offsets"]) / float(file["fps"]) / 60
+    held = held_out_clips(motion)
+    weights = load_corpus(motion, held_out=False).weights
+    families = np.array([next((part for part in TERMS if name.startswith(part)), name) for name in source.astype(str)])
+    rows = ["| Source | Minutes | Share of the draws | Held out | Terms and acknowledgement |", "|---|---|---|---|---|"]
+    for family in np.unique(families):
+        mine = families == family
+        title, terms = TERMS.get(str(family), (str(family), UNKNOWN_TERMS))
+        share = weights[families[~held] == family].sum()
+        people = sorted({subject_of(str(name)) for name in names[mine & held]} - {""})
+        out = f"{minutes[mine & held].sum():.0f} minutes" + (f": subjects {', '.join(people)}" if people else "")
+        rows.append(f"| {title} | {minutes[mine & ~held].sum():.0f} | {100 * share:.0f} % | {out} | {terms} |")
+    return "\n".join(rows) + "\n"
+
+
+def starting_facts(start: Path) -> dict[str, str]:
+    """The SHA-256 of the weights that a run started from, and the data section of the card beside them."""
+    facts = {"start_sha256": hashlib.sha256(start.read_bytes()).hexdigest()}
+    beside = start.with_suffix(".md")
+    if beside.exists() and (found := re.search(r"^## Data\n(.*?)(?=^## |\Z)", beside.read_text(), re.M | re.S)):
+        facts["start_data"] = found.group(1).strip()
+    return facts
 
 
 def card(chosen: Chosen, config: dict[str, Any], sha256: str) -> str:
     """The model card, in Markdown."""
     now, start = ({name: f"{f[name]:.3g}" for name in JUDGED} for f in (chosen.figures, chosen.random))
     grown = config.get("start")
-    origin = (
-        f"`{Path(grown).stem}`, trained before (see `training/pretraining/net2net.py`)" if grown else "random weights"
-    )
+    origin = "random weights"
+    if grown:
+        start_name = f"`{Path(grown).stem}` with SHA-256 `{config['start_sha256']}`"
+        origin = f"{start_name} (see `training/pretraining/net2net.py`)"
+    lineage = ""
+    if "start_data" in config:
+        lineage = (
+            "### Data of the weights that it started from\n\nThe backbone is derived from them, so the terms of their "
+            f"data apply as well.\n\n{config['start_data']}\n\n"
+        )
     before = "what it started from" if grown else "random weights"
     metric = ""
     if "mpjpe_mm" in chosen.figures and "mpjpe_mm" in chosen.random:  # runs of earlier versions have none
@@ -145,16 +193,16 @@ recognise one motion from two cameras. It is frozen: tenants own prompts on it, 
 
 ## Data
 
-Real motion capture only, 30 fps, Human3.6M-17 joints. Held out, and never trained on: CMU subject 02 and the test part
-of the experimental set, HDM05 actor `tr`, UI-PRMD people 9 and 10.
+Real motion capture only, 30 fps, Human3.6M-17 joints.
 
-{TERMS}
+{config["sources"]}
 Most motions of a batch are put together from limbs of several recordings, mirrored, reversed, or swung along smooth
 random paths; see `training/pretraining/motion_sampler.py`.
 
-## Figures on held-out motion
+{lineage}## Figures on held-out motion
 
-5 examples of each action teach a ridge classifier on the frozen features; the others are the test, mean of 5 draws.
+A ridge classifier on the frozen features is trained on 5 examples of each kind of motion and tested on the others, mean
+of 5 draws.
 The lift error is the mean distance of the joints relative to the root, in units of half the clip's extent.
 
 | | {before} | this backbone |

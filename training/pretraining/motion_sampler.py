@@ -24,10 +24,18 @@ from skeleton_prompt.clips.canonical_skeleton import CANONICAL_MIRROR, CANONICAL
 
 BASE_FRAMES = 96
 LEGS, TORSO, LEFT_ARM, RIGHT_ARM = (1, 2, 3, 4, 5, 6), (7, 8, 9, 10), (11, 12, 13), (14, 15, 16)
+BODY_PARTS = ((1, 4), (2, 3, 5, 6), (7, 8), (9, 10), (11, 14), (12, 13, 15, 16))  # bones by the joint at their end
 CHAINS = (((11, 12), (13,), 1.3), ((14, 15), (16,), 1.3), ((2,), (3,), 0.5), ((5,), (6,), 0.5))
 LIMBS = ((12, 13), (15, 16), (2, 3), (5, 6), (11, 12, 13), (14, 15, 16), (1, 2, 3), (4, 5, 6), (9, 10))
-SOURCE_SHARE = {"cmu_amc": 0.2, "cmu_exp": 0.25, "hdm05": 0.2, "ui_prmd": 0.35}
-HELD_OUT = re.compile(r"cmu_amc/02_|cmu_exp/test/|HDM_tr_|ui_prmd/m\d+_s(09|10)_")
+SOURCE_SHARE = {"cmu_fbx": 0.65, "cmu_amc": 0.05, "cmu_exp": 0.1, "hdm05": 0.1, "ui_prmd": 0.2}
+CMU_HELD_OUT = ("02", "29", "31", "63", "74", "115", "118", "124", "126", "127", "135", "144")
+HELD_OUT = re.compile(
+    # cmu_exp/train/walking/walking_1 is CMU's recording 02_01.
+    rf"cmu_(amc|fbx)/({'|'.join(CMU_HELD_OUT)})_|cmu_exp/test/|cmu_exp/train/walking/walking_1(?!\d)"
+    r"|HDM_tr_|ui_prmd/m\d+_s(09|10)_"
+)
+NO_KIND = {"", "clean", "no movie", "story", "unknown"}  # descriptions of recordings that name no action
+PAIRED_SECONDS = 8.0  # windows of two recordings of one kind show the same only where recordings are short
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,8 @@ class Corpus:
     Attributes:
         frames: ``(N, 17, 3)`` float32 world positions in metres, all clips one after the other.
         offsets: ``(clips + 1,)``: clip i is ``frames[offsets[i]:offsets[i + 1]]``.
-        weights: ``(clips,)`` how often a clip is drawn; sums to 1.
-        groups: ``(clips,)`` int: clips of one group show the same action, so they are never each other's negatives.
+        weights: ``(clips,)`` probability that a clip is drawn; sums to 1.
+        groups: ``(clips,)`` int: clips of one group show the same kind of motion and are never each other's negatives.
         fps: Frames per second.
     """
 
@@ -49,15 +57,64 @@ class Corpus:
     fps: float
 
 
-def action_of(name: str) -> str:
-    """The action that a clip's name in the corpus speaks of."""
+def kind_of(name: str, label: str = "") -> str:
+    """The kind of motion of a clip.
+
+    Args:
+        name: ``source/recording``, perhaps with ``#n``.
+        label: The description of the recording, or empty.
+
+    Returns:
+        The action in the name (UI-PRMD, HDM05), else the description in lower case without remarks in brackets,
+        punctuation and numbers of takes; the recording where there is neither, so that it is a kind of its own.
+    """
     if name.startswith("ui_prmd/"):
         return name.split("/")[1][:3]
     if name.startswith("hdm05/"):
         return re.sub(r"^HDM_[a-z]+_|_\d+_120.*$", "", name.split("/")[1])
     if name.startswith("cmu_exp/"):
         return "cmu_" + name.split("/")[2].replace("_extra", "")
-    return name
+    kind = re.sub(r"\([^)]*\)|cleaned *grs", "", label.lower())
+    kind = re.sub(r"(?<=[a-z])\d+\b", "", kind)
+    kind = re.sub(r"[^a-z0-9]+", " ", kind).strip()
+    return name.split("#")[0] if kind in NO_KIND else kind
+
+
+def subject_of(name: str) -> str:
+    """The person of a clip as far as its name says: UI-PRMD ``_s01_``, HDM05 ``HDM_bd_``, CMU ``02_01``; else empty."""
+    found = re.search(r"_s(\d+)_|HDM_([a-z]+)_|/(\d+)_\d", name)
+    return next((group for group in found.groups() if group), "") if found else ""
+
+
+def clip_weights(source: np.ndarray, kinds: np.ndarray, subjects: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """How often each clip is drawn: by source, kind of motion, person and length, in this order.
+
+    Inside its source (``source_shares``) a kind is drawn by the square root of its frames, so that many recordings of
+    walks do not drown rare actions; inside a kind every person equally; inside a person's a clip by the square root of
+    its length.
+
+    Args:
+        source: ``(clips,)``.
+        kinds: ``(clips,)``.
+        subjects: ``(clips,)``.
+        lengths: ``(clips,)`` frames.
+
+    Returns:
+        ``(clips,)``, summing to 1.
+    """
+    weights = np.zeros(len(lengths))
+    for name, share in source_shares(source, lengths).items():
+        mine = np.flatnonzero(source == name)
+        sizes = {kind: math.sqrt(lengths[mine[kinds[mine] == kind]].sum()) for kind in np.unique(kinds[mine])}
+        for kind, size in sizes.items():
+            shown = mine[kinds[mine] == kind]
+            people = np.unique(subjects[shown])
+            for person in people:
+                clips = shown[subjects[shown] == person]
+                part = np.sqrt(lengths[clips])
+                weights[clips] = share * size / sum(sizes.values()) / len(people) * part / part.sum()
+    weights /= weights.sum()
+    return weights
 
 
 def source_shares(source: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
@@ -74,6 +131,13 @@ def source_shares(source: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
     return {name: shares.get(name, frames) / sum(size.values()) for name, frames in size.items()}
 
 
+def held_out_clips(path: Path) -> np.ndarray:
+    """Which clips of a corpus are held out, ``(clips,)`` bool: its ``held_out`` array, else names by ``HELD_OUT``."""
+    with np.load(path, allow_pickle=False) as file:
+        names, marked = file["names"], file.get("held_out")
+    return np.array([bool(HELD_OUT.search(str(name))) for name in names] if marked is None else marked, dtype=bool)
+
+
 def load_corpus(path: Path, *, held_out: bool) -> Corpus:
     """Read ``motion.npz`` (see its README for the arrays; ``docs/pretraining.md`` for those of other corpora).
 
@@ -88,22 +152,19 @@ def load_corpus(path: Path, *, held_out: bool) -> Corpus:
     with np.load(path, allow_pickle=False) as file:
         frames = file["rel"].astype(np.float32) + file["root"].astype(np.float32)[:, None]
         offsets, names, source = file["offsets"], file["names"], file["source"]
+        labels = file["labels"] if "labels" in file else np.full(len(names), "")
         fps = float(file["fps"])
-        marked = file["held_out"] if "held_out" in file else [bool(HELD_OUT.search(str(name))) for name in names]
-    keep = np.asarray(marked, dtype=bool) == held_out
+    keep = held_out_clips(path) == held_out
     if not keep.any():
         raise ValueError(f"{path}: none of the {len(names)} clips is {'held out' if held_out else 'for training'}")
     pieces = [frames[offsets[i] : offsets[i + 1]] for i in np.flatnonzero(keep)]
     lengths = np.array([len(piece) for piece in pieces])
-    weights = np.zeros(len(pieces))
-    for name, share in source_shares(source[keep], lengths).items():
-        mine = source[keep] == name
-        # By the square root of the length: long walks should not drown short actions.
-        weights[mine] = share * np.sqrt(lengths[mine]) / np.sqrt(lengths[mine]).sum()
-    actions = [action_of(str(name)) for name in names[keep]]
-    groups = np.unique(actions, return_inverse=True)[1]
+    kinds = np.array([kind_of(str(name), str(label)) for name, label in zip(names[keep], labels[keep], strict=True)])
+    subjects = np.array([subject_of(str(name)) for name in names[keep]])
+    weights = clip_weights(source[keep], kinds, subjects, lengths)
+    groups = np.unique(kinds, return_inverse=True)[1]
     bounds = np.concatenate([[0], np.cumsum(lengths)])
-    return Corpus(torch.from_numpy(np.concatenate(pieces)), bounds, weights / weights.sum(), groups, fps)
+    return Corpus(torch.from_numpy(np.concatenate(pieces)), bounds, weights, groups, fps)
 
 
 def rotate_y(points: Tensor, angle: Tensor) -> Tensor:
@@ -184,6 +245,11 @@ class MotionSampler:
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
         self.by_group = {int(g): np.flatnonzero(corpus.groups == g) for g in np.unique(corpus.groups)}
+        lengths = np.diff(corpus.offsets) / corpus.fps
+        self.paired = {
+            group: len(clips) > 3 and bool(np.median(lengths[clips]) <= PAIRED_SECONDS)
+            for group, clips in self.by_group.items()
+        }
 
     def windows(self, clips: np.ndarray, whole: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Windows of 1 to 5 s (the whole clip where ``whole``) as ``(B, G, 17, 3)``, and their seconds ``(B,)``."""
@@ -215,7 +281,7 @@ class MotionSampler:
         rng = torch.Generator().manual_seed(seed)
         clips = draw.choice(len(self.corpus.weights), count, p=self.corpus.weights)
         groups = self.corpus.groups[clips]
-        pair = (draw.random(count) < 0.3) & np.array([len(self.by_group[int(g)]) > 3 for g in groups])
+        pair = (draw.random(count) < 0.3) & np.array([self.paired[int(g)] for g in groups])
         partners = np.where(pair, [draw.choice(self.by_group[int(g)]) for g in groups], clips)
         first, seconds = self.windows(clips, pair, draw)
         other, other_seconds = self.windows(partners, pair, draw)
@@ -231,8 +297,8 @@ class MotionSampler:
         first = torch.where(new[:, None, None, None], invented, first)
         other = torch.where(paired[:, None, None, None], other, first)
         other_seconds = torch.where(paired, other_seconds, seconds)
-        sign = torch.from_numpy(groups * 4) + flip.flatten().long() * 2 + back.flatten().long()
-        return first, other, seconds, other_seconds, torch.where(new, torch.full_like(sign, -1), sign)
+        kinds = torch.from_numpy(groups).long()
+        return first, other, seconds, other_seconds, torch.where(new, torch.full_like(kinds, -1), kinds)
 
     @staticmethod
     def splice(bones: Tensor, pose: Tensor, rng: torch.Generator) -> Tensor:
@@ -271,10 +337,8 @@ class MotionSampler:
         rng = torch.Generator().manual_seed(seed)
         B = len(pose)
         index, seconds = stretch(B, seconds, rng)
-        body = torch.exp((torch.rand(B, 1, JOINTS, 1, generator=rng) * 2 - 1) * 0.15)
-        body[:, :, list(CANONICAL_MIRROR)] = (body + body[:, :, list(CANONICAL_MIRROR)]) / 2
         bones = to_bones(resample(pose, index))
-        bones[:, :, 1:] *= body[:, :, 1:]
+        bones[:, :, 1:] *= body_scales(B, rng)[:, None, 1:, None]
         image, camera = project(from_bones(bones), rng)
         target = camera - camera[:, :, :1]
         seen = visibility(B, hide, rng)
@@ -287,6 +351,15 @@ class MotionSampler:
 def mirror(pose: Tensor) -> Tensor:
     """The motion in a mirror: x negated, left and right swapped."""
     return pose[:, :, list(CANONICAL_MIRROR)] * pose.new_tensor([-1.0, 1.0, 1.0])
+
+
+def body_scales(B: int, rng: torch.Generator) -> Tensor:
+    """Factors on the bones of B other bodies, ``(B, 17)``: ±22 % per part of the body, ±15 % per bone, sides alike."""
+    scales = (torch.rand(B, JOINTS, generator=rng) * 2 - 1) * 0.15
+    for part in BODY_PARTS:
+        scales[:, list(part)] += (torch.rand(B, 1, generator=rng) * 2 - 1) * 0.2
+    scales = torch.exp(scales)
+    return (scales + scales[:, list(CANONICAL_MIRROR)]) / 2
 
 
 def stretch(B: int, seconds: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:

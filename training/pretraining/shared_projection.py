@@ -16,13 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skeleton_prompt.clips.canonical_skeleton import CANONICAL_MIRROR, JOINTS
+from skeleton_prompt.clips.canonical_skeleton import JOINTS
 from skeleton_prompt.model.engine import Engine, FrozenFeatures
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.shared_projection import BLOCKS, KINDS, SharedProjection
 from training.pretraining.meta_train_module import EpisodeBank, MetaTrainConfig, train_module
 from training.pretraining.motion_sampler import (
     MotionSampler,
+    body_scales,
     facing,
     from_bones,
     load_corpus,
@@ -58,10 +59,8 @@ def frontal_view(pose: Tensor, seconds: Tensor, seed: int) -> tuple[Tensor, Tens
     rng = torch.Generator().manual_seed(seed)
     B = len(pose)
     index, seconds = stretch(B, seconds, rng)
-    body = torch.exp((torch.rand(B, 1, JOINTS, 1, generator=rng) * 2 - 1) * 0.15)
-    body[:, :, list(CANONICAL_MIRROR)] = (body + body[:, :, list(CANONICAL_MIRROR)]) / 2
     bones = to_bones(resample(pose, index))
-    bones[:, :, 1:] *= body[:, :, 1:]
+    bones[:, :, 1:] *= body_scales(B, rng)[:, None, 1:, None]
     pose = from_bones(bones)
     # The turn to the front is only as good as the hips and shoulders it is measured on.
     yaw = (torch.rand(B, generator=rng) * 2 - 1) * math.radians(20) - facing(pose)

@@ -1,4 +1,4 @@
-"""Judging a backbone by motion that it was never trained on: lift error and few-shot accuracy of its actions."""
+"""Validation of a backbone on held-out motion: lift error and few-shot accuracy by kind of motion."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ from torch import Tensor
 from skeleton_prompt.model.backbone import Backbone
 from training.pretraining.motion_sampler import MotionSampler, load_corpus
 
-CLASS_CLIPS = 8  # an action needs as many clips, 5 to teach and others to test
-CLASSES = 48  # recordings that stand for actions where a corpus names none
+CLASS_CLIPS = 6  # minimum clips of a class: 5 for training, the others for the test
+EXAMPLES = 8  # windows of a recording where recordings are the classes
+CLASSES = 48  # recordings used as classes where the corpus has no kinds of motion
 
 
-def pooled(model: Backbone, pose: Tensor, log_seconds: Tensor) -> np.ndarray:
-    """Plain features of views, to judge a backbone by: mean over time per joint, four time bins over joints."""
+def pooled(features: Tensor) -> Tensor:
+    """Features ``(B, F)`` of ``(B, S, J, D)``: means over time per joint, and means of four time bins over joints."""
+    bins = torch.unflatten(features, 1, (4, -1)).mean((2, 3))
+    return torch.cat((features.mean(1).flatten(1), bins.flatten(1)), 1).float().cpu()
+
+
+def observed(model: Backbone, pose: Tensor, log_seconds: Tensor) -> tuple[np.ndarray, Tensor]:
+    """Pooled features ``(B, F)`` of views ``(B, T, J, 3)``, and their lifted poses ``(B, T, J, 3)``."""
     model.eval()
-    rows = []
+    device = next(model.parameters()).device
+    rows, lifted = [], []
     with torch.inference_mode():
-        for start in range(0, len(pose), 32):
-            features = model(pose[start : start + 32], log_seconds[start : start + 32])
-            bins = torch.unflatten(features, 1, (4, -1)).mean((2, 3))
-            rows.append(torch.cat((features.mean(1).flatten(1), bins.flatten(1)), 1))
-    return torch.cat(rows).float().cpu().numpy()
+        for part, seconds in zip(*(torch.split(x.to(device), 32) for x in (pose, log_seconds)), strict=True):
+            features = model(part, seconds)
+            rows.append(pooled(features))
+            lifted.append(model.lift(features, part).cpu())
+    return torch.cat(rows).numpy(), torch.cat(lifted)
 
 
 def ridge_accuracy(features: np.ndarray, labels: np.ndarray, shots: int, draws: int, seed: int) -> float:
@@ -44,10 +52,10 @@ def ridge_accuracy(features: np.ndarray, labels: np.ndarray, shots: int, draws: 
 
 
 class HeldOut:
-    """Held-out motion seen by two cameras, by one of them with joints missing.
+    """Held-out motion in two views, one of them with joints missing.
 
-    Its classes are the actions of which it has enough clips. A corpus whose recordings have no such names is judged by
-    recordings: each is a class, and windows of it from different cameras are its examples.
+    Its classes are the kinds of motion with at least ``CLASS_CLIPS`` clips, at most 16 clips each. In a corpus without
+    such kinds each of up to 48 recordings is a class, and windows of it from different cameras are its examples.
     """
 
     def __init__(self, motion: Path) -> None:
@@ -59,7 +67,7 @@ class HeldOut:
             chosen = np.concatenate([rng.permutation(np.flatnonzero(corpus.groups == g))[:16] for g in many])
             self.labels = corpus.groups[chosen]
         else:
-            chosen = np.repeat(rng.permutation(len(corpus.weights))[:CLASSES], CLASS_CLIPS)
+            chosen = np.repeat(rng.permutation(len(corpus.weights))[:CLASSES], EXAMPLES)
             self.labels = chosen
         motions, seconds = sampler.windows(chosen, np.full(len(chosen), len(many) > 1), rng)
         *self.full, self.metres = sampler.measured_view(motions, seconds, 11, hide=0.0)
@@ -74,20 +82,11 @@ class HeldOut:
             image plane without depth, which whoever lifts must beat; ``depth``, the correlation of lifted and true
             depth; accuracies in per cent.
         """
-        device = next(model.parameters()).device
-        views = [[part.to(device) for part in view] for view in (self.full, self.other)]
-        model.eval()
-        with torch.inference_mode():
-            lifted = torch.cat(
-                [
-                    model.lift(model(pose, log_seconds), pose)
-                    for pose, log_seconds, _ in zip(*(torch.split(part, 32) for part in views[0]), strict=True)
-                ]
-            )
-        lifted, target = lifted.cpu(), self.full[2]
+        a, lifted = observed(model, self.full[0], self.full[1])
+        b, _ = observed(model, self.other[0], self.other[1])
+        target = self.full[2]
         flat = target * target.new_tensor([1.0, 1.0, 0.0])
         depths = torch.stack((lifted[..., 2].flatten(), target[..., 2].flatten()))
-        a, b = (pooled(model, view[0], view[1]) for view in views)
         mixed = np.where((np.arange(len(a)) % 2 == 0)[:, None], a, b)
         return {
             "mpjpe": float((lifted - target).norm(dim=-1).mean()),

@@ -88,6 +88,21 @@ def test_corpora_are_merged_and_keep_what_they_hold_out(folder, tmp_path) -> Non
         assert b["source"].tolist()[3:] == ["own", "own"]
 
 
+def test_descriptions_are_kept_and_a_source_can_be_left_out(tmp_path) -> None:
+    described, out = tmp_path / "described.npz", tmp_path / "motion.npz"
+    np.savez(
+        described, rel=np.zeros((90, 17, 3), np.float16), root=np.zeros((90, 3)), offsets=np.arange(4) * 30,
+        names=np.array(["cmu_fbx/05_01", "cmu_fbx/05_02", "hdm05/HDM_bd_walk_001_120"]),
+        source=np.array(["cmu_fbx", "cmu_fbx", "hdm05"]), fps=np.array(30.0), labels=np.array(["kick", "", "walk"]),
+    )  # fmt: skip
+    build([described], out, CorpusOptions(leave_out=frozenset({"hdm05"})))
+    with np.load(out) as file:
+        assert file["names"].tolist() == ["cmu_fbx/05_01", "cmu_fbx/05_02"]
+        assert file["labels"].tolist() == ["kick", ""]
+    everything = CorpusOptions(leave_out=frozenset({"cmu_fbx", "hdm05"}))
+    assert [outcome.note for outcome in collect([described], everything).outcomes] == ["left out: source cmu_fbx"]
+
+
 def test_a_recording_that_comes_twice_is_taken_once(folder, tmp_path) -> None:
     first = tmp_path / "motion_a.npz"
     build([folder / "cmu"], first, CorpusOptions())
@@ -146,7 +161,8 @@ def test_one_subject_is_split_by_recordings_and_one_recording_not_at_all() -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["CMU/02/02_05_poses", "x/002_05", "MPI_HDM05/tr/HDM_tr_05-03_01_120_poses", "a/02_01#3"]
+    "name",
+    ["CMU/02/02_05_poses", "x/002_05", "MPI_HDM05/tr/HDM_tr_05-03_01_120_poses", "a/02_01#3", "CMU/144/144_07_poses"],
 )
 def test_people_that_the_shipped_corpus_holds_out_are_held_out_in_every_collection(name) -> None:
     assert is_known_test(name) == (name != "x/002_05")
@@ -193,6 +209,7 @@ BROKEN = {
     "no offsets": ({"offsets": None}, "has no array offsets"),
     "offsets that go back": ({"offsets": np.array([0, 20, 10])}, "offsets and source do not fit"),
     "offsets beyond the end": ({"offsets": np.array([0, 20, 90])}, "offsets and source do not fit"),
+    "labels of other clips": ({"labels": np.array(["walk"])}, "labels (1,) do not fit 2 clips"),
     "nan": ({"root": np.full((40, 3), np.nan)}, "root[0, 0] is not a finite number"),
     "other joints": ({"rel": np.zeros((40, 16, 3))}, "must be (frames, 17, 3)"),
 }
@@ -224,6 +241,8 @@ def test_the_command_says_what_it_read_and_its_exit_code_tells_of_broken_files(f
     done = command(folder, "--out", tmp_path / "motion.npz")
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert "6 files read, 1 skipped, 0 broken" in done.stdout
+    done = command(folder, "--out", tmp_path / "part.npz", "--leave-out", "capture/cmu", "--leave-out", "capture/own")
+    assert "1 files read, 6 skipped, 0 broken" in done.stdout
     assert "shape.npz: holds neither poses nor joints" in done.stdout
     write(folder / "broken.bvh", "HIERARCHY")
     done = command(folder, "--out", tmp_path / "motion.npz", "--json")

@@ -11,6 +11,7 @@ from training.pretraining import trainer
 from training.pretraining.model_card import choose, ship
 from training.pretraining.motion_sampler import (
     MotionSampler,
+    body_scales,
     facing,
     from_bones,
     load_corpus,
@@ -98,8 +99,71 @@ def test_the_checkpoint_with_the_best_held_out_accuracy_ships_with_its_card(conf
     card = shipped.with_suffix(".md").read_text()
     assert load_backbone(shipped).sha256 in card
     assert load_backbone(shipped).house is not None
-    assert "NSF EIA-0196217" in card
+    assert "| UI-PRMD (10 rehabilitation exercises) | 1 | 100 % | 1 minutes: subjects 10 | ODC PDDL 1.0." in card
+    assert "CMU" not in card
+    assert "random weights" in card
     assert "| lift error in millimetres, after one scale per clip | " in card
+
+
+def test_the_card_names_the_terms_of_every_source_and_the_lineage_of_the_starting_weights(config, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"cmu_fbx/{subject}_01" for subject in ("05", "06", "31")] + ["hdm05/HDM_bd_walk_001_120", "mine/a"] * 2
+    motion = tmp_path / "motion.npz"
+    np.savez(
+        motion, rel=rng.normal(0, 0.4, (300 * 7, 17, 3)).astype(np.float16), root=np.zeros((300 * 7, 3)),
+        offsets=np.arange(8) * 300, names=np.array(names), source=np.array([name.split("/")[0] for name in names]),
+        fps=np.array(30.0), labels=np.array(["walk"] * 7),
+    )  # fmt: skip
+    start = tmp_path / "old.safetensors"
+    start.write_bytes(backbone_bytes(Backbone(BackboneConfig("small", width=8, blocks=3, heads=1))))
+    start.with_suffix(".md").write_text("# Old\n\n## Data\n\nIt saw the stars.\n\n## Figures\n\nNone.\n")
+    config = dataclasses.replace(config, motion=motion, start=start, steps=2)
+    list(trainer.run(config))
+    card = ship(config.out, tmp_path / "store", house_motions=0).with_suffix(".md").read_text()
+    assert "| CMU Graphics Lab Motion Capture Database | 0 | " in card
+    assert "0 minutes: subjects 31 | Free for research" in card
+    assert "NSF EIA-0196217" in card
+    assert "CC BY-SA 3.0" in card
+    assert "| mine | 0 | " in card
+    assert f"Started from | `old` with SHA-256 `{load_backbone(start).sha256}`" in card
+    assert "### Data of the weights that it started from" in card
+    assert "It saw the stars." in card
+    assert "None." not in card
+
+
+def test_bodies_are_symmetric_and_vary_by_part_and_by_bone() -> None:
+    scales = body_scales(2000, torch.Generator().manual_seed(0))
+    assert torch.allclose(scales, scales[:, list(CANONICAL_MIRROR)])
+    assert 0.65 < float(scales.min()) < 0.8
+    assert 1.25 < float(scales.max()) < 1.5
+    upper_leg, lower_leg, forearm = scales[:, 2], scales[:, 3], scales[:, 13]
+    assert float(torch.corrcoef(torch.stack((upper_leg, lower_leg)))[0, 1]) > 0.5
+    assert abs(float(torch.corrcoef(torch.stack((upper_leg, forearm)))[0, 1])) < 0.1
+
+
+def test_only_short_recordings_of_one_kind_are_each_others_positives(tmp_path) -> None:
+    lengths = [60] * 5 + [600] * 5 + [60] * 2
+    kinds = ["kick"] * 5 + ["story of a bear"] * 5 + ["cartwheel"] * 2
+    np.savez(
+        tmp_path / "motion.npz", rel=np.zeros((sum(lengths), 17, 3), np.float16), root=np.zeros((sum(lengths), 3)),
+        offsets=np.cumsum([0, *lengths]), names=np.array([f"cmu_fbx/05_{i:02d}" for i in range(12)]),
+        source=np.array(["cmu_fbx"] * 12), fps=np.array(30.0), labels=np.array(kinds),
+    )  # fmt: skip
+    corpus = load_corpus(tmp_path / "motion.npz", held_out=False)
+    sampler = MotionSampler(corpus)
+    paired = {kinds[clip]: sampler.paired[int(group)] for clip, group in enumerate(corpus.groups)}
+    assert paired == {"kick": True, "story of a bear": False, "cartwheel": False}
+
+
+def test_recordings_of_one_kind_share_a_group_however_they_are_mirrored_or_reversed(tmp_path) -> None:
+    np.savez(
+        tmp_path / "motion.npz", rel=np.zeros((240, 17, 3), np.float16), root=np.zeros((240, 3)),
+        offsets=np.arange(5) * 60, names=np.array([f"cmu_fbx/05_{i:02d}" for i in range(4)]),
+        source=np.array(["cmu_fbx"] * 4), fps=np.array(30.0), labels=np.array(["Kick", "kick (again)", "unknown", ""]),
+    )  # fmt: skip
+    sampler = MotionSampler(load_corpus(tmp_path / "motion.npz", held_out=False))
+    groups = sampler.motions(256, 0)[4]
+    assert sorted(groups.unique().tolist()) == [-1, 0, 1, 2]
 
 
 def test_bones_and_positions_are_two_forms_of_one_pose() -> None:
