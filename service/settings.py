@@ -217,6 +217,9 @@ class Settings(BaseSettings):
     job_lease_seconds: float = Field(
         10.0, ge=1, le=600, description="Seconds without heartbeat after which a worker loses its job."
     )
+    max_queued_jobs: Annotated[int | None, EmptyIsNone] = Field(
+        None, ge=1, le=10_000, description="Most queued tuning jobs of a tenant; any number when unset."
+    )
     tune_max_seconds: float = Field(
         900.0, ge=5, le=86_400, description="Longest that one tuning job may run, in seconds."
     )

@@ -41,6 +41,9 @@ def tune(
     max_seconds: Annotated[float | None, typer.Option(help="Limit of the tuning time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the clips.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait for the end of the job.")] = True,
+    first: Annotated[
+        bool, typer.Option("--first", help="Wait only until the first version is active; the refinement goes on.")
+    ] = False,
     url: Url = None,
     key: KeyOption = None,
     as_json: AsJson = False,
@@ -70,7 +73,7 @@ def tune(
         )
         if wait:
             try:
-                job.wait(progress=not as_json)
+                job.wait(progress=not as_json, until="first" if first else "refined")
             except KeyboardInterrupt:
                 console(stderr=True).print(
                     f"The job goes on; cancel it with: skeleton-prompt jobs cancel {tenant} {job.id}"

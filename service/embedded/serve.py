@@ -22,6 +22,7 @@ from service.embedded.data_dir_lock import DataDirLock
 from service.embedded.private_redis import PrivateDir, RedisDir, redis_child, wait_for_redis
 from service.logs import configure_logging
 from service.process.child import Child
+from service.process.heartbeat import HeartbeatMonitor
 from service.process.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SERVER_FILE = "server.json"
+MIN_STALE_S = 10.0  # without a heartbeat a busy worker lives that long
 CHILDREN_GRACE_S = 4.0  # on top of shutdown_seconds (25): together under the 30 s that container runtimes grant
 
 
@@ -80,11 +82,21 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return env
 
 
-def worker_children(settings: Settings) -> list[Child]:
-    """The training workers, not yet started."""
+def worker_children(settings: Settings, folder: Path) -> list[Child]:
+    """The training workers, not yet started.
+
+    Args:
+        settings: Of the service.
+        folder: For the files that show that a worker lives; a worker that hangs is replaced.
+    """
     env = child_environment(settings)
-    command = [sys.executable, "-m", "training.jobs.worker"]
-    return [Child(f"worker-{number}", command, env=env) for number in range(1, settings.workers + 1)]
+    stale_s = max(MIN_STALE_S, settings.job_lease_seconds)
+    children = []
+    for number in range(1, settings.workers + 1):
+        beat = folder / f"worker-{number}.heartbeat"
+        command = [sys.executable, "-m", "training.jobs.worker", "--heartbeat", str(beat)]
+        children.append(Child(f"worker-{number}", command, env=env, heartbeat=HeartbeatMonitor(beat, stale_s)))
+    return children
 
 
 def serve(settings: Settings) -> None:
@@ -123,7 +135,7 @@ def serve(settings: Settings) -> None:
                     _start_redis(supervisor, folder)
                 importlib.import_module("service.gateway.app")
                 engine = None if starting is None else starting.result()
-            workers += worker_children(settings)
+            workers += worker_children(settings, stack.enter_context(PrivateDir()).path)
 
             def on_ready() -> None:
                 _announce(settings, secrets, listener, stack)

@@ -263,6 +263,7 @@ class Job(BaseModel):
     started: str | None
     finished: str | None
     error: Any
+    first_version: int | None
     version: int | None
     activated: bool
     reason: str | None

@@ -1,6 +1,6 @@
-"""Sends again what got lost: queued jobs whose message is gone, running jobs whose worker is.
+"""Watches the jobs table from the gateway: resends lost messages, ends attempts that outlived their deadline.
 
-Any number of replicas may sweep at once: a message more is harmless, because a job can be claimed only once.
+Any number of replicas may do so at once: a duplicate message is harmless, because a job can be claimed only once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RESEND_AFTER_S = 15.0
 
 
 class LostJobRequeuer:
-    """Looks for jobs that nobody works on.
+    """Finds queued jobs without a message, running jobs without a worker, and attempts past their deadline.
 
     Args:
         storage: Where the jobs are.
@@ -32,21 +32,28 @@ class LostJobRequeuer:
         self._queue = queue
 
     def run_once(self) -> int:
-        """Look once; how many messages went out. Blocks."""
-        admin = self._storage.admin
+        """Check once; the number of messages sent. Blocks."""
+        self._end_overdue()
+        dispatch = self._storage.dispatch
         sent = 0
-        for tenant, job_id, kind in [*admin.unsent_jobs(RESEND_AFTER_S), *admin.orphaned_jobs()]:
+        for tenant, job_id, kind in [*dispatch.unsent_jobs(RESEND_AFTER_S), *dispatch.orphaned_jobs()]:
             if not self._queue.send(tenant, job_id, kind):
                 break
-            admin.mark_sent(tenant, job_id)
+            dispatch.mark_sent(tenant, job_id)
             sent += 1
         return sent
 
+    def _end_overdue(self) -> None:
+        for tenant, job_id in self._storage.dispatch.overdue_jobs():
+            state = self._storage.tenant(tenant).end_overdue(job_id)
+            if state is not None:
+                log.warning("job ended at its time limit from outside its worker", job=job_id, state=state.value)
+
     async def run(self) -> None:
-        """Look for ever; what goes wrong is tried again."""
+        """Check every second until cancelled; a failed check is logged and repeated."""
         while True:
             await asyncio.sleep(INTERVAL_S)
             try:
                 await to_thread.run_sync(self.run_once)
             except Exception:
-                log.warning("sweeping failed; trying again", exc_info=True)
+                log.warning("checking the job queue failed; trying again", exc_info=True)

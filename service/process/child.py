@@ -14,6 +14,8 @@ from pathlib import Path
 
 import structlog
 
+from service.process.heartbeat import HeartbeatMonitor
+
 log = structlog.get_logger(__name__)
 
 PARENT_DEATH_SCRIPT = Path(__file__).with_name("parent_death.py")
@@ -55,6 +57,7 @@ class Child:
         env: The whole environment; None inherits.
         output: A descriptor for stdout and stderr; None inherits.
         last_words: What to log about a death, such as the end of a log file.
+        heartbeat: Judges from outside whether the process hangs; a hung one is killed and started again.
         process: The running process, or the dead one until `watch` has noticed.
         starts: How often it was started.
     """
@@ -64,6 +67,7 @@ class Child:
     env: Mapping[str, str] | None = None
     output: int | None = None
     log_tail: Callable[[], str] = lambda: ""
+    heartbeat: HeartbeatMonitor | None = None
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     _pause: float = FIRST_PAUSE_S
@@ -78,12 +82,17 @@ class Child:
     def start(self) -> None:
         """Start the process now."""
         self._started = time.monotonic()
+        if self.heartbeat is not None:
+            self.heartbeat.reset()
         self.process = spawn(self.command, env=self.env, output=self.output)
         self.starts += 1
         log.info("child_started", child=self.name, pid=self.process.pid, starts=self.starts)
 
     def watch(self) -> None:
         """Notice a death and, after a pause that doubles with each early death, start again."""
+        if self.pid is not None and self.heartbeat is not None and self.heartbeat.is_hung():
+            log.warning("child_hung", child=self.name, pid=self.pid)
+            self._signal(signal.SIGKILL)  # a stopped process reacts to nothing else
         now = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
             if now - self._started >= STEADY_AFTER_S:

@@ -107,8 +107,11 @@ class JobRecord:
     Attributes:
         token: Fencing token; every attempt has a higher one, and a write with an older one is refused.
         clips: How many clips it learns from.
-        queue_position: Jobs that are before it in the queue, while it is queued.
-        eta_seconds: Estimated time to the end, while it runs.
+        version: What it published last, once it has succeeded.
+        activated: Whether that was made the active version.
+        queue_position: Number of jobs before it in the queue, while it is queued.
+        eta_seconds: Predicted seconds to the end, while it is queued or runs.
+        first_version: The quickly made first version, once it is active.
         kind: Whether a tenant asked for it.
         source: The version that it tunes again, for a new backbone.
         target: SHA-256 of that backbone.
@@ -137,6 +140,7 @@ class JobRecord:
     kind: JobKind = JobKind.TUNE
     source: int | None = None
     target: str | None = None
+    first_version: int | None = None
 
 
 @dataclass(frozen=True)

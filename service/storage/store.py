@@ -11,7 +11,8 @@ from service.storage.blobs.s3 import blobs_of
 from service.storage.repositories.backbone_upgrades import BackboneUpgradeRepository
 from service.storage.repositories.backbones import BackboneRepository
 from service.storage.repositories.clips import ClipRepository
-from service.storage.repositories.jobs import JobRepository
+from service.storage.repositories.job_dispatch import JobDispatchRepository
+from service.storage.repositories.jobs import JobLimits, JobRepository
 from service.storage.repositories.keys import KeyHasher, KeyRepository
 from service.storage.repositories.prompts import PromptRepository
 from service.storage.repositories.scope import TenantScope
@@ -26,10 +27,10 @@ class TenantRepository(
 ):
     """Everything of one tenant, and nothing of any other. Making one asks the database nothing."""
 
-    def __init__(self, scope: TenantScope, hasher: KeyHasher, lease_s: float) -> None:
+    def __init__(self, scope: TenantScope, hasher: KeyHasher, limits: JobLimits) -> None:
         self._scope = scope
         self._hasher = hasher
-        self._lease_s = lease_s
+        self._limits = limits
         self._jobs = self
 
     @property
@@ -41,11 +42,14 @@ class TenantRepository(
 class Storage:
     """Database and blobs together; safe to use from many threads."""
 
-    def __init__(self, database: Database, blobs: BlobStore, hasher: KeyHasher, admin_key: str, lease_s: float) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, hasher: KeyHasher, admin_key: str, limits: JobLimits
+    ) -> None:
         self.database = database
         self.blobs = blobs
         self._hasher = hasher
-        self._lease_s = lease_s
+        self._limits = limits
+        self.dispatch = JobDispatchRepository(database)
         self.backbones = BackboneRepository(database, blobs)
         self.admin = AdminRepository(database, blobs, hasher, hasher.digest(admin_key))
 
@@ -65,12 +69,16 @@ class Storage:
             blobs_of(settings),
             KeyHasher(secrets.secret.get_secret_value()),
             secrets.admin_key.get_secret_value(),
-            settings.job_lease_seconds,
+            JobLimits(
+                lease_s=settings.job_lease_seconds,
+                max_queued=settings.max_queued_jobs,
+                refines=settings.temporal_tuning_seconds > 0,
+            ),
         )
 
     def tenant(self, tenant_id: str) -> TenantRepository:
         """The repository of a tenant, whether or not there is one of this id."""
-        return TenantRepository(TenantScope(tenant_id, self.database, self.blobs), self._hasher, self._lease_s)
+        return TenantRepository(TenantScope(tenant_id, self.database, self.blobs), self._hasher, self._limits)
 
     def migrate(self) -> None:
         """Bring the schema up to date."""

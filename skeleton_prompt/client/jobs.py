@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
@@ -14,13 +14,17 @@ from skeleton_prompt.client.models import JobInfo
 if TYPE_CHECKING:
     from skeleton_prompt.client.client import AsyncClient, Client
 
+Until = Literal["first", "refined"]
 POLL_S = (0.2, 2.0)  # the first and the longest pause between two looks at a job
 
 
 class ProgressWatcher:
     """Polls one job: polling interval, end condition and progress bar."""
 
-    def __init__(self, timeout: float | None, progress: bool):
+    def __init__(self, timeout: float | None, progress: bool, until: Until = "refined"):
+        if until not in ("first", "refined"):
+            raise ValueError(f'until must be "first" or "refined", not {until!r}')
+        self._until = until
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._pause = POLL_S[0]
         self._bar: Any = None
@@ -50,7 +54,7 @@ class ProgressWatcher:
         """
         if self._bar:
             self._bar.update(self._task, completed=job.progress, description=job.step or job.state)
-        if job.state == "succeeded":
+        if job.state == "succeeded" or (self._until == "first" and job.first_version is not None):
             return True
         if job.finished:
             raise JobFailed(job)
@@ -87,18 +91,21 @@ class Job:
         self.info = self._client.cancel_job(self.tenant, self.id)
         return self.info
 
-    def wait(self, *, timeout: float | None = None, progress: bool = False) -> JobInfo:
-        """Wait until the job is done.
+    def wait(self, *, timeout: float | None = None, progress: bool = False, until: Until = "refined") -> JobInfo:
+        """Wait until the job is done, or until its first version is active.
 
         Args:
             timeout: Seconds to wait at most.
             progress: Whether to draw a bar on stderr.
+            until: `"first"` returns as soon as the first version is active (`info.first_version`); a job without one
+                is waited for to its end. `"refined"` waits for the end.
 
         Raises:
-            JobFailed: It failed or was cancelled.
+            JobFailed: It failed or was cancelled before that.
             JobTimeout: It goes on, but the time allowed is over.
+            ValueError: `until` is neither.
         """
-        with ProgressWatcher(timeout, progress) as watch:
+        with ProgressWatcher(timeout, progress, until) as watch:
             while not watch.is_done(self.info):
                 time.sleep(watch.pause())
                 self.refresh()
@@ -128,9 +135,9 @@ class AsyncJob:
         self.info = await self._client.cancel_job(self.tenant, self.id)
         return self.info
 
-    async def wait(self, *, timeout: float | None = None, progress: bool = False) -> JobInfo:
-        """Wait until the job is done; see `Job.wait`."""
-        with ProgressWatcher(timeout, progress) as watch:
+    async def wait(self, *, timeout: float | None = None, progress: bool = False, until: Until = "refined") -> JobInfo:
+        """Wait until the job is done, or until its first version is active; see `Job.wait`."""
+        with ProgressWatcher(timeout, progress, until) as watch:
             while not watch.is_done(self.info):
                 await anyio.sleep(watch.pause())
                 await self.refresh()

@@ -70,6 +70,9 @@ class JobInfo(Document):
     step: str | None = None
     message: str | None = None
     attempt: int = 0
+    queue_position: int | None = None
+    eta_seconds: float | None = None
+    first_version: int | None = None
     version: int | None = None
     activated: bool = False
     reason: str | None = None

@@ -17,7 +17,7 @@ from skeleton_prompt.model.prompt_file import digest
 from tests.support.polling import eventually
 from tests.support.recordings import clips, document
 from tests.support.service_process import Server, serving
-from training.jobs.pipeline import WorkerContext
+from training.jobs.context import WorkerContext
 from training.jobs.run import run_job
 
 pytestmark = pytest.mark.services

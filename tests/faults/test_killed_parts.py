@@ -49,6 +49,22 @@ def test_a_job_whose_worker_was_killed_is_finished_by_the_next_one_and_gives_one
         assert breakable.child("training.jobs.worker") != worker
 
 
+def test_a_worker_that_hangs_is_replaced_and_its_job_finished(breakable):
+    tenant, client = breakable.tenant()
+    with client:
+        worker = breakable.child("training.jobs.worker")
+        job = client.tune(tenant, lessons(6))
+        eventually(lambda: job.refresh().state == "running", "the job runs")
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            assert job.wait(timeout=180).attempt == 2
+        finally:
+            if alive(worker):
+                os.kill(worker, signal.SIGKILL)
+        assert breakable.child("training.jobs.worker") != worker
+        assert client.predict(question()).version == job.info.version
+
+
 def test_predictions_go_on_without_redis_and_a_job_sent_meanwhile_is_not_lost(breakable):
     tenant, client = breakable.tenant()
     with client:

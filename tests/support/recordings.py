@@ -12,7 +12,7 @@ from service.settings import Settings
 from service.storage.store import Storage
 from skeleton_prompt.clips.clip import Clip, parse_clip
 from tests.support.engine_rows import small_engine
-from training.jobs.pipeline import WorkerContext
+from training.jobs.context import WorkerContext
 
 torch.set_num_threads(1)  # threads that fight over a busy core are far slower than one
 ENGINE = small_engine()

@@ -100,6 +100,32 @@ def decide(
     )
 
 
+def compared_with_first(outcome: TuningResult, first_right: np.ndarray, version: int) -> ActivationDecision:
+    """Decide whether a refined version replaces the first version of the same job.
+
+    Args:
+        outcome: Of the refinement.
+        first_right: ``(n,)`` share of the repeats in which the first version was right about each held-out clip.
+        version: Number of the first version.
+    """
+    extended = outcome.temporal is not None or outcome.module is not None
+    if outcome.judged is None:
+        if extended:
+            return ActivationDecision(True, f"it adds parts to the head of version {version}; nothing was held out")
+        return ActivationDecision(False, f"the refinement found nothing beyond version {version}")
+    both = np.isfinite(outcome.judged.right) & np.isfinite(first_right)
+    if not both.any():
+        return ActivationDecision(False, f"the refinement cannot be compared with version {version}")
+    new, old = float(outcome.judged.right[both].mean()), float(first_right[both].mean())
+    if not extended and np.array_equal(outcome.judged.right[both], first_right[both]):
+        return ActivationDecision(False, f"the refinement found nothing beyond version {version}")
+    better = new >= old - 1e-9
+    word = "not lower than" if better else "lower than"
+    return ActivationDecision(
+        better, f"refined: held-out accuracy {new:.1%} is {word} the {old:.1%} of version {version}"
+    )
+
+
 def previous_accuracy(
     lesson: TrainingSet, outcome: TuningResult, previous: ActiveVersion, ask: ComputeLogits
 ) -> np.ndarray:

@@ -15,6 +15,7 @@ from skeleton_prompt.model.backbone import BackboneError
 from skeleton_prompt.model.prompt_file import BadPrompt, Prompt, load_prompt
 from skeleton_prompt.model.window_batches import window_batches
 from training.jobs.activation_policy import ActivationDecision, ActiveVersion, decide
+from training.jobs.errors import JobFailed
 from training.jobs.training_examples import MAX_CLIP_WINDOWS
 from training.tuning.plda import prior_of
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from service.storage.records import JobRecord, PromptRecord
     from service.storage.store import TenantRepository
     from skeleton_prompt.model.engine import Engine
+    from training.jobs.context import WorkerContext
     from training.jobs.lease import Lease
-    from training.jobs.pipeline import WorkerContext
     from training.jobs.training_examples import Example
     from training.tuning.tune import TrainingSet, TuningResult
 
@@ -108,15 +109,12 @@ class ActiveVersionComparison:
         """The clips' features on the backbone of the active version, block by block."""
         parts = []
         for start in range(0, len(self._people), BATCH):
-            done = start / len(self._people)
-            self._lease.report_progress(0.82 + 0.02 * done, "compare", "features on the backbone of the active version")
+            self._lease.check()
             parts.append(self._engine.features(self._people[start : start + BATCH], BATCH, self._lease.check))
         values = np.concatenate(parts)
         return {name: values[:, columns] for name, columns in self._engine.blocks.items()}
 
     def _ask(self, prompt: Prompt, rows: np.ndarray) -> np.ndarray:
-        from training.jobs.pipeline import JobFailed
-
         logits: list[np.ndarray | Exception] = []
         for batch in window_batches([self._people[row] for row in rows], BATCH, MAX_CLIP_WINDOWS):
             self._lease.check()

@@ -1,87 +1,59 @@
-"""One attempt at a tuning job: validate, features, choose, fit, calibrate, publish, canary, activate.
+"""One attempt at a tuning job: validate, features, first version, refinement.
 
-Every step may be repeated by another attempt: features and the tuned prompt are checkpoints, the version number belongs
-to the job, publishing the same version twice is one version, and the pointer moves last, after the published bytes were
-read back and gave the logits that they gave while tuning. Each write carries the attempt's fencing token.
+The *first version* has the default linear head only and is active seconds after the upload. The *refined* version, for
+which all candidates and the parts beside the head are compared, follows in the same job and replaces it if its held-out
+accuracy is not lower. A job without anything to refine publishes one version.
+
+Every step may be repeated by another attempt: features and tuned prompts are checkpoints, both version numbers belong
+to the job, and what an earlier attempt has activated is not made again; see ``training.jobs.publication``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 
-from service.errors import ServiceError
-from service.storage.records import JobState
+from service.storage.job_estimates import Work, predicted_seconds
+from service.storage.records import JobKind, JobState
 from skeleton_prompt.clips.clip import Clip
-from skeleton_prompt.model.engine import Engine
-from skeleton_prompt.model.prompt_file import BadPrompt, Prompt, PromptRef, digest, load_prompt, save_prompt
-from training.jobs.activation_policy import ActivationDecision
+from skeleton_prompt.model.prompt_file import Prompt, save_prompt
+from training.jobs.activation_policy import ActivationDecision, compared_with_first
 from training.jobs.active_version import ActiveVersionComparison
 from training.jobs.backbone_upgrade import provenance, require_all_labels, require_still_active
+from training.jobs.context import DEFAULT_SECONDS, WorkerContext
+from training.jobs.errors import JobFailed
 from training.jobs.lease import Lease
+from training.jobs.progress import ProgressEstimator
+from training.jobs.publication import CANARIES, CANARY_TOLERANCE, Publication, TuningArtifact
 from training.jobs.training_examples import Example, build_examples, decode_checkpoint, encode_checkpoint, fingerprint
 from training.module_tuner import PromptModuleTuner
 from training.tuning.ensembling import MemberTuners
 from training.tuning.linear_head import linear_logits
+from training.tuning.model_selection import default_candidate
 from training.tuning.plda import prior_of
 from training.tuning.report import Facts, build_report, metrics
 from training.tuning.temporal_tuner import TemporalTuner
 from training.tuning.tune import TrainingSet, TuneConfig, TuningResult, tune
 
 if TYPE_CHECKING:
-    from service.storage.records import JobRecord, PromptRecord
-    from service.storage.store import Storage, TenantRepository
+    from service.storage.records import JobRecord
+    from service.storage.store import TenantRepository
+
+__all__ = ["DEFAULT_SECONDS", "JobFailed", "TuningRun", "WorkerContext"]
 
 log = structlog.get_logger(__name__)
 
 CHUNK = 128  # clips per checkpoint of features
 BATCH = 16
-CANARIES = 8
-MAX_MODULE_CLIPS = 4096
-CANARY_TOLERANCE = 1e-4
-DEFAULT_SECONDS = 3600.0
-
-
-class JobFailed(Exception):
-    """The job cannot succeed; the message is for the tenant."""
-
-
-@dataclass(frozen=True)
-class WorkerContext:
-    """What a worker brings to every job.
-
-    Attributes:
-        storage: The truth.
-        engine: The worker's own.
-        name: Of the worker, for the log and the claim.
-        lease_s: How long a claim lasts without renewal.
-        max_seconds: Upper bound of a job's own limit.
-        temporal_seconds: Most of it for the temporal part; 0 leaves it out.
-        stopping: Set when the worker is to stop.
-        old_engine: Gives an engine on an older backbone by its SHA-256, to ask versions made on it; None knows none.
-        on_published: Told each version and its file once these have passed the canary, before they can be active; keeps
-            what goes wrong to itself.
-        keep_backbone: Sees to it that the file of the worker's backbone is in the store, before a prompt needs it.
-    """
-
-    storage: Storage
-    engine: Engine
-    name: str
-    lease_s: float = 10.0
-    max_seconds: float = DEFAULT_SECONDS
-    temporal_seconds: float = TuneConfig.temporal_seconds
-    stopping: threading.Event = field(default_factory=threading.Event)
-    old_engine: Callable[[str], Engine] | None = None
-    keep_backbone: Callable[[], object] = lambda: None
-    on_published: Callable[[PromptRef, bytes], object] = lambda _ref, _data: None
+MAX_MODULE_CLIPS = 4096  # the prompt module keeps 0.4 MB of activations for each clip
+FIRST_NOTE = "This first version has the default linear head only; the refined version of the same job follows."
+# Shares that tune() reports, and the shares of its time that they stand for: fitting the parts takes most of it.
+TUNE_SHARES, TUNE_TIMES = (0.0, 0.3, 0.6, 0.8, 1.0), (0.0, 0.15, 0.85, 0.97, 1.0)
 
 
 class StepTimer:
@@ -92,7 +64,7 @@ class StepTimer:
         self._began = self._last = time.monotonic()
 
     def lap(self, step: str) -> None:
-        """The time since the last lap belongs to a step."""
+        """Add the time since the last lap to a step."""
         now = time.monotonic()
         self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
         self._last = now
@@ -103,27 +75,15 @@ class StepTimer:
         return time.monotonic() - self._began
 
 
-@dataclass(frozen=True, eq=False)
-class TuningArtifact:
-    """What tuning leaves behind: a prompt file, its report, and what it must answer.
-
-    Attributes:
-        data: The prompt file.
-        report: JSON document.
-        rows: Examples whose logits are held.
-        logits: ``(len(rows), N)``.
-        verdict: Whether the version takes over, or None where that is not yet decided.
-    """
-
-    data: bytes
-    report: dict[str, Any]
-    rows: np.ndarray
-    logits: np.ndarray
-    verdict: ActivationDecision
-
-
 class TuningRun:
-    """One worker's attempt at a job."""
+    """One worker's attempt at a job.
+
+    Args:
+        workplace: Of the worker.
+        repository: The tenant's.
+        job: As claimed.
+        lease: On the job.
+    """
 
     def __init__(self, workplace: WorkerContext, repository: TenantRepository, job: JobRecord, lease: Lease) -> None:
         self.workplace = workplace
@@ -133,46 +93,60 @@ class TuningRun:
         self.lease = lease
         self.clock = StepTimer()
         self.skipped: list[dict[str, str]] = list(job.options.get("skipped") or [])
+        self.publication = Publication(workplace, repository, job, lease)
+        never = job.options.get("activate") == "never"
+        self.refines = job.kind is JobKind.TUNE and workplace.temporal_seconds > 0 and not never
+        self.last_phase = "refine" if self.refines else "tune"
+        self._rates = workplace.storage.dispatch.rates()
+        self._work = Work(job.clips, job.clips)
+        self.progress = ProgressEstimator(self._planned(), job.progress)
+
+    def _planned(self) -> dict[str, float]:
+        return predicted_seconds(self._work, self._rates, refines=self.refines)
 
     def run(self) -> None:
-        """All steps."""
+        """Run all steps."""
         examples = self.validate()
         features = self.features(examples)
-        tuned = self.tuned(examples, features)
-        record = self.publish(tuned)
-        try:
-            self.canary(record, tuned, examples)
-        except (JobFailed, BadPrompt):
-            # Nobody should be able to activate by hand what did not pass.
-            with contextlib.suppress(ServiceError):
-                self.repository.delete_prompt(record.version)
-            raise
-        self.activate(record, tuned)
+        lesson = TrainingSet(
+            features=features,
+            blocks=self.engine.blocks,
+            labels=tuple(one.label for one in examples),
+            groups=tuple(one.group for one in examples),
+            ids=tuple(one.clip for one in examples),
+            prior=prior_of(self.engine),
+        )
+        first, active = None, None
+        if self.refines:
+            first, active = self.first(lesson, examples)
+        self.refined(lesson, examples, first, active)
+        measured = self.progress.finish()
+        self.workplace.storage.dispatch.observe_rates(
+            {phase: seconds / self._work.units(phase) for phase, seconds in measured.items()}
+        )
 
-    def report_progress(self, progress: float, step: str, message: str) -> None:
-        """Tell the tenant; raises if the work should stop."""
-        self.lease.report_progress(progress, step, message)
-
-    def _publishing(self, progress: float, step: str, message: str) -> None:
-        """Tell the tenant from where a cancel comes too late."""
-        self.lease.check()
-        self.repository.progress(self.job.id, self.job.token, progress, step, message, publishing=True)
+    def show(self, phase: str, share: float, step: str, message: str, *, publishing: bool = False) -> None:
+        """Check the lease and record the progress; raises if the work should stop."""
+        progress, remaining = self.progress.at(phase, share)
+        remaining = min(remaining, self.lease.remaining_s)
+        self.lease.report_progress(progress, step, message, remaining, publishing=publishing)
 
     def validate(self) -> list[Example]:
         """Load and prepare the clips.
 
         Raises:
             JobFailed: If fewer than two labels can be taught.
+            TooManyWindows: If the clips are too long together.
             Superseded, TrainingClipsMissing: If a version need not, or cannot be, tuned again.
         """
-        self.report_progress(0.0, "validate", f"reading {self.job.clips} clips")
+        self.show("validate", 0.0, "validate", f"reading {self.job.clips} clips")
         require_still_active(self.repository, self.job)
         ids = self.repository.job_clips(self.job.id)
         read: list[str] = []
 
         def clips() -> Iterator[tuple[str, Clip]]:
             for record, clip in self.repository.load_clips(ids):
-                self.report_progress(0.05 * len(read) / len(ids), "validate", f"reading {self.job.clips} clips")
+                self.show("validate", len(read) / len(ids), "validate", f"reading {self.job.clips} clips")
                 read.append(record.id)
                 yield record.id, clip
 
@@ -186,6 +160,8 @@ class TuningRun:
             raise JobFailed(
                 f"at least 2 labels with a visible clip are needed, there are {len(labels)} (too_few_labels)"
             )
+        self._work = Work(len(examples), sum(len(one.person.pose) for one in examples))
+        self.progress.replan(self._planned())
         self.clock.lap("validate")
         return examples
 
@@ -193,11 +169,13 @@ class TuningRun:
         """Frozen features ``(n, F)``, a checkpoint after every few clips."""
         parts: list[np.ndarray] = []
         total = len(examples)
+        computed = False
         for start in range(0, total, CHUNK):
             chunk = examples[start : start + CHUNK]
             name, mark = f"features_{start // CHUNK}", fingerprint(chunk, self.engine.backbone_sha256)
             saved = decode_checkpoint(self.repository.load_checkpoint(self.job.id, name), mark)
             if saved is None:
+                computed = True
                 values = self._chunk_features(chunk, start, total)
                 self.repository.save_checkpoint(
                     self.job.id, self.job.token, name, encode_checkpoint(mark, features=values)
@@ -205,6 +183,8 @@ class TuningRun:
                 parts.append(values)
             else:
                 parts.append(saved["features"])
+        if not computed:
+            self.progress.skip("features")
         self.clock.lap("features")
         return np.concatenate(parts)
 
@@ -212,87 +192,158 @@ class TuningRun:
         parts = []
         for first in range(0, len(chunk), BATCH):
             done = start + first
-            self.report_progress(0.05 + 0.4 * done / total, "features", f"features of clip {done + 1} of {total}")
+            self.show("features", done / total, "features", f"features of clip {done + 1} of {total}")
             people = [one.person for one in chunk[first : first + BATCH]]
             parts.append(self.engine.features(people, BATCH, self.lease.check))
         return np.concatenate(parts)
 
-    def tuned(self, examples: Sequence[Example], features: np.ndarray) -> TuningArtifact:
-        """Choose, fit and calibrate, or what an earlier attempt made of the same clips."""
-        mark = fingerprint(examples, self.engine.backbone_sha256)
-        saved = decode_checkpoint(self.repository.load_checkpoint(self.job.id, "tuned"), mark)
-        if saved is None:
-            saved = self._tune(examples, features)
-            self.report_progress(0.85, "calibrate", "tuned")
-            self.repository.save_checkpoint(self.job.id, self.job.token, "tuned", encode_checkpoint(mark, **saved))
-        texts = {name: saved[name].tobytes() for name in ("data", "report", "verdict")}
-        return TuningArtifact(
-            data=texts["data"],
-            report=json.loads(texts["report"]),
-            rows=saved["rows"].astype(int),
-            logits=saved["logits"],
-            verdict=ActivationDecision(**json.loads(texts["verdict"])),
+    def first(self, lesson: TrainingSet, examples: Sequence[Example]) -> tuple[TuningArtifact, int | None]:
+        """Tune the default head alone, and publish it where it may become the active version.
+
+        Returns:
+            What was tuned, and the number of the first version if it is or was active.
+        """
+        tuned = self._checkpointed("first", examples, lambda: self._tune_first(lesson, examples))
+        if self.job.first_version is not None:  # by an earlier attempt
+            self.progress.skip("first")
+            return tuned, self.job.first_version
+        if not tuned.verdict.activate:
+            return tuned, None
+
+        def show(share: float, step: str, message: str) -> None:
+            self.show("first", 0.7 + 0.3 * share, step, message)
+
+        record, _ = self.publication.run(tuned, examples, show, first=True, instead_of=self.job.source)
+        self.lease.cancellable = True
+        self.clock.lap("first version")
+        log.info("first version active", version=record.version, seconds=round(self.clock.total, 1))
+        return tuned, record.version
+
+    def refined(
+        self, lesson: TrainingSet, examples: Sequence[Example], first: TuningArtifact | None, active: int | None
+    ) -> None:
+        """Tune everything, publish the result where it is not worse than the first version, and end the job."""
+        tuned = self._checkpointed("refined", examples, lambda: self._tune_all(lesson, examples, first, active))
+        if active is not None and not tuned.data:
+            self.lease.check()
+            self._finish(active, True, tuned.verdict.reason)
+            return
+
+        def show(share: float, step: str, message: str) -> None:
+            self.show(self.last_phase, 0.95 + 0.05 * share, step, message, publishing=True)
+
+        instead_of = active if active is not None else self.job.source
+        record, activated = self.publication.run(tuned, examples, show, instead_of=instead_of)
+        reason = tuned.verdict.reason
+        if tuned.verdict.activate and not activated:
+            reason = "another version was activated meanwhile"
+        self._finish(record.version, activated, reason)
+
+    def _finish(self, version: int, activated: bool, reason: str) -> None:
+        self.repository.finish_job(
+            self.job.id, self.job.token, JobState.SUCCEEDED, version=version, activated=activated, reason=reason
         )
 
-    def _tune(self, examples: Sequence[Example], features: np.ndarray) -> dict[str, np.ndarray]:
-        lesson = TrainingSet(
-            features=features,
-            blocks=self.engine.blocks,
-            labels=tuple(one.label for one in examples),
-            groups=tuple(one.group for one in examples),
-            ids=tuple(one.clip for one in examples),
-            prior=prior_of(self.engine),
-        )
-        # These take what they are given: a third of the job's time each leaves enough for all other steps.
+    def _checkpointed(
+        self, name: str, examples: Sequence[Example], make: Callable[[], TuningArtifact]
+    ) -> TuningArtifact:
+        """What ``make`` tunes, or what an earlier attempt tuned of the same clips."""
+        mark = fingerprint(examples, self.engine.backbone_sha256)
+        saved = decode_checkpoint(self.repository.load_checkpoint(self.job.id, name), mark)
+        if saved is not None:
+            self.progress.skip("first" if name == "first" else self.last_phase)
+            return TuningArtifact.of(saved)
+        tuned = make()
+        self.repository.save_checkpoint(self.job.id, self.job.token, name, encode_checkpoint(mark, **tuned.arrays()))
+        return tuned
+
+    def _config(self) -> TuneConfig:
+        # The parts take what they are given: a third of the job's time each leaves enough for all other steps.
         most = self.lease.max_seconds / 3
-        config = TuneConfig(
+        return TuneConfig(
             seed=int(self.job.options.get("seed") or 0),
             module_seconds=min(TuneConfig.module_seconds, most),
             temporal_seconds=min(self.workplace.temporal_seconds, most),
         )
+
+    def _tune_first(self, lesson: TrainingSet, examples: Sequence[Example]) -> TuningArtifact:
+        kind = default_candidate(tuple(lesson.blocks), lesson.prior).kind
+        config = replace(self._config(), kinds=(kind,), temporal_seconds=0.0, module_seconds=0.0)
+
+        def tick(share: float, _message: str) -> None:
+            self.show("first", 0.5 * share, "first", "fitting the first version")
+
+        outcome = tune(lesson, config, tick)
+        self.show("first", 0.5, "first", "comparing the first version with the active one")
+        verdict = self._verdict(lesson, outcome, examples)
+        return self._artifact(lesson, outcome, examples, verdict, publish=verdict.activate, first=True)
+
+    def _tune_all(
+        self, lesson: TrainingSet, examples: Sequence[Example], first: TuningArtifact | None, active: int | None
+    ) -> TuningArtifact:
+        config = self._config()
         people = [one.person for one in examples]
+        module = PromptModuleTuner(self.engine, people, config.seed, self.lease.check)
         tuners = MemberTuners(
             TemporalTuner(self.engine, people, config.seed, self.lease.check),
-            # It keeps 0.4 MB of activations for each clip.
-            PromptModuleTuner(self.engine, people, config.seed, self.lease.check)
-            if len(people) <= MAX_MODULE_CLIPS
-            else None,
+            module if len(people) <= MAX_MODULE_CLIPS else None,
         )
         outcome = tune(lesson, config, self._tick, tuners)
         self.clock.lap("tune")
-        self.report_progress(0.82, "calibrate", "comparing with the active version")
-        verdict = ActiveVersionComparison(self.workplace, self.repository, self.job, self.lease, examples).verdict(
-            lesson, outcome
-        )
+        self.show(self.last_phase, 0.92, "calibrate", "comparing with the active version")
+        if first is None or active is None:
+            verdict, publish = self._verdict(lesson, outcome, examples), True
+        else:
+            verdict = compared_with_first(outcome, first.right, active)
+            publish = verdict.activate
         self.clock.lap("compare")
+        return self._artifact(lesson, outcome, examples, verdict, publish=publish, first=False)
+
+    def _verdict(self, lesson: TrainingSet, outcome: TuningResult, examples: Sequence[Example]) -> ActivationDecision:
+        comparison = ActiveVersionComparison(self.workplace, self.repository, self.job, self.lease, examples)
+        return comparison.verdict(lesson, outcome)
+
+    def _tick(self, share: float, message: str) -> None:
+        step = "choose" if share < 0.8 else "fit" if share < 0.95 else "calibrate"
+        self.show(self.last_phase, 0.92 * float(np.interp(share, TUNE_SHARES, TUNE_TIMES)), step, message)
+
+    def _artifact(
+        self,
+        lesson: TrainingSet,
+        outcome: TuningResult,
+        examples: Sequence[Example],
+        verdict: ActivationDecision,
+        *,
+        publish: bool,
+        first: bool,
+    ) -> TuningArtifact:
+        """The prompt file with its report and canaries; without a file where nothing is to be published."""
+        judged = outcome.judged
+        right = np.full(len(lesson.truth), np.nan) if judged is None else judged.right
+        rows = np.unique(np.linspace(0, len(examples) - 1, CANARIES).astype(int))
+        if not publish:
+            return TuningArtifact(b"", {}, rows, np.zeros((0, 0), dtype=np.float32), right, verdict)
+        notes = [f"{len(self.skipped)} clips were skipped."] if self.skipped else []
         facts = Facts(
             skipped=tuple(self.skipped),
             durations=self.clock.seconds,
             backbone=self.engine.backbone_sha256,
-            seed=config.seed,
-            warnings=self._warnings(),
+            seed=int(self.job.options.get("seed") or 0),
+            warnings=tuple(notes + ([FIRST_NOTE] if first else [])),
             origin=provenance(self.repository, self.job),
             verdict={"activate": verdict.activate, "reason": verdict.reason},
         )
         report = build_report(lesson, outcome, facts)
-        prompt = self._prompt(lesson, outcome, report)
-        rows = np.unique(np.linspace(0, len(examples) - 1, CANARIES).astype(int))
+        prompt = self._prompt(lesson, outcome, report, first=first)
         logits = self._canary_logits(prompt, lesson, examples, rows)
-        texts = {"data": save_prompt(prompt), "report": json.dumps(report).encode()}
-        texts["verdict"] = json.dumps({"activate": verdict.activate, "reason": verdict.reason}).encode()
-        return {"rows": rows, "logits": logits, **{k: np.frombuffer(v, dtype=np.uint8) for k, v in texts.items()}}
+        if not first:
+            self.show(self.last_phase, 0.95, "calibrate", "tuned")
+        return TuningArtifact(save_prompt(prompt), report, rows, logits, right, verdict)
 
-    def _tick(self, share: float, message: str) -> None:
-        step = "choose" if share < 0.8 else "fit" if share < 0.95 else "calibrate"
-        self.report_progress(0.45 + 0.37 * share, step, message)
-
-    def _warnings(self) -> tuple[str, ...]:
-        return (f"{len(self.skipped)} clips were skipped.",) if self.skipped else ()
-
-    def _prompt(self, lesson: TrainingSet, outcome: TuningResult, report: dict[str, Any]) -> Prompt:
+    def _prompt(self, lesson: TrainingSet, outcome: TuningResult, report: dict[str, Any], *, first: bool) -> Prompt:
         return Prompt(
             tenant=self.repository.tenant,
-            version=self.repository.next_version(self.job.id, self.job.token),
+            version=self.repository.next_version(self.job.id, self.job.token, first=first),
             labels=lesson.names,
             background=lesson.background,
             kind=outcome.kind,
@@ -312,75 +363,9 @@ class TuningRun:
         self, prompt: Prompt, lesson: TrainingSet, examples: Sequence[Example], rows: np.ndarray
     ) -> np.ndarray:
         """Logits of a few clips by the engine, which must agree with the tuning's own arithmetic."""
-        logits = np.stack(self._forward(prompt, examples, rows))
+        logits = np.stack(self.publication.forward(prompt, examples, rows))
         if not (prompt.has_module or prompt.has_temporal):
             own = linear_logits(prompt.tensors, lesson.columns(prompt.blocks)[rows])
             if np.abs(own - logits).max() > 10 * CANARY_TOLERANCE * max(1.0, float(np.abs(own).max())):
                 raise JobFailed("the engine does not reproduce the logits of the tuning; nothing was published")
         return logits
-
-    def _forward(self, prompt: Prompt, examples: Sequence[Example], rows: np.ndarray) -> list[np.ndarray]:
-        # One by one, as a later attempt does it: batches of other sizes round differently.
-        results = [self.engine.forward([(examples[row].person, prompt)])[0] for row in rows]
-        for result in results:
-            if isinstance(result, Exception):
-                raise JobFailed(f"the engine refuses the tuned prompt: {result}")
-        return [result for result in results if not isinstance(result, Exception)]
-
-    def publish(self, tuned: TuningArtifact) -> PromptRecord:
-        """Make the version durable: from here on the job completes, a cancel comes too late."""
-        self.lease.check()
-        self.lease.cancellable = False
-        self._publishing(0.88, "publish", "publishing")
-        self.workplace.keep_backbone()
-        prompt = load_prompt(tuned.data)
-        record = self.repository.publish(
-            self.job.id,
-            self.job.token,
-            prompt.version,
-            tuned.data,
-            backbone_sha256=prompt.backbone_sha256,
-            labels=prompt.labels,
-            parameters=prompt.parameters,
-            metrics=dict(prompt.metrics),
-            report=tuned.report,
-        )
-        self.clock.lap("publish")
-        return record
-
-    def canary(self, record: PromptRecord, tuned: TuningArtifact, examples: Sequence[Example]) -> None:
-        """Read the version back as a replica would, and compare what it answers.
-
-        Raises:
-            JobFailed: If the bytes or the answers differ; the version before stays active.
-        """
-        self._publishing(0.94, "canary", "reading the version back")
-        data = self.repository.prompt_bytes(record.version)
-        if digest(data) != record.sha256 or digest(data) != digest(tuned.data):
-            raise JobFailed(f"version {record.version} read back from the store is not what was published")
-        prompt = load_prompt(data, sha256=record.sha256, backbone_sha256=self.engine.backbone_sha256)
-        logits = np.stack(self._forward(prompt, examples, tuned.rows))
-        gap = float(np.abs(logits - tuned.logits).max())
-        if not gap <= CANARY_TOLERANCE:
-            raise JobFailed(f"version {record.version} does not answer as it did while tuning (off by {gap:.2g})")
-        self.clock.lap("canary")
-
-    def activate(self, record: PromptRecord, tuned: TuningArtifact) -> None:
-        """Move the pointer where the verdict says so, and end the job."""
-        self._publishing(0.98, "activate", tuned.verdict.reason)
-        ref = PromptRef(self.repository.tenant, record.version, record.sha256)
-        self.workplace.on_published(ref, tuned.data)
-        activated, reason = tuned.verdict.activate, tuned.verdict.reason
-        if activated:
-            activated = self.repository.activate(
-                record.version, job_id=self.job.id, token=self.job.token, instead_of=self.job.source
-            )
-            reason = reason if activated else "another version was activated meanwhile"
-        self.repository.finish_job(
-            self.job.id,
-            self.job.token,
-            JobState.SUCCEEDED,
-            version=record.version,
-            activated=activated,
-            reason=reason,
-        )

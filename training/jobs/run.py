@@ -1,4 +1,4 @@
-"""Runs a tuning job to an end that is recorded, whatever happens; its steps stand in ``training.jobs.pipeline``."""
+"""Runs tuning jobs to a recorded end, whatever happens; the steps of a job are in ``training.jobs.pipeline``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.errors import LostLease, ServiceError, StorageUnavailable
+from service.errors import LostLease, NotFound, ServiceError, StorageUnavailable
 from service.storage.records import JobState
 from skeleton_prompt.model.prompt_file import BadPrompt
 from training.jobs.backbone_upgrade import Superseded, TrainingClipsMissing
-from training.jobs.lease import Cancelled, Lease, Requeued, TimeLimitExceeded
-from training.jobs.pipeline import JobFailed, TuningRun, WorkerContext
+from training.jobs.context import WorkerContext
+from training.jobs.errors import JobFailed
+from training.jobs.lease import GRACE_S, Cancelled, Lease, Requeued, TimeLimitExceeded
+from training.jobs.pipeline import TuningRun
 from training.jobs.training_examples import TooManyWindows
 
 if TYPE_CHECKING:
@@ -25,6 +27,27 @@ log = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 5
 
 
+def run_next(workplace: WorkerContext, tenant: str, job_id: str) -> str:
+    """Run the job whose turn it is, on a message that names some job.
+
+    Messages arrive in the order of the requests; the jobs table decides in which order tenants are served. There are at
+    least as many messages as queued jobs, so each job's turn comes.
+
+    Args:
+        workplace: Of the worker.
+        tenant: Tenant of the named job.
+        job_id: The named job, which is tried where no other is waiting.
+
+    Returns:
+        See ``run_job``.
+    """
+    for owner, waiting in workplace.storage.dispatch.next_jobs(workplace.engine.backbone_sha256):
+        outcome = run_job(workplace, owner, waiting)
+        if outcome != "refused":
+            return outcome
+    return run_job(workplace, tenant, job_id)
+
+
 def run_job(workplace: WorkerContext, tenant: str, job_id: str) -> str:
     """Run a job to its end, if it is free.
 
@@ -33,14 +56,24 @@ def run_job(workplace: WorkerContext, tenant: str, job_id: str) -> str:
         where the job is finished, gone, or in other hands.
     """
     repository = workplace.storage.tenant(tenant)
-    job = repository.claim_job(job_id, workplace.name, workplace.engine.backbone_sha256)
+    limit = workplace.max_seconds
+    with contextlib.suppress(NotFound):
+        limit = min(float(repository.get_job(job_id).options.get("max_seconds") or limit), limit)
+    backbone = workplace.engine.backbone_sha256
+    job = repository.claim_job(job_id, workplace.name, backbone, limit_s=limit + GRACE_S)
     if job is None:
         log.info("job not taken", tenant=tenant, job=job_id)
         return "refused"
     with structlog.contextvars.bound_contextvars(tenant=tenant, job=job.id, attempt=job.attempt):
         log.info("job taken", clips=job.clips)
-        limit = min(float(job.options.get("max_seconds") or workplace.max_seconds), workplace.max_seconds)
-        lease = Lease(repository, job, lease_s=workplace.lease_s, max_seconds=limit, stopping=workplace.stopping)
+        lease = Lease(
+            repository,
+            job,
+            lease_s=workplace.lease_s,
+            max_seconds=limit,
+            stopping=workplace.stopping,
+            abandon=workplace.abandon,
+        )
         began = time.monotonic()
         with lease:
             ended = _guarded(TuningRun(workplace, repository, job, lease))
@@ -67,7 +100,9 @@ def _guarded(attempt: TuningRun) -> str:
         return _finish(repository, job, JobState.CANCELLED)
     except Superseded as error:
         return _finish(repository, job, JobState.CANCELLED, reason=str(error), gave_way=True)
-    except (JobFailed, TooManyWindows, TrainingClipsMissing, TimeLimitExceeded, BadPrompt) as error:
+    except TimeLimitExceeded as error:
+        return _over_time(repository, job, error)
+    except (JobFailed, TooManyWindows, TrainingClipsMissing, BadPrompt) as error:
         return _finish(repository, job, JobState.FAILED, error=str(error))
     except StorageUnavailable as error:
         if job.attempt < MAX_ATTEMPTS:
@@ -85,6 +120,20 @@ def _guarded(attempt: TuningRun) -> str:
     return "succeeded"
 
 
+def _over_time(repository: TenantRepository, job: JobRecord, error: TimeLimitExceeded) -> str:
+    """Record the end of a job at its limit: with its first version if that is active, else as failed."""
+    version = repository.get_job(job.id).first_version
+    if version is None:
+        return _finish(repository, job, JobState.FAILED, error=f"time_limit: {error}")
+    return _finish(
+        repository,
+        job,
+        JobState.SUCCEEDED,
+        reason=f"the refinement reached the time limit (max_seconds); version {version} stays",
+        version=version,
+    )
+
+
 def _finish(
     repository: TenantRepository,
     job: JobRecord,
@@ -92,10 +141,20 @@ def _finish(
     error: str | None = None,
     reason: str | None = None,
     gave_way: bool = False,
+    version: int | None = None,
 ) -> str:
-    """Record an end without a version; the version that was active before stays so."""
+    """Record an end; the version that is active stays so."""
     try:
-        repository.finish_job(job.id, job.token, state, error=error, reason=reason, gave_way=gave_way)
+        repository.finish_job(
+            job.id,
+            job.token,
+            state,
+            error=error,
+            reason=reason,
+            gave_way=gave_way,
+            version=version,
+            activated=version is not None,
+        )
     except (LostLease, ServiceError):
         # The lease runs out and another attempt comes to an end of its own, or the tenant is gone.
         log.exception("the end of the job could not be recorded", state=state.value)

@@ -7,12 +7,14 @@ The jobs table decides who may run what; a message only says that it is worth a 
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import socket
 import sys
 import threading
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,6 +22,7 @@ import structlog
 from service.backbone_loader import old_engine
 from service.jobs.queue import ACTOR, QUEUE, UPGRADE, make_broker
 from service.logs import configure_logging
+from service.process.heartbeat import Heartbeat
 from service.settings import Settings
 from service.storage.prompt_cache.redis_tier import RedisPromptCache, redis_client
 from service.storage.sql.postgres import DatabaseUnusable
@@ -27,9 +30,9 @@ from service.storage.store import Storage
 from skeleton_prompt.model.backbone import parse_backbone
 from skeleton_prompt.model.backbone_files import backbone_path
 from skeleton_prompt.model.engine import Engine
+from training.jobs.context import WorkerContext
 from training.jobs.metrics import WorkerMetrics
-from training.jobs.pipeline import WorkerContext
-from training.jobs.run import run_job
+from training.jobs.run import run_next
 
 if TYPE_CHECKING:
     import dramatiq
@@ -38,6 +41,9 @@ log = structlog.get_logger(__name__)
 
 NICENESS = 5  # predictions on the same machine go first
 GRACE_S = 20.0  # for the job in hand to notice that it should stop
+
+
+STUCK = 75  # exit status of a worker whose job did not stop at its limit
 
 
 class NoQueue(RuntimeError):
@@ -49,7 +55,7 @@ def declare_actor(broker: dramatiq.Broker, workplace: WorkerContext, counters: W
     import dramatiq
 
     def tune(tenant: str, job_id: str) -> None:
-        work = partial(run_job, workplace, tenant, job_id)
+        work = partial(run_next, workplace, tenant, job_id)
         counters.count(work) if counters else work()
 
     # Of the messages that a worker has fetched, those of a lower number go first: tenants before new backbones.
@@ -70,8 +76,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def main(settings: Settings | None = None) -> None:
-    """Work until SIGTERM or Ctrl-C; a job in hand is then given back at its next step.
+def main(settings: Settings | None = None, heartbeat: Path | None = None) -> None:
+    """Work until SIGTERM or Ctrl-C; a running job is then given back at its next step.
+
+    Args:
+        settings: Of the service; by default from the environment.
+        heartbeat: A file to touch every second, for a supervisor that replaces workers that hang.
 
     Raises:
         NoQueue: If no Redis is set.
@@ -88,6 +98,8 @@ def main(settings: Settings | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     os.nice(NICENESS)
+    if heartbeat is not None:
+        Heartbeat(heartbeat).start()
     name = f"{socket.gethostname()}:{os.getpid()}"
     storage = Storage.open(settings)
     try:
@@ -108,6 +120,7 @@ def main(settings: Settings | None = None) -> None:
             # By value: an upgrade under a running worker changes the file, not what its prompts are made on.
             keep_backbone=partial(storage.backbones.store, data),
             on_published=RedisPromptCache(redis_client(address)).publish,
+            abandon=partial(os._exit, STUCK),
         )
         broker = make_broker(address)
         counters = WorkerMetrics()
@@ -128,7 +141,9 @@ def main(settings: Settings | None = None) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Run one training worker.")
+    parser.add_argument("--heartbeat", type=Path, default=None, help="file to touch every second")
     try:
-        main()
+        main(heartbeat=parser.parse_args().heartbeat)
     except DatabaseUnusable as error:
         sys.exit(f"error  {error}")

@@ -54,7 +54,7 @@ async def metrics(request: Request) -> Response:
         gateway.metrics.queue_depth.set(waiting)
     gateway.metrics.old_backbones_loaded.set(getattr(gateway.engine, "old_models", 0))
     try:
-        gateway.metrics.set_unfinished_jobs(await run_in_thread(gateway.storage.admin.unfinished_jobs))
+        gateway.metrics.set_unfinished_jobs(await run_in_thread(gateway.storage.dispatch.unfinished_jobs))
     except errors.ServiceError:
         gateway.metrics.set_unfinished_jobs(
             None

@@ -55,6 +55,7 @@ def job_document(job: JobRecord) -> dict[str, Any]:
         "started": time_of(job.started),
         "finished": time_of(job.finished),
         "error": job.error,
+        "first_version": job.first_version,
         "version": job.version,
         "activated": job.activated,
         "reason": job.reason,

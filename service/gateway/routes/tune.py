@@ -300,11 +300,13 @@ def _create(access: Access, asked: TuneRequest) -> dict[str, Any]:
     Raises:
         TooFewLabels: There is nothing to tell apart.
         VersionNotFound: ``base_version`` does not exist.
+        QuotaExceeded: The tenant has as many queued jobs as it may; no clip was stored.
     """
     repository, lessons = access.repository, asked.upload
     labels, _ = labels_of(lessons.clips)
     before, more_labels, _ = _existing_clips(repository, asked)
     check_labels(labels + more_labels)
+    repository.check_job_quota()
     options = asked.options | ({"skipped": lessons.skipped[:100]} if lessons.skipped else {})
     ids = repository.add_clips(lessons.clips, source="tune") if lessons.clips else []
     job = repository.create_job([*before, *ids], options)
@@ -316,7 +318,7 @@ async def _enqueue(gateway: GatewayContext, tenant: str, job: str) -> None:
 
     def send() -> None:
         if gateway.queue.send(tenant, job):
-            gateway.storage.admin.mark_sent(tenant, job)
+            gateway.storage.dispatch.mark_sent(tenant, job)
 
     try:
         await run_in_thread(send)

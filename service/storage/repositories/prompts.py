@@ -35,6 +35,10 @@ def prompt_record(row: Any, active: int | None) -> PromptRecord:
     )
 
 
+def _same_job(one: Any, other: Any) -> bool:
+    return other is not None and one.job is not None and one.job == other.job
+
+
 class PromptRepository:
     """A tenant's prompt versions."""
 
@@ -141,15 +145,22 @@ class PromptRepository:
             return None if version is None else prompt_record(self._prompt_row(connection, version), version)
 
     def activate(
-        self, version: int, *, job_id: str | None = None, token: int | None = None, instead_of: int | None = None
+        self,
+        version: int,
+        *,
+        job_id: str | None = None,
+        token: int | None = None,
+        instead_of: int | None = None,
+        first: bool = False,
     ) -> bool:
-        """Let a version predict, from the next request on; with a job's token only while that is the latest.
+        """Make a version the active one, from the next request on; with a job's token only while that is the latest.
 
         Args:
             version: The version.
             job_id: The job that made it.
             token: The job's token.
             instead_of: The version that must still be the active one.
+            first: It is the first version of the job, which then shows it.
 
         Returns:
             Whether it predicts now; false only where another version than ``instead_of`` was active.
@@ -160,33 +171,39 @@ class PromptRepository:
         """
         with self._scope.database.write() as connection:
             active = self._active(connection, change=True)
+            job = None
             if job_id is not None and token is not None:
-                self._jobs.has_lease(connection, job_id, token)
+                job = self._jobs.has_lease(connection, job_id, token)
             self._prompt_row(connection, version)
+            if active != version and instead_of is not None and active != instead_of:
+                return False
+            if first and job is not None:
+                self._jobs.record_first(connection, job, version)
             if active == version:
                 return True
-            if instead_of is not None and active != instead_of:
-                return False
             self._point(connection, version)
             row = {"tenant": self._scope.tenant, "version": version, "time": time.time()}
             connection.execute(insert(activations).values(row))
             return True
 
     def rollback(self) -> None:
-        """Let the version predict that was active before.
+        """Activate the version that was active before the last job or the last explicit activation.
+
+        A job may have activated two versions, the first and the refined one; both are passed over together.
 
         Raises:
             NoActivePrompt: There was none before, or it was deleted.
         """
         with self._scope.database.write() as connection:
             active = self._active(connection, change=True)
+            now = connection.execute(self._scope.select(prompts, prompts.c.version == (active or 0))).first()
             history = connection.execute(self._scope.select(activations).order_by(activations.c.id.desc())).all()
             for row in history:
                 connection.execute(
                     delete(activations).where(activations.c.tenant == self._scope.tenant, activations.c.id == row.id)
                 )
                 there = connection.execute(self._scope.select(prompts, prompts.c.version == row.version)).first()
-                if row.version == active or there is None:
+                if row.version == active or there is None or _same_job(there, now):
                     continue
                 self._point(connection, row.version)
                 again = {"tenant": self._scope.tenant, "version": row.version, "time": time.time()}

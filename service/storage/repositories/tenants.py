@@ -1,13 +1,12 @@
-"""Operations across tenants: creation and erasure, authentication, job dispatch."""
+"""Tenants and keys across tenants: create, list and erase tenants, authenticate keys."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.sql.elements import ColumnElement
 
 from service.errors import (
     Forbidden,
@@ -19,11 +18,11 @@ from service.errors import (
     VersionNotFound,
 )
 from service.storage.blobs.filesystem import BlobStore
-from service.storage.records import SCOPES, JobKind, JobState, KeyRecord, Page, Principal, ResolvedPrompt, TenantRecord
+from service.storage.records import SCOPES, KeyRecord, Page, Principal, ResolvedPrompt, TenantRecord
 from service.storage.repositories.keys import KeyHasher, add_key, key_id_of
 from service.storage.repositories.scope import NOT_FOUND_MESSAGE, moment, plain_cursor
 from service.storage.sql.database import Database
-from service.storage.sql.tables import OF_TENANT, jobs, keys, prompts, tenants
+from service.storage.sql.tables import OF_TENANT, keys, prompts, tenants
 from skeleton_prompt.model.prompt_file import PromptRef
 
 ADMIN = Principal("admin", None, frozenset(SCOPES))
@@ -208,49 +207,3 @@ class AdminRepository:
         if row.version is None:
             raise NoActivePrompt("Nothing has been taught yet: POST /tenants/<id>/tune first.")
         return ResolvedPrompt(principal, PromptRef(row.id, row.version, row.sha256), tuple(row.labels))
-
-    # For the sweeper
-
-    def unsent_jobs(self, resend_after_s: float, limit: int = 100) -> list[tuple[str, str, JobKind]]:
-        """(tenant, job, kind) of queued jobs whose message was never sent, or so long ago that it may be lost."""
-        # The longer a job waits, the longer its message may take: a long queue must not fill with copies.
-        patience = case((jobs.c.sent - jobs.c.created > 120, 60.0), else_=resend_after_s)
-        with self._database.read() as connection:
-            late = or_(jobs.c.sent.is_(None), jobs.c.sent + patience < self._database.clock(connection))
-            return _to_send(connection, limit, jobs.c.state == JobState.QUEUED.value, late)
-
-    def orphaned_jobs(self, limit: int = 100) -> list[tuple[str, str, JobKind]]:
-        """(tenant, job, kind) of running jobs whose worker has lost its lease, not sent again since."""
-        held = jobs.c.state.in_((JobState.RUNNING.value, JobState.PUBLISHING.value))
-        with self._database.read() as connection:
-            now = self._database.clock(connection)
-            unsent = or_(jobs.c.sent.is_(None), jobs.c.sent < jobs.c.lease_until, jobs.c.sent < now - 5)
-            return _to_send(connection, limit, held, jobs.c.lease_until < now, unsent)
-
-    def mark_sent(self, tenant: str, job_id: str) -> None:
-        """Record that a job's message was sent."""
-        with self._database.write() as connection:
-            mine = (jobs.c.tenant == tenant) & (jobs.c.id == job_id)
-            connection.execute(update(jobs).where(mine).values(sent=self._database.clock(connection)))
-
-    def unfinished_jobs(self) -> dict[str, int]:
-        """Number of unfinished jobs by state."""
-        states = [state.value for state in JobState if not state.final]
-        query = select(jobs.c.state, func.count()).where(jobs.c.state.in_(states)).group_by(jobs.c.state)
-        with self._database.read() as connection:
-            return dict.fromkeys(states, 0) | {str(state): int(count) for state, count in connection.execute(query)}
-
-    def queue_length(self) -> int:
-        """Number of queued jobs."""
-        query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
-        with self._database.read() as connection:
-            return _scalar(connection, query)
-
-
-def _to_send(connection: Connection, limit: int, *conditions: ColumnElement[bool]) -> list[tuple[str, str, JobKind]]:
-    query = select(jobs.c.tenant, jobs.c.id, jobs.c.kind).where(*conditions).order_by(jobs.c.created).limit(limit)
-    return [(row.tenant, row.id, JobKind(row.kind)) for row in connection.execute(query)]
-
-
-def _scalar(connection: Connection, query: Any) -> int:
-    return int(connection.execute(query).scalar_one())

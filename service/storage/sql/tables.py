@@ -88,9 +88,20 @@ jobs = Table(
     Column("kind", String(16), nullable=False, server_default="tune"),
     Column("source", Integer),
     Column("target", String(64)),
+    Column("deadline", Float),  # when the attempt must have ended
+    Column("estimate", Float),  # predicted seconds of work
+    Column("expected_end", Float),  # of the running attempt
+    Column("first_number", Integer),  # reserved for the first version
+    Column("first_version", Integer),  # set once it is active
     Index("ix_jobs_state_created", "state", "created"),
     # A version is tuned again on a backbone once; NULLs, which all other jobs have, are never alike.
     Index("ix_jobs_tenant_source_target", "tenant", "source", "target", unique=True),
+)
+job_rates = Table(
+    "job_rates",
+    metadata,
+    Column("phase", String(32), primary_key=True),
+    Column("seconds_per_unit", Float, nullable=False),
 )
 job_events = Table(
     "job_events",

@@ -10,6 +10,7 @@ import pytest
 
 from service.process import child as child_module
 from service.process.child import Child
+from service.process.heartbeat import HeartbeatMonitor
 from service.process.supervisor import Supervisor
 from tests.support.polling import alive, eventually
 
@@ -109,3 +110,18 @@ def test_a_child_has_its_own_process_group(supervisor):
     child = Child("sleep", SLEEP)
     supervisor.add(child)
     assert os.getpgid(child.pid) == child.pid != os.getpgid(0)
+
+
+def test_a_child_that_hangs_is_replaced(supervisor, tmp_path):
+    beat = tmp_path / "beat"
+    code = "import sys; from pathlib import Path; from service.process.heartbeat import Heartbeat\n"
+    code += f"import time; Heartbeat(Path({str(beat)!r})).start(); time.sleep(600)"
+    child = Child("beating", [sys.executable, "-c", code], heartbeat=HeartbeatMonitor(beat, 2.5))
+    supervisor.add(child)
+    eventually(beat.exists, "the first beat")
+    first = child.pid
+    os.kill(first, signal.SIGSTOP)
+    second = eventually(lambda: child.pid not in (None, first) and child.pid, "a new process")
+    assert not alive(first)
+    eventually(beat.exists, "the first beat of its successor")
+    assert child.pid == second

@@ -130,6 +130,17 @@ def test_when_it_stays_busy_the_last_problem_is_raised(connect):
     assert caught.value.retry_after == 0.0
 
 
+def test_waiting_until_the_first_version_ends_while_the_job_goes_on(connect, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    states = [{"job": "j", "state": "running", "progress": p, "first_version": v} for p, v in ((0.1, None), (0.3, 4))]
+    info = connect(Script(*[httpx.Response(200, json=state) for state in states])).job("acme", "j").wait(until="first")
+    assert (info.state, info.first_version, info.version) == ("running", 4, None)
+    without = {"job": "j", "state": "succeeded", "first_version": None, "version": 1}
+    assert connect(Script(httpx.Response(200, json=without))).job("acme", "j").wait(until="first").version == 1
+    with pytest.raises(ValueError, match="'soon'"):
+        connect(Script(httpx.Response(200, json=without))).job("acme", "j").wait(until="soon")
+
+
 def test_waiting_ends_with_the_job_and_raises_when_it_failed(connect, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
     states = [{"job": "j", "state": s, "progress": p} for s, p in (("queued", 0), ("running", 0.5), ("succeeded", 1))]

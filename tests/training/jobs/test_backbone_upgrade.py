@@ -106,7 +106,7 @@ def test_an_active_version_of_an_older_backbone_is_tuned_again_on_the_new_one_fr
     assert look.run_once() == 1
     job = retune(tenant)
     assert (job.state, job.source, job.target) == (JobState.QUEUED, 1, NEW_SHA)
-    assert storage.admin.unsent_jobs(15.0) == [("acme", job.id, JobKind.BACKBONE_UPGRADE)]
+    assert storage.dispatch.unsent_jobs(15.0) == [("acme", job.id, JobKind.BACKBONE_UPGRADE)]
     assert run_job(place(storage), "acme", job.id) == "succeeded"
     job = tenant.get_job(job.id)
     assert (job.version, job.activated) == (2, True)
@@ -175,7 +175,7 @@ def test_a_worker_that_dies_in_the_middle_costs_an_attempt_and_the_tenant_nothin
     assert tenant.active_prompt().version == (2 if boundary == "activated" else 1)
     assert look.run_once() == 0, "the job is still the tenant's only one"
     expire(storage, job)
-    assert storage.admin.orphaned_jobs() == [("acme", job, JobKind.BACKBONE_UPGRADE)]
+    assert storage.dispatch.orphaned_jobs() == [("acme", job, JobKind.BACKBONE_UPGRADE)]
     assert run_job(place(storage, name="worker-2"), "acme", job) == "succeeded"
     done = tenant.get_job(job)
     assert (done.attempt, done.version, done.activated, tenant.active_prompt().version) == (2, 2, True, 2)
@@ -411,7 +411,7 @@ def test_a_job_whose_worker_died_before_a_roll_back_leaves_nothing_behind_and_ho
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.jobs.pipeline.TuningRun.canary", dying)
+        patch.setattr("training.jobs.publication.Publication.check_canaries", dying)
         with pytest.raises(Killed):
             run_job(place(storage), "acme", job)
     age(storage, NEW_SHA, 200)
@@ -422,7 +422,7 @@ def test_a_job_whose_worker_died_before_a_roll_back_leaves_nothing_behind_and_ho
     assert tenant.get_job(job).state == JobState.CANCELLED
     assert [record.version for record in tenant.list_prompts().items] == [1]
     assert storage.blobs.names(f"tenants/acme/jobs/{job}") == []
-    assert storage.admin.orphaned_jobs() == []
+    assert storage.dispatch.orphaned_jobs() == []
 
 
 def test_a_worker_keeps_its_backbone_before_it_publishes_on_it(storage: Storage, tenant: TenantRepository) -> None:

@@ -253,14 +253,14 @@ def test_the_metrics_key_opens_the_counters_and_nothing_else(tmp_path):
 
 def test_the_counters_say_how_many_jobs_wait_and_outlive_the_database(bench, taught, monkeypatch):
     counters = bench.ask("GET", "/metrics").text
-    waiting = bench.storage.admin.unfinished_jobs()
+    waiting = bench.storage.dispatch.unfinished_jobs()
     assert set(waiting) == {"queued", "running", "publishing"}
     assert f'skeleton_prompt_jobs_unfinished{{state="queued"}} {float(waiting["queued"])}' in counters
 
     def away() -> None:
         raise StorageUnavailable("The database is away.")
 
-    monkeypatch.setattr(bench.storage.admin, "unfinished_jobs", away)
+    monkeypatch.setattr(bench.storage.dispatch, "unfinished_jobs", away)
     without = bench.ask("GET", "/metrics")
     assert without.status_code == 200
     assert "skeleton_prompt_jobs_unfinished{" not in without.text

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from service.storage.records import JobState
-from tests.support.gateway_app import ADMIN, lessons, person, publish
+from tests.support.gateway_app import ADMIN, gateway, lessons, person, publish
 
 
 def ndjson(clips):
@@ -250,3 +250,20 @@ def test_teaching_needs_the_scope(bench, acme):
     key = bench.key(tenant, "predict", "manage")
     assert bench.ask("POST", f"/tenants/{tenant}/tune", key, json={}).json()["code"] == "forbidden"
     assert bench.ask("POST", f"/tenants/{tenant}/tune", ADMIN, json={"clips": lessons()}).status_code == 202
+
+
+def test_a_tenant_with_as_many_queued_jobs_as_it_may_have_is_refused_and_nothing_is_stored(tmp_path):
+    with gateway(tmp_path, max_queued_jobs=1) as bench:
+        key = bench.tenant("greedy")
+        path = "/tenants/greedy/tune"
+        first = bench.ask("POST", path, key, json={"clips": lessons()}).json()
+        assert first["queue_position"] == 0
+        assert first["eta_seconds"] > 0
+        assert first["first_version"] is None
+        refused = bench.ask("POST", path, key, json={"clips": lessons()})
+        assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+        assert "1 queued jobs and may have 1" in refused.json()["detail"]
+        assert refused.headers["Retry-After"]
+        assert len(stored(bench, "greedy")) == len(lessons())
+        bench.ask("POST", f"/tenants/greedy/jobs/{first['job']}/cancel", key)
+        assert bench.ask("POST", path, key, json={"clips": lessons()}).status_code == 202

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
-from service.errors import JobFinished, LostLease, NotFound
+from service.errors import JobFinished, LostLease, NotFound, QuotaExceeded
 from service.storage.records import JobState
-from tests.support.storage_fixtures import change, claimed, clip, publish, storing, tenant_of
+from tests.support.storage_fixtures import change, claimed, clip, publish, storing, teach, tenant_of
 
 
 @pytest.fixture
@@ -41,11 +43,16 @@ def test_a_job_whose_lease_ran_out_is_claimed_again_with_a_higher_token(mine, ex
     assert second.token > first.token
 
 
+def untimed(mine, job_id):
+    """A job and its events, without the prediction, which changes as time passes."""
+    return replace(mine.get_job(job_id), eta_seconds=None), mine.job_events(job_id)
+
+
 def test_every_write_with_an_old_token_is_refused(storage, mine, expired):
     old = claimed(mine)
     expired(old)
     new = mine.claim_job(old.id, "b")
-    before = mine.get_job(old.id), mine.job_events(old.id)
+    before = untimed(mine, old.id)
     for write in (
         lambda: mine.heartbeat(old.id, old.token),
         lambda: mine.progress(old.id, old.token, 0.5, "fit", "half"),
@@ -58,7 +65,7 @@ def test_every_write_with_an_old_token_is_refused(storage, mine, expired):
     ):
         with pytest.raises(LostLease):
             write()
-    assert (mine.get_job(old.id), mine.job_events(old.id)) == before
+    assert untimed(mine, old.id) == before
     assert mine.load_checkpoint(old.id, "features") is None
     assert storage.blobs.names(f"tenants/{mine.tenant}") == []
     mine.progress(new.id, new.token, 0.5, "fit", "half")
@@ -196,8 +203,114 @@ def test_a_job_for_a_tenant_that_is_gone_is_refused(storage):
         storage.tenant("never-made").create_job([], {})
 
 
-def test_the_end_of_a_running_job_is_estimated(mine):
-    job = claimed(mine)
+def test_the_end_of_a_job_is_predicted_while_it_is_queued_and_while_it_runs(mine):
+    queued = mine.create_job([], {})
+    assert queued.eta_seconds > 0
+    job = mine.claim_job(queued.id, "a")
+    assert 0 < mine.get_job(job.id).eta_seconds <= queued.eta_seconds, "others may have been before it"
+    mine.progress(job.id, job.token, 0.5, "fit", "half", remaining_s=7.0)
+    assert mine.get_job(job.id).eta_seconds == pytest.approx(7.0, abs=1)
+    mine.finish_job(job.id, job.token, JobState.FAILED, error="broken")
     assert mine.get_job(job.id).eta_seconds is None
-    mine.progress(job.id, job.token, 0.5, "fit", "half")
-    assert mine.get_job(job.id).eta_seconds >= 0
+
+
+def test_a_job_that_takes_longer_than_predicted_still_has_an_end_ahead(mine):
+    job = claimed(mine)
+    mine.progress(job.id, job.token, 0.5, "fit", "half", remaining_s=-5.0)
+    assert mine.get_job(job.id).eta_seconds == 1.0
+
+
+def test_progress_never_goes_back(mine, expired):
+    job = claimed(mine)
+    mine.progress(job.id, job.token, 0.6, "fit", "far")
+    mine.progress(job.id, job.token, 0.1, "validate", "again")
+    assert mine.get_job(job.id).progress == 0.6
+
+
+def test_an_attempt_past_its_deadline_is_ended_and_its_worker_can_write_nothing(storage, mine):
+    job = mine.claim_job(mine.create_job([], {}).id, "hung", limit_s=-1.0)
+    assert storage.dispatch.overdue_jobs() == [(mine.tenant, job.id)]
+    assert mine.end_overdue(job.id) is JobState.FAILED
+    assert mine.get_job(job.id).error.startswith("time_limit")
+    assert mine.end_overdue(job.id) is None
+    assert storage.dispatch.overdue_jobs() == []
+    with pytest.raises(LostLease):
+        mine.progress(job.id, job.token, 0.9, "fit", "late")
+
+
+def test_a_job_within_its_deadline_or_with_a_dead_worker_is_not_ended(storage, mine, expired):
+    job = mine.claim_job(mine.create_job([], {}).id, "a", limit_s=60.0)
+    assert mine.end_overdue(job.id) is None
+    expired(job)
+    assert storage.dispatch.overdue_jobs() == []
+    dead = mine.claim_job(mine.create_job([], {}).id, "b", limit_s=5.0)
+    change(storage, "UPDATE jobs SET lease_until = 0, deadline = 1 WHERE id = :id", id=dead.id)
+    assert storage.dispatch.overdue_jobs() == [], "its lease ran out before its deadline: another attempt follows"
+
+
+def test_an_attempt_past_its_deadline_keeps_the_first_version_that_is_active(storage, mine):
+    job = mine.claim_job(mine.create_job([], {}).id, "hung", limit_s=-1.0)
+    version = mine.next_version(job.id, job.token, first=True)
+    publish(mine, job, version)
+    assert mine.activate(version, job_id=job.id, token=job.token, first=True)
+    assert mine.get_job(job.id).first_version == version
+    assert mine.end_overdue(job.id) is JobState.SUCCEEDED
+    record = mine.get_job(job.id)
+    assert (record.version, record.activated) == (version, True)
+    assert mine.active_prompt().version == version
+
+
+def test_both_versions_of_a_job_have_numbers_of_their_own_at_every_attempt(mine, expired):
+    job = claimed(mine)
+    first, second = mine.next_version(job.id, job.token, first=True), mine.next_version(job.id, job.token)
+    assert second == first + 1
+    expired(job)
+    again = mine.claim_job(job.id, "b")
+    assert mine.next_version(again.id, again.token, first=True) == first
+    assert mine.next_version(again.id, again.token) == second
+
+
+def test_a_failed_or_cancelled_job_keeps_its_first_version_even_where_another_is_active_now(mine):
+    before = teach(mine)
+    job = claimed(mine)
+    first = mine.next_version(job.id, job.token, first=True)
+    publish(mine, job, first)
+    mine.activate(first, job_id=job.id, token=job.token, first=True)
+    refined = mine.next_version(job.id, job.token)
+    publish(mine, job, refined)
+    mine.activate(before.version)
+    mine.finish_job(job.id, job.token, JobState.FAILED, error="broken")
+    assert [one.version for one in mine.list_prompts().items] == [first, before.version]
+
+
+def test_a_rollback_passes_over_both_versions_of_a_job(mine):
+    before = teach(mine)
+    job = claimed(mine)
+    for is_first in (True, False):
+        version = mine.next_version(job.id, job.token, first=is_first)
+        publish(mine, job, version)
+        assert mine.activate(version, job_id=job.id, token=job.token, first=is_first)
+    mine.finish_job(job.id, job.token, JobState.SUCCEEDED, version=version, activated=True)
+    mine.rollback()
+    assert mine.active_prompt().version == before.version
+
+
+def test_the_activation_of_a_first_version_is_an_event_told_once(mine):
+    job = claimed(mine)
+    version = mine.next_version(job.id, job.token, first=True)
+    publish(mine, job, version)
+    for _ in range(2):
+        mine.activate(version, job_id=job.id, token=job.token, first=True)
+    assert [event.step for event in mine.job_events(job.id)].count("activated") == 1
+
+
+def test_a_tenants_queued_jobs_are_capped_only_where_the_setting_says_so(tmp_path):
+    with storing(tmp_path, max_queued_jobs=2) as storage:
+        one, two = tenant_of(storage), tenant_of(storage)
+        jobs = [one.create_job([], {}) for _ in range(2)]
+        for refused in (one.check_job_quota, lambda: one.create_job([], {})):
+            with pytest.raises(QuotaExceeded, match="2 queued jobs and may have 2"):
+                refused()
+        two.create_job([], {})
+        one.cancel_job(jobs[0].id)
+        one.create_job([], {})

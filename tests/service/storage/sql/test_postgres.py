@@ -109,7 +109,7 @@ def test_a_lease_is_judged_by_the_databases_clock_and_not_by_the_machines(second
     job = claimed(mine)
     monkeypatch.setattr("time.time", lambda: 4e9)  # a machine whose clock is wrong by decades
     assert second.tenant(mine.tenant).claim_job(job.id, "other") is None
-    assert second.admin.orphaned_jobs() == []
+    assert second.dispatch.orphaned_jobs() == []
     assert mine.heartbeat(job.id, job.token).state is JobState.RUNNING
 
 
