@@ -36,9 +36,9 @@ def test_images_are_named_with_this_version(page):
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda path: path.stem)
 def test_every_source_of_the_weights_is_acknowledged(card):
-    (table,) = re.findall(r"^\| Source \|.*\n\|[-| ]+\n((?:\|.*\n)+)", card.read_text(), re.M)
+    tables = re.findall(r"^\| Source \|.*\n\|[-| ]+\n((?:\|.*\n)+)", card.read_text(), re.M)
     notice = (ROOT / "NOTICE").read_text()
-    sources = [line.split("|")[1].split("(")[0].strip() for line in table.splitlines()]
+    sources = [line.split("|")[1].split("(")[0].strip() for table in tables for line in table.splitlines()]
     assert sources
     assert [source for source in sources if source not in notice] == []
 

@@ -43,3 +43,16 @@ def test_a_saved_prompt_gives_the_logits_that_it_gave(name: str, engine: Engine,
 
 def test_every_kind_of_head_that_tuning_may_choose_has_a_file() -> None:
     assert {kind for kind, _ in CANDIDATES} <= {candidate.kind for candidate in HEADS.values()}
+
+
+def test_a_prompt_saved_by_0_1_loads_with_its_weights_under_their_present_names() -> None:
+    prompt = load_prompt((FOLDER / "saved_by_0_1" / "temporal.safetensors").read_bytes())
+    assert prompt.labels == ACTIONS
+    assert (prompt.kind, prompt.blocks, prompt.module_weight, prompt.temporal_weight) == (
+        "temporal",
+        ("house",),
+        0,
+        0.5,
+    )
+    assert prompt.backbone_sha256.startswith("83fa8609aaf3")
+    assert prompt.has_temporal

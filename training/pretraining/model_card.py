@@ -187,8 +187,8 @@ recognise one motion from two cameras. It is frozen: tenants own prompts on it, 
 | Steps | {chosen.step} of {config["steps"]}, {config["batch"]} motions each; {config["lift_steps"]} lifting only |
 | Started from | {origin} |
 | Seed | {config["seed"]} |
-| House weights | from {config["house"]} motions of the training part, four views each as 2-D and as 3-D |
-| House module | meta-trained in {config["house_steps"]} episodes on the same views |
+| Shared projection | from {config["house"]} motions of the training part, four views each as 2-D and as 3-D |
+| Prompt module | meta-trained in {config["house_steps"]} episodes on the same views |
 | Chosen | by held-out few-shot accuracy, {date.today().isoformat()} |
 
 ## Data
