@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skeleton_prompt.clips.clip import Clip
-from skeleton_prompt.clips.layouts import SIDE_COLOURS
 from skeleton_prompt.clips.normalise import front_axis, seen_from_front, to_canonical
+from skeleton_prompt.layout_drawing import SIDE_COLOURS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

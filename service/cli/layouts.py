@@ -36,7 +36,8 @@ def show_(
     as_json: AsJson = False,
 ) -> None:
     """One layout: its joints in order and its edges."""
-    from skeleton_prompt.clips.layouts import draw_layout, get_layout
+    from skeleton_prompt.clips.layouts import get_layout
+    from skeleton_prompt.layout_drawing import draw_layout
 
     layout = get_layout(name)
     if svg is not None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from skeleton_prompt.clips.canonical_skeleton import CANONICAL, CANONICAL_EDGES
-from skeleton_prompt.clips.layouts import SIDE_COLOURS
 from skeleton_prompt.clips.normalise import prepare
+from skeleton_prompt.layout_drawing import SIDE_COLOURS
 from skeleton_prompt.model.backbone import Backbone, load_backbone
 from skeleton_prompt.model.features import Windows, turn_to_front
 from training.datasets.labelled import DatasetMissing, read_set

@@ -11,7 +11,8 @@ from service import errors
 from service.gateway import schemas
 from service.gateway.http.openapi import describe_route
 from service.gateway.state.context import json_response
-from skeleton_prompt.clips.layouts import Layout, UnknownLayout, draw_layout, get_layout, layout_names
+from skeleton_prompt.clips.layouts import Layout, UnknownLayout, get_layout, layout_names
+from skeleton_prompt.layout_drawing import draw_layout
 
 router = APIRouter(tags=["layouts"])
 
