@@ -196,6 +196,20 @@ class Settings(BaseSettings):
         None, ge=1, description="Most predict requests of a tenant at once; no limit when unset."
     )
     max_tenant_uploads: int = Field(4, ge=1, description="Most tune and clips requests of a tenant at once.")
+    max_tenant_clips: Annotated[int | None, EmptyIsNone] = Field(
+        None, ge=1, description="Most stored clips of a tenant; no limit when unset."
+    )
+    max_tenant_bytes: Annotated[int | None, EmptyIsNone] = Field(
+        None, ge=MIB, description="Most bytes of stored clips of a tenant; no limit when unset."
+    )
+    max_tenant_prompts: Annotated[int | None, EmptyIsNone] = Field(
+        None, ge=1, description="Most prompt versions of a tenant, unfinished jobs included; no limit when unset."
+    )
+    max_tenant_event_streams: int = Field(16, ge=1, description="Most open event streams of a tenant.")
+    max_event_streams: int = Field(256, ge=1, description="Most open event streams of a gateway.")
+    min_free_bytes: int = Field(
+        64 * MIB, ge=0, description="Disk that uploads leave free for the service itself; less answers 507."
+    )
     max_json_depth: int = Field(16, ge=6, le=256, description="Deepest nesting of a JSON or msgpack body.")
     max_queue_rows: int = Field(
         256, ge=1, le=100_000, description="Rows that may wait for the engine; more are refused."

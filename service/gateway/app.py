@@ -28,8 +28,10 @@ from service.gateway.routes import (
     usage,
 )
 from service.gateway.state.context import GatewayContext, run_in_thread
+from service.gateway.state.event_streams import EventStreams
 from service.gateway.state.onnx_exporter import OnnxExporter
 from service.gateway.state.rate_limit import RateLimiter
+from service.gateway.state.readiness import Readiness
 from service.gateway.state.tenant_slots import TenantSlots
 from service.gateway.state.usage_counter import UsageCounter
 from service.inference import InferenceEngine
@@ -80,11 +82,12 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    for module in (
+    modules = (
         predict, segments, tune, jobs, prompts, clips, feedback, tenants, keys, usage, layouts, health, console,
-    ):  # fmt: skip
+    )  # fmt: skip
+    for module in modules:
         app.include_router(module.router)
-    problem_details.install(app)
+    problem_details.install(app, [route for module in modules for route in module.router.routes])
     openapi.install(app)
     app.add_middleware(RequestMiddleware, metrics=metrics)
     return app
@@ -117,7 +120,8 @@ async def _open(
     stack.callback(queue.close)
     usage_meter = UsageCounter(storage)
     stack.push_async_callback(usage_meter.flush)
-    tasks = [LostJobRequeuer(storage, queue).run(), usage_meter.run()]
+    streams = EventStreams(storage.watching, settings.max_tenant_event_streams, settings.max_event_streams)
+    tasks = [LostJobRequeuer(storage, queue).run(), usage_meter.run(), streams.run()]
     sha256 = getattr(engine, "backbone_sha256", None)
     if sha256 is not None:
         retuner = BackboneUpgrader(
@@ -142,6 +146,8 @@ async def _open(
         usage=usage_meter,
         requests=TenantSlots(settings.max_tenant_requests, "max_tenant_requests"),
         uploads=TenantSlots(settings.max_tenant_uploads, "max_tenant_uploads", UPLOAD_WAIT_S),
+        readiness=Readiness(engine),
+        streams=streams,
         exports=OnnxExporter(storage, settings.backbone),
     )
 

@@ -74,6 +74,16 @@ class TenantRecord:
 
 
 @dataclass(frozen=True)
+class Holdings:
+    """What a tenant holds: stored clips and their bytes, prompt versions, unfinished jobs."""
+
+    clips: int
+    bytes: int
+    prompts: int
+    jobs: int
+
+
+@dataclass(frozen=True)
 class KeyRecord:
     """A tenant's key, without its secret."""
 

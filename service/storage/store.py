@@ -15,15 +15,23 @@ from service.storage.repositories.job_dispatch import JobDispatchRepository
 from service.storage.repositories.jobs import JobLimits, JobRepository
 from service.storage.repositories.keys import KeyHasher, KeyRepository
 from service.storage.repositories.prompts import PromptRepository
+from service.storage.repositories.quotas import QuotaRepository
 from service.storage.repositories.scope import TenantScope
 from service.storage.repositories.tenants import AdminRepository
 from service.storage.repositories.usage import UsageRepository
+from service.storage.repositories.watching import WatchRepository
 from service.storage.sql.database import Database, Schema
 from service.storage.sql.postgres import Limits
 
 
 class TenantRepository(
-    KeyRepository, ClipRepository, JobRepository, BackboneUpgradeRepository, PromptRepository, UsageRepository
+    KeyRepository,
+    ClipRepository,
+    JobRepository,
+    BackboneUpgradeRepository,
+    PromptRepository,
+    UsageRepository,
+    QuotaRepository,
 ):
     """Everything of one tenant, and nothing of any other. Making one asks the database nothing."""
 
@@ -51,6 +59,7 @@ class Storage:
         self._limits = limits
         self.dispatch = JobDispatchRepository(database)
         self.backbones = BackboneRepository(database, blobs)
+        self.watching = WatchRepository(database)
         self.admin = AdminRepository(database, blobs, hasher, hasher.digest(admin_key))
 
     @classmethod

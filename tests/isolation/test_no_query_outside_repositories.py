@@ -10,7 +10,16 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "training", "skeleton_prompt")
 STORAGE = ROOT / "service" / "storage"
 REPOSITORIES = STORAGE / "repositories"
-OF_A_TENANT = ("keys.py", "clips.py", "jobs.py", "job_leases.py", "prompts.py", "backbone_upgrades.py", "usage.py")
+OF_A_TENANT = (
+    "keys.py",
+    "clips.py",
+    "jobs.py",
+    "job_leases.py",
+    "prompts.py",
+    "backbone_upgrades.py",
+    "usage.py",
+    "quotas.py",
+)
 DATABASES = {"sqlalchemy", "sqlite3", "alembic", "psycopg", "psycopg2", "aiosqlite", "asyncpg"}
 INNARDS = {"service.storage.sql.tables", "service.storage.sql.database"}
 ERRORS = "sqlalchemy.exc"  # naming what may be raised is no query
@@ -79,7 +88,7 @@ def test_every_query_of_a_tenants_repository_names_the_tenant(module):
 
 def test_only_the_known_modules_of_the_storage_build_queries():
     # A new module with queries has to be named above, or to be above tenants on purpose.
-    above = {"tenants.py", "backbones.py", "scope.py", "database.py", "job_dispatch.py"}
+    above = {"tenants.py", "backbones.py", "watching.py", "scope.py", "database.py", "job_dispatch.py"}
     found = {
         path.name
         for path in sources(STORAGE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
 from service.errors import (
     Internal,
@@ -32,8 +33,8 @@ log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 100
 _BY_STATUS: dict[int, tuple[type[ServiceError], str]] = {
-    404: (NotFound, "There is nothing at this address."),
-    405: (MethodNotAllowed, "This address does not know this method."),
+    404: (NotFound, "Resource not found."),
+    405: (MethodNotAllowed, "This address does not support this method."),
     415: (UnsupportedMediaType, "This content type is not read here."),
 }
 
@@ -68,7 +69,7 @@ def _encodable(value: Any) -> Any:
 
 
 def as_service_error(error: Exception) -> ServiceError:
-    """The documented error that stands for an exception; ``Internal`` for anything unforeseen."""
+    """The documented error for an exception; ``Internal`` for an unhandled one."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, RequestValidationError):
@@ -101,12 +102,27 @@ async def _problem_handler(request: Request, error: Exception) -> Response:
     if service_error.status >= 500:
         expected = isinstance(error, ServiceError)
         log.warning("failed", code=service_error.code, error=repr(error), exc_info=None if expected else error)
-    headers = error.headers if isinstance(error, HTTPException) and error.status_code == 405 else None
+    headers = {"Allow": _allowed(request)} if service_error.status == 405 else None
     return problem_response(service_error, request.state.request_id, headers)
 
 
-def install(app: FastAPI) -> None:
-    """Have the application answer every foreseen exception as a problem; the middleware does the rest."""
+def _allowed(request: Request) -> str:
+    """Methods of all routes that have the address of the request; the router names those of the first only."""
+    methods: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return ", ".join(sorted(methods))
+
+
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Register the handler of all expected exceptions; the middleware converts the others.
+
+    Args:
+        app: The application.
+        routes: All routes of it, for the methods that an address supports.
+    """
+    app.state.routes = routes
     for kind in (
         ServiceError,
         RequestValidationError,

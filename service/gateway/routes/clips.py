@@ -19,6 +19,7 @@ from service.gateway.http.pagination import After, Limit, page
 from service.gateway.operations.clip_intake import ClipUpload, require_few_clips
 from service.gateway.operations.prediction import max_items
 from service.gateway.operations.pricing import admit, charge
+from service.gateway.operations.quotas import require_free_disk, require_room_for_clips
 from service.gateway.routes.jobs import time_of
 from service.gateway.state.context import json_response, run_in_thread
 from service.storage.records import ClipRecord
@@ -80,6 +81,7 @@ async def add_clips(request: Request, access: Access = RequireTune) -> Response:
 async def _add_clips(request: Request, access: Access) -> Response:
     """``add_clips`` within the tenant's share of uploads."""
     gateway, settings = access.gateway, access.gateway.settings
+    await run_in_thread(require_free_disk, settings)
     media_type = request_body.media_type_of(request, request_body.JSON, request_body.MSGPACK)
     body = await request_body.read(request, settings.max_tune_bytes, "max_tune_bytes")
 
@@ -100,6 +102,7 @@ async def _add_clips(request: Request, access: Access) -> Response:
         upload.check()
         ids: list[str] = []
         if upload.clips:
+            await run_in_thread(require_room_for_clips, settings, access.repository, upload.clips)
             ids = await run_in_thread(access.repository.add_clips, upload.clips, source="upload")
         return 201, {"ids": ids, "skipped": upload.skipped}
 

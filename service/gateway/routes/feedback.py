@@ -20,6 +20,7 @@ from service.gateway.http.openapi import CREATES, describe_route
 from service.gateway.http.text import text_problem
 from service.gateway.operations.prediction import clip_limits, max_items, prepare_clip, read_tool_clip
 from service.gateway.operations.pricing import admit
+from service.gateway.operations.quotas import require_room_for_clips
 from service.gateway.routes.predict import batch_row_id
 from service.gateway.state.context import run_in_thread
 from skeleton_prompt.clips.clip import Clip, InvalidClip, parse_clip
@@ -40,6 +41,7 @@ router = APIRouter(tags=["teach"])
             errors.InvalidClip,
             errors.UnknownLayout,
             errors.RateLimited,
+            errors.QuotaExceeded,
         ),
         body=schemas.Feedback,
         forms=(request_body.JSON, request_body.MSGPACK),
@@ -56,6 +58,7 @@ async def feedback(request: Request, access: Access = RequireTune) -> Response:
     def store() -> tuple[int, dict[str, Any]]:
         document = request_body.decode(body, media_type, settings.max_json_depth, max_items=max_items(settings))
         clip = _labelled(document, access)
+        require_room_for_clips(settings, access.repository, [clip])
         [stored] = access.repository.add_clips([clip], source="feedback")
         return 201, {"id": stored, "label": clip.label}
 

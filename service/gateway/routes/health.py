@@ -29,9 +29,10 @@ async def livez() -> Response:
     **describe_route(schemas.Status, fails=(errors.EngineUnavailable,), key=False),
 )
 async def readyz(request: Request) -> Response:
-    """By a real forward pass, just now, or a moment ago where the engine is busy."""
-    engine = context_of(request).engine
-    if not await engine.is_ready():
+    """By a real forward pass, up to a second ago, or longer where the engine is busy."""
+    gateway = context_of(request)
+    engine = gateway.engine
+    if not await gateway.readiness.check():
         why = getattr(engine, "trouble", None) or "The engine did not complete a forward pass."
         raise errors.EngineUnavailable(why, retry_after=2.0)
     return json_response({"status": "ready"})

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
-import anyio
 from fastapi import APIRouter, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
@@ -24,13 +23,12 @@ from service.storage.records import JobEvent, JobRecord, JobState
 router = APIRouter(tags=["jobs"])
 
 FINISHED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
-POLL_S = 0.5
 MAX_EVENT_ID = 2**62
 HIDDEN = {"skipped"}  # options that are facts of the request, shown elsewhere
 
 
 def time_of(moment: datetime | None) -> str | None:
-    """A moment as ISO 8601 in UTC."""
+    """A time as ISO 8601 in UTC."""
     return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 
@@ -107,7 +105,7 @@ async def cancel_job(job: str, access: Access = RequireTune) -> Response:
     summary="Follow a job",
     **describe_route(
         schemas.page(schemas.JobEvent),
-        fails=(errors.NotFound, errors.InvalidRequest),
+        fails=(errors.NotFound, errors.InvalidRequest, errors.QuotaExceeded, errors.Overloaded),
         content={
             "application/json": {"schema": {"$ref": "#/components/schemas/JobEventPage"}},
             "text/event-stream": {"schema": {"type": "string"}},
@@ -125,23 +123,28 @@ async def job_events(
     if after is not None or request.headers.get("accept", "").startswith("application/json"):
         events = await run_in_thread(access.repository.job_events, job, after or 0)
         return json_response({"items": [event_document(event) for event in events], "next": None})
+    access.gateway.streams.require_room(access.tenant)
     last = request.headers.get("last-event-id", "")
     start = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else 0
     return EventSourceResponse(_stream(access, job, start), ping=15, headers={"Cache-Control": "no-store"})
 
 
 async def _stream(access: Access, job: str, after: int) -> AsyncIterator[ServerSentEvent]:
-    """Events as they happen, until the job has ended."""
-    while True:
-        # State first: what happens between the two reads is then in the events or comes in the next round.
-        try:
-            record = await run_in_thread(access.repository.get_job, job)
-            events = await run_in_thread(access.repository.job_events, job, after)
-        except errors.NotFound:  # erased while somebody watched
-            return
-        for event in events:
-            after = event.id
-            yield ServerSentEvent(json.dumps(event_document(event)), id=str(event.id), event=event.state.value)
-        if record.state in FINISHED:
-            return
-        await anyio.sleep(POLL_S)
+    """Events as they happen, until the job has ended, its tenant is erased or the key is revoked."""
+    with access.gateway.streams.watch(access.tenant, job, access.principal.key_id) as watcher:
+        while True:
+            watcher.woken.clear()
+            # State first: what happens between the two reads is then in the events or comes in the next round.
+            try:
+                record = await run_in_thread(access.repository.get_job, job)
+                events = await run_in_thread(access.repository.job_events, job, after)
+            except errors.NotFound:
+                return
+            for event in events:
+                after = event.id
+                yield ServerSentEvent(json.dumps(event_document(event)), id=str(event.id), event=event.state.value)
+            if record.state in FINISHED:
+                return
+            await watcher.woken.wait()
+            if watcher.revoked:
+                return

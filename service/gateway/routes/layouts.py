@@ -10,6 +10,7 @@ from starlette.responses import Response
 from service import errors
 from service.gateway import schemas
 from service.gateway.http.openapi import describe_route
+from service.gateway.http.pagination import After, Limit, page, page_of
 from service.gateway.state.context import json_response
 from skeleton_prompt.clips.layouts import Layout, UnknownLayout, get_layout, layout_names
 from skeleton_prompt.layout_drawing import draw_layout
@@ -21,10 +22,15 @@ def _document(layout: Layout) -> dict[str, Any]:
     return {"name": layout.name, "joints": list(layout.joints), "edges": [list(edge) for edge in layout.edges]}
 
 
-@router.get("/layouts", summary="List layouts", **describe_route(schemas.page(schemas.LayoutSummary), key=False))
-async def list_layouts() -> Response:
-    """All of them on one page."""
-    return json_response({"items": [_document(get_layout(name)) for name in layout_names()], "next": None})
+@router.get(
+    "/layouts",
+    summary="List layouts",
+    **describe_route(schemas.page(schemas.LayoutSummary), fails=(errors.InvalidRequest,), key=False),
+)
+async def list_layouts(limit: Limit = 200, after: After = None) -> Response:
+    """By name; all of them on one page by default."""
+    layouts = [get_layout(name) for name in layout_names()]
+    return page(page_of(layouts, lambda layout: layout.name, limit, after), _document)
 
 
 @router.get(

@@ -29,6 +29,7 @@ from service.gateway.operations.base_version_clips import base_version_clips
 from service.gateway.operations.clip_intake import ClipUpload, check_labels, labels_of, require_few_clips
 from service.gateway.operations.prediction import MAX_VERSION, max_items
 from service.gateway.operations.pricing import admit, charge
+from service.gateway.operations.quotas import require_free_disk, require_room_for_clips, require_room_for_prompt
 from service.gateway.routes.jobs import job_document
 from service.gateway.state.context import GatewayContext, json_response, run_in_thread
 from service.storage.store import TenantRepository
@@ -102,6 +103,7 @@ async def tune(request: Request, access: Access = RequireTune) -> Response:
 async def _tune(request: Request, access: Access) -> Response:
     """``tune`` within the tenant's share of uploads."""
     gateway = access.gateway
+    await run_in_thread(require_free_disk, gateway.settings)
     asked = await _read(request, gateway)
     await charge(request, gateway, access.tenant, asked.upload.windows)
     if asked.dry_run:
@@ -307,6 +309,9 @@ def _create(access: Access, asked: TuneRequest) -> dict[str, Any]:
     before, more_labels, _ = _existing_clips(repository, asked)
     check_labels(labels + more_labels)
     repository.check_job_quota()
+    settings = access.gateway.settings
+    require_room_for_prompt(settings, repository)
+    require_room_for_clips(settings, repository, lessons.clips)
     options = asked.options | ({"skipped": lessons.skipped[:100]} if lessons.skipped else {})
     ids = repository.add_clips(lessons.clips, source="tune") if lessons.clips else []
     job = repository.create_job([*before, *ids], options)

@@ -15,9 +15,11 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.gateway.state.event_streams import EventStreams
 from service.gateway.state.key_tenant_cache import KeyTenantCache
 from service.gateway.state.onnx_exporter import OnnxExporter
 from service.gateway.state.rate_limit import RateLimiter
+from service.gateway.state.readiness import Readiness
 from service.gateway.state.recent_clips import RecentClips
 from service.gateway.state.recent_key_secrets import IdempotentSecretCache
 from service.gateway.state.tenant_slots import TenantSlots
@@ -54,6 +56,8 @@ class GatewayContext:
     exports: OnnxExporter
     requests: TenantSlots
     uploads: TenantSlots
+    readiness: Readiness
+    streams: EventStreams
     callers: KeyTenantCache = field(default_factory=KeyTenantCache)
     recent: RecentClips = field(default_factory=RecentClips)
     large_body: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1))

@@ -231,11 +231,13 @@ def test_liveness_readiness_and_counters(bench, taught):
     assert bench.ask("GET", "/readyz", None).status_code == 200
     bench.engine.alive = False
     try:
+        bench.app.state.gateway.readiness.expire()
         dead = bench.ask("GET", "/readyz", None)
         assert (dead.status_code, dead.json()["code"]) == (503, "engine_unavailable")
         assert bench.ask("GET", "/livez", None).status_code == 200
     finally:
         bench.engine.alive = True
+        bench.app.state.gateway.readiness.expire()
     bench.ask("POST", "/predict", taught[1], json=person())
     counters = bench.ask("GET", "/metrics", ADMIN).text
     assert 'skeleton_prompt_http_requests_total{method="POST",route="/predict",status="200"}' in counters
