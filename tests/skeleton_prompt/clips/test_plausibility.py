@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from skeleton_prompt.clips.plausibility import _median
+from skeleton_prompt.clips.pose_sample import median
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 24, 25])
 def test_the_median_is_that_of_numpy(count):
     values = np.random.default_rng(count).normal(size=count).astype(np.float32)
-    assert _median(values) == float(np.median(values))
+    assert median(values) == float(np.median(values))
