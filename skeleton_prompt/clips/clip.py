@@ -33,7 +33,7 @@ from skeleton_prompt.clips.conventions import (
     to_one_convention,
 )
 from skeleton_prompt.clips.findings import Finding
-from skeleton_prompt.clips.identity import order_by_track, order_people, read_track_ids
+from skeleton_prompt.clips.identity import jump_warning, order_by_track, order_people, read_track_ids
 from skeleton_prompt.clips.keypoints import Array, Keypoints, read_keypoints
 from skeleton_prompt.clips.layouts import Layout, UnknownLayout, custom_layout, get_layout
 from skeleton_prompt.clips.timing import apply_timestamps, read_fps, read_timestamps
@@ -151,6 +151,8 @@ def parse_clip(
     positions, confidence = _arrange(values, read.coords, stated, layout, notes)
     positions, confidence, strays = hide_strays(positions, confidence, fps)
     notes += strays
+    jumps = jump_warning(positions)
+    warnings += [jumps] if jumps else []
     if times is not None:
         sent = None if document.get("fps") is None else fps
         positions, confidence, fps = apply_timestamps(positions, confidence, times, sent, limits.max_frames, notes)

@@ -19,6 +19,8 @@ Costs = np.ndarray[Any, np.dtype[np.float64]]
 FIELD = "track_ids"
 JUMP = 0.3  # of the body's extent between two frames: less is a motion
 CLEARLY_CLOSER = 0.5  # share of the cost of the order as sent that another order must stay below
+ELSEWHERE = 1.0  # of the body's extent, that a whole body does not move between two frames
+WHOLE = 0.6  # of the body's usual extent
 NEW_PERSON = 3.0  # extents; farther than that a detection continues no track
 JOINTS_COMPARED = 24
 
@@ -117,6 +119,33 @@ def _is_better(costs: Costs, chosen: np.ndarray[Any, np.dtype[np.int_]]) -> bool
     rows = np.arange(len(costs))
     sent, other = costs[rows, rows], costs[rows, chosen]
     return bool(sent.max() > JUMP and other.sum() < CLEARLY_CLOSER * sent.sum())
+
+
+def jump_warning(positions: Array) -> Finding | None:
+    """A warning where the whole body is elsewhere from one frame to the next, as of another person.
+
+    Args:
+        positions: ``(P, T, J, D)``, NaN where not seen.
+    """
+    low, high = np.fmin.reduce(positions, axis=2), np.fmax.reduce(positions, axis=2)
+    size = (high - low).max(-1)
+    centre = (low + high) / 2
+    steps = np.abs(centre[:, 1:] - centre[:, :-1]).max(-1)
+    sides = size[size > 0]
+    if not len(sides):
+        return None
+    far = steps > ELSEWHERE * max(float(np.sort(sides)[len(sides) // 2]), 1e-9)
+    # Both boxes have to be of a whole body: a few joints have their centre anywhere.
+    whole = size > WHOLE * float(np.sort(sides)[len(sides) // 2])
+    far &= whole[:, 1:] & whole[:, :-1]
+    if not far.any():
+        return None
+    person, frame = (int(at[0]) for at in np.nonzero(far))
+    message = (
+        f"{int(far.sum())} times the body is elsewhere from one frame to the next (first at frame {frame + 1} of person "
+        f"{person}): are these different people, or were frames cut out?"
+    )
+    return Finding("person_jumps", message, FIELD)
 
 
 def order_by_track(

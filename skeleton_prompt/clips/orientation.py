@@ -17,8 +17,9 @@ from skeleton_prompt.clips.pose_sample import JOINT, Array, Mask, PoseSample, me
 UPSIDE_DOWN = 0.35
 BACKWARD_FEET, BACKWARD_KNEES = 0.015, 0.03
 BACKWARD_NOSE = 0.025
-LYING = 0.9  # share of the frames
+LYING = 0.75  # share of the frames
 FLAT = 1.5  # times that the trunk is longer along the ground than upwards
+BENT = 0.5  # share of the other axes that legs reach along the trunk's axis; knees bend in 3-D exercises
 ACROSS = 0.05  # of the extent: how much farther left and right are apart upwards than sideways
 TURNED = 0.1  # the same for a head at the right, which exchanged axes do not explain
 _HEAD = [JOINT[name] for name in ("head_top", "nose", "thorax")]
@@ -67,14 +68,17 @@ def _lying(sample: PoseSample) -> Finding | None:
     counts = shown.sum(1)[rows]
     legs = (positions[:, _FEET] * shown[..., None]).sum(1)[rows] / counts[:, None] - positions[rows, root]
     level, fallen = np.abs(trunk), np.abs(legs)
-    for axis, name in ((2, "z"), (0, "x")) if positions.shape[-1] == 3 else ((0, "x"),):
+    solid = positions.shape[-1] == 3
+    for axis, name in ((2, "z"), (0, "x")) if solid else ((0, "x"),):
         others = [other for other in range(positions.shape[-1]) if other != axis]
-        along = (level[:, axis] > FLAT * level[:, others].max(1)) & (fallen[:, axis] > fallen[:, others].max(1))
+        along = (level[:, axis] > FLAT * level[:, others].max(1)) & (
+            fallen[:, axis] > (BENT if solid else 1) * fallen[:, others].max(1)
+        )
         along &= np.sign(trunk[:, axis]) == -np.sign(legs[:, axis])
         if along.mean() < LYING:
             continue
         head = float(np.sign(np.median(trunk[:, axis])))
-        if positions.shape[-1] == 3:
+        if solid:
             sign = "" if head > 0 else "-"
             message = (
                 f'the person lies along {name} throughout: does {name} point up? Then send "up_axis": "{sign}{name}"'
