@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.cases import file_cases
+from tests.cases import file_cases, input_cases
+from tests.cases.expectations import Expectation
 
-EXPECTED = {**file_cases.EXPECTED}
+EXPECTED = [
+    pytest.param(number, expectation, id=number)
+    for number, expectation in sorted(
+        [*file_cases.EXPECTED.items(), *input_cases.EXPECTED.items()], key=lambda row: row[0]
+    )
+]
 
 
-@pytest.mark.parametrize("number", sorted(EXPECTED))
-def test_a_case_is_met(number: str, cases: Path) -> None:
+@pytest.mark.parametrize(("number", "expectation"), EXPECTED)
+def test_a_case_is_met(number: str, expectation: Expectation, cases: Path) -> None:
     (folder,) = sorted(cases.glob(f"{number}-*"))
-    EXPECTED[number](folder)
+    expectation(folder)
