@@ -142,8 +142,8 @@ def jump_warning(positions: Array) -> Finding | None:
         return None
     person, frame = (int(at[0]) for at in np.nonzero(far))
     message = (
-        f"{int(far.sum())} times the body is elsewhere from one frame to the next (first at frame {frame + 1} of person "
-        f"{person}): are these different people, or were frames cut out?"
+        f"{int(far.sum())} times the body is elsewhere from one frame to the next (first at frame {frame + 1} of "
+        f"person {person}): are these different people, or were frames cut out?"
     )
     return Finding("person_jumps", message, FIELD)
 
