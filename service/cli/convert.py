@@ -94,10 +94,9 @@ def _pieces(clip: FileClip, seconds: float | None) -> Iterator[tuple[FileClip, d
         if len(part) < 2 or (number and len(part) < size / 2):
             continue
         name = str(document.get("id") or clip.path.stem)
-        yield (
-            clip,
-            {**document, "id": f"{name}#{number}"[-128:], "group": document.get("group") or name, "keypoints": part},
-        )
+        own = {key: document[key][start : start + size] for key in ("track_ids", "timestamps") if document.get(key)}
+        group = document.get("group") or name
+        yield clip, {**document, **own, "id": f"{name}#{number}"[-128:], "group": group, "keypoints": part}
 
 
 def _checked(clip: FileClip, document: dict[str, Any], notes: Notes) -> dict[str, Any]:

@@ -266,6 +266,8 @@ def _document(
         )
     if recording.y_axis:
         document["y_axis"] = recording.y_axis
+    if recording.units:
+        document["units"] = recording.units
     for name in ("id", "label", "group"):
         text = getattr(recording, name)
         if text:
@@ -298,9 +300,13 @@ def _measured_fps(frames: Sequence[Frame], notes: Notes) -> float | None:
 def _clips(document: Document, values: Array, slots: Slots, per_person: bool, notes: Notes) -> list[ReadClip]:
     """One clip with all people, or one for each person from its first to its last frame."""
     P = values.shape[1]
-    if P == 1 or not per_person:
-        keypoints = values[:, 0] if P == 1 else values
-        return [ReadClip({**document, "keypoints": keypoints}, tuple(notes.lines))]
+    if P == 1:
+        return [ReadClip({**document, "keypoints": values[:, 0]}, tuple(notes.lines))]
+    if not per_person:
+        if slots.tracked:  # so that the API does not match people by position
+            seen = np.isfinite(values).max(axis=(2, 3))
+            document["track_ids"] = [[slot if seen[t, slot] else None for slot in range(P)] for t in range(len(seen))]
+        return [ReadClip({**document, "keypoints": values}, tuple(notes.lines))]
     if not slots.tracked:
         notes.add(
             "people are not tracked in this file: each clip holds the detections of one place in the order of the file"

@@ -105,6 +105,15 @@ def test_long_recordings_are_cut_on_request_and_keep_one_group(tmp_path, capsys)
     assert {clip["group"] for clip in clips} == {"rec"}
 
 
+def test_the_parts_of_a_recording_keep_the_tracks_of_its_people(tmp_path, capsys):
+    values = np.stack([image("coco17", 40), image("coco17", 40, seed=4)], 1)
+    np.save(tmp_path / "a.npy", values)
+    options = ("--layout", "coco17", "--coords", "xyc", "--axes", "TPJC", "--fps", "10", "--cut", "2")
+    assert run("convert", tmp_path / "a.npy", tmp_path / "out.ndjson", *options, "--json") == 0
+    clips = [parse_clip(document) for _, document in read_clips([tmp_path / "out.ndjson"])]
+    assert [(clip.people, clip.frames) for clip in clips] == [(2, 20), (2, 20)]
+
+
 def test_the_formats_are_listed(capsys):
     assert run("convert", "--list", "--json") == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == [form.name for form in FORMATS]
