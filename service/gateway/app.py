@@ -111,9 +111,7 @@ async def _open(
     if engine is None:
         remote = settings.engine == "torchserve"
         engine = _remote(settings) if remote else _embedded(settings, storage, prompt_cache, metrics, processes)
-    attach = getattr(engine, "attach", None)  # of an engine that runs elsewhere
-    if attach is not None:
-        attach(metrics, await run_in_thread(BackboneCompatibility, storage, settings.backbone))
+    engine.bind(metrics, await run_in_thread(BackboneCompatibility, storage, settings.backbone))
     await engine.start()
     stack.push_async_callback(engine.stop)
     queue = JobQueue(settings.redis_address)
@@ -122,7 +120,7 @@ async def _open(
     stack.push_async_callback(usage_meter.flush)
     streams = EventStreams(storage.watching, settings.max_tenant_event_streams, settings.max_event_streams)
     tasks = [LostJobRequeuer(storage, queue).run(), usage_meter.run(), streams.run()]
-    sha256 = getattr(engine, "backbone_sha256", None)
+    sha256 = engine.backbone_sha256
     if sha256 is not None:
         retuner = BackboneUpgrader(
             storage,

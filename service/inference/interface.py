@@ -1,28 +1,37 @@
-"""What the gateway asks of an engine, wherever it runs."""
+"""The interface between the gateway and an inference engine, wherever the engine runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import Array, Prompt, PromptRef
+from skeleton_prompt.model.window_sums import Chunk, Result
+
+if TYPE_CHECKING:
+    from service.backbone_loader import BackboneCompatibility
+    from service.metrics import Metrics
 
 CacheLayer = Literal["memory", "redis", "store"]
 
 
+class WorkerCrashed(Exception):
+    """The engine process that computed a batch has ended or hangs; another may compute its rows."""
+
+
 @dataclass(frozen=True)
 class PredictionInput:
-    """One person of one clip, and whose prompt is to name what they do.
+    """One person of one clip and the prompt to predict with.
 
     Attributes:
-        person: What the engine computes on.
+        person: The prepared person.
         ref: The exact prompt, by tenant, version and hash.
-        top_k: How many labels to list.
-        threshold: Least probability that counts as known, in place of the calibrated one.
-        deadline: On the clock of ``time.monotonic``; after it nobody waits for the answer.
+        top_k: Number of labels to return.
+        threshold: Minimum probability of a known action; None uses the calibrated one.
+        deadline: Time (``time.monotonic``) after which no caller waits for the result.
     """
 
     person: PreparedPerson
@@ -37,13 +46,12 @@ class PredictionResult:
     """A prediction and where its time went.
 
     Attributes:
-        prediction: What is said about the person.
-        cache: Where the prompt was found.
-        queue_ms: Waiting for the engine.
-        prompt_ms: Getting the prompt.
-        forward_ms: The forward pass of the batch that it was in.
-        batch_rows: Rows of that batch, where this answer is the one of them that says so; of the others 0. So batches
-            can be counted by whoever sees answers.
+        prediction: The prediction.
+        cache: Cache layer that had the prompt.
+        queue_ms: Time in the queue.
+        prompt_ms: Time to load the prompt.
+        forward_ms: Time of the forward passes that the row was in.
+        batch_rows: Rows of the batch, in the result of its first row; 0 in all others, so that batches can be counted.
     """
 
     prediction: Prediction
@@ -62,40 +70,82 @@ class PromptedModel(Protocol):
     def features(self, people: Sequence[PreparedPerson], batch_size: int = 16) -> Array:
         """Frozen features."""
 
-    def forward(self, rows: Sequence[tuple[PreparedPerson, Prompt]]) -> list[Array | Exception]:
-        """Logits per row, or the exception that stands for them."""
+    def forward_chunks(self, chunks: Sequence[Chunk]) -> list[Result]:
+        """Logits of rows that end with their chunk, window sums of others, or the exception that stands for the row.
+
+        Raises:
+            WorkerCrashed: The engine process has ended or hangs.
+        """
 
     def finish(
         self, person: PreparedPerson, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
     ) -> Prediction:
-        """The prediction."""
+        """The prediction from a row's logits."""
 
 
 class InferenceEngine(Protocol):
-    """Predicts rows of any tenants; safe to call from many tasks of one event loop."""
+    """Predicts rows of any tenants; safe to call from many tasks of one event loop.
+
+    Engines inherit from it: members that an engine has no use for have a default.
+    """
+
+    @property
+    def backbone_sha256(self) -> str | None:
+        """SHA-256 of the backbone that new prompts are made on; None before it is known."""
+        return None
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait, or that an engine elsewhere has."""
+        return 0
+
+    @property
+    def old_models(self) -> int:
+        """Models of older backbones in memory."""
+        return 0
+
+    @property
+    def unavailable_reason(self) -> str | None:
+        """Why the engine cannot be used although it runs; None if there is no such reason. Names no address."""
+        return None
+
+    def bind(self, metrics: Metrics, compatibility: BackboneCompatibility) -> None:
+        """Join a gateway before ``start``.
+
+        Args:
+            metrics: Where the engine registers its collectors.
+            compatibility: Which backbones the gateway accepts from an engine that runs elsewhere.
+        """
+        del metrics, compatibility
 
     async def start(self) -> None:
         """Load what is needed; the engine is ready when this returns."""
 
     async def stop(self) -> None:
-        """Refuse what waits and let go of everything."""
+        """Refuse waiting rows and release everything."""
+
+    async def refresh(self) -> None:
+        """Fetch current figures for the metrics from where the engine runs; quick, and never fails."""
+        return None
 
     def check_admission(self, tenant: str) -> None:
-        """Nothing, unless a row of this tenant would be refused now: then its clip need not be read.
+        """Do nothing if a row of this tenant would be accepted now; called before its clip is read.
 
         Raises:
-            Overloaded: It would.
+            Overloaded: It would be refused.
         """
 
     async def predict(self, question: PredictionInput) -> PredictionResult:
-        """Answer one row.
+        """Predict one row.
 
         Raises:
             Overloaded: The queue is full.
-            DeadlineExceeded: The answer would come too late.
+            DeadlineExceeded: The result was not there before the deadline.
             EngineUnavailable: The forward pass or the prompt failed for a reason that is not the caller's.
             BackboneMismatch: The prompt belongs to another backbone, and this engine runs no other.
         """
+        raise NotImplementedError
 
     async def is_ready(self) -> bool:
-        """Whether a real forward pass succeeded just now, or recently while the engine is busy."""
+        """Whether a forward pass succeeds; a busy engine is judged by its rows, which no probe precedes."""
+        raise NotImplementedError

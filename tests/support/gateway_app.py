@@ -13,7 +13,7 @@ import structlog
 
 from service.errors import Overloaded
 from service.gateway.app import create_app
-from service.inference.interface import PredictionInput, PredictionResult
+from service.inference.interface import InferenceEngine, PredictionInput, PredictionResult
 from service.settings import Settings
 from service.storage.records import JobState
 from service.storage.store import Storage
@@ -31,7 +31,7 @@ ADMIN = "admin-key-of-the-tests"
 LABELS = ("squat", "wave")
 
 
-class SmallEngine:
+class SmallEngine(InferenceEngine):
     """Says the tenant's first label to everybody who moves, and what it was asked."""
 
     def __init__(self) -> None:

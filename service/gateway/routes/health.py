@@ -33,7 +33,7 @@ async def readyz(request: Request) -> Response:
     gateway = context_of(request)
     engine = gateway.engine
     if not await gateway.readiness.check():
-        why = getattr(engine, "trouble", None) or "The engine did not complete a forward pass."
+        why = engine.unavailable_reason or "The engine did not complete a forward pass."
         raise errors.EngineUnavailable(why, retry_after=2.0)
     return json_response({"status": "ready"})
 
@@ -47,13 +47,9 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Admin key, or the one that can do nothing else. No tenant appears in a label."""
     gateway = context_of(request)
-    refresh = getattr(gateway.engine, "refresh", None)  # of an engine whose figures are elsewhere
-    if refresh is not None:
-        await refresh()
-    waiting = getattr(gateway.engine, "waiting", None)
-    if waiting is not None:
-        gateway.metrics.queue_depth.set(waiting)
-    gateway.metrics.old_backbones_loaded.set(getattr(gateway.engine, "old_models", 0))
+    await gateway.engine.refresh()
+    gateway.metrics.queue_depth.set(gateway.engine.waiting)
+    gateway.metrics.old_backbones_loaded.set(gateway.engine.old_models)
     try:
         gateway.metrics.set_unfinished_jobs(await run_in_thread(gateway.storage.dispatch.unfinished_jobs))
     except errors.ServiceError:

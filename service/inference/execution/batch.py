@@ -1,24 +1,25 @@
-"""What every engine does with rows, wherever it runs: in the gateway's process or in TorchServe's worker."""
+"""Steps of a prediction that every engine shares: get the prompt, run the forward pass, finish the row."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import structlog
 
-from service.errors import BackboneMismatch, EngineUnavailable, ServiceError
-from service.inference.interface import CacheLayer, PredictionInput, PromptedModel
+from service.errors import BackboneMismatch, DeadlineExceeded, EngineUnavailable, ServiceError
+from service.inference.interface import CacheLayer, PredictionInput, PromptedModel, WorkerCrashed
 from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model import prompt_file
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import Array, Prompt, PromptRef
+from skeleton_prompt.model.window_sums import Chunk, Result
 
 log = structlog.get_logger(__name__)
 
-GC_THRESHOLD = 50_000  # new objects between two rounds of the garbage collector
+GC_THRESHOLD = 50_000  # new objects between two garbage collections
 
 
 class PromptSource(Protocol):
@@ -32,7 +33,7 @@ class PromptSource(Protocol):
 
 
 def get_prompt(prompts: PromptSource, ref: PromptRef) -> tuple[Prompt, CacheLayer]:
-    """A prompt and where it was found; blocks.
+    """Load a prompt; blocks. Returns it and the cache layer that had it.
 
     Raises:
         BackboneMismatch, VersionNotFound, StorageUnavailable: As the cache says.
@@ -49,20 +50,29 @@ def get_prompt(prompts: PromptSource, ref: PromptRef) -> tuple[Prompt, CacheLaye
         raise EngineUnavailable("The prompt could not be loaded.", retry_after=2.0) from error
 
 
-def forward_rows(model: PromptedModel, rows: Sequence[tuple[PreparedPerson, Prompt]]) -> list[Array | Exception]:
-    """The forward pass of one model's rows; where a whole batch fails, each row on its own, to find the culprit."""
+def forward_chunks(
+    model: PromptedModel, chunks: Sequence[Chunk], is_wanted: Callable[[int], bool] = lambda _index: True
+) -> list[Result]:
+    """The forward pass of one model; where a whole batch fails, each chunk by itself, to find the one to blame.
+
+    Args:
+        model: Of all the chunks.
+        chunks: Of any tenants.
+        is_wanted: Whether a caller still waits for a chunk, by its index; others are not computed a second time.
+    """
     try:
-        outcomes = model.forward(rows)
-        if len(outcomes) == len(rows):
+        outcomes = model.forward_chunks(chunks)
+        if len(outcomes) == len(chunks):
             return outcomes
-        raise RuntimeError(f"{len(outcomes)} outcomes for {len(rows)} rows")
-    except ServiceError as error:  # of the engine as a whole
-        return [error] * len(rows)
+        raise RuntimeError(f"{len(outcomes)} outcomes for {len(chunks)} rows")
+    except (ServiceError, WorkerCrashed) as error:  # of the engine as a whole
+        return [error] * len(chunks)
     except Exception as error:
-        if len(rows) == 1:
+        if len(chunks) == 1:
             return [error]
-        log.warning("a batch failed; its rows are tried one by one", rows=len(rows), exc_info=True)
-        return [forward_rows(model, [row])[0] for row in rows]
+        log.warning("a batch failed; its rows are tried one by one", rows=len(chunks), exc_info=True)
+    late = DeadlineExceeded("The prediction was not ready before its deadline.")
+    return [forward_chunks(model, [chunk])[0] if is_wanted(index) else late for index, chunk in enumerate(chunks)]
 
 
 def finish_row(
@@ -88,13 +98,13 @@ def finish_row(
 
 
 def warm_up(model: PromptedModel) -> None:
-    """Run the model once, and take all that it is made of from the garbage collector's rounds."""
+    """Run the model once, then exclude its objects from garbage collection."""
     model.features([PROBE_INPUT])
     tune_gc()
 
 
 def tune_gc() -> None:
-    """Have the garbage collector look at nothing that is there now, and seldom at what comes."""
+    """Exclude all present objects from garbage collection and make collections rare."""
     # A model's many objects never become garbage, nor do an application's; scanning them made for the slowest requests.
     gc.collect()
     gc.freeze()
@@ -103,7 +113,7 @@ def tune_gc() -> None:
 
 
 def _probe_input() -> PreparedPerson:
-    """Somebody who stands still, visible throughout: input for a forward pass that belongs to no tenant."""
+    """A person who stands still, visible throughout: input of a forward pass that belongs to no tenant."""
     pose = np.zeros((1, 64, 17, 3), np.float32)
     pose[..., 1] = np.linspace(-1, 1, 17, dtype=np.float32)
     pose[..., 2] = 1.0

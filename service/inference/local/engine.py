@@ -1,8 +1,8 @@
-"""The engine of the gateway itself: batches form by themselves while it is busy.
+"""Engine of the gateway itself: dynamic batching over a fair queue.
 
-An idle engine starts at once with whatever there is; rows that arrive meanwhile form the next batch. So a lone client
-never waits for company, and a busy engine works in full batches, without a waiting time to tune. What computes is
-processes beside this one (``processes.py``), or this one itself; one thread here waits for each.
+An idle engine starts at once with the rows that wait; rows that arrive meanwhile form the next batch, so there is no
+batching delay to tune. Batches are computed by engine processes (``process_pool``) or in this process; one thread here
+waits for each.
 """
 
 from __future__ import annotations
@@ -22,31 +22,42 @@ import structlog
 
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 from service.inference.execution.backbone_pool import BackbonePool
-from service.inference.execution.batch import PROBE_INPUT, PromptSource, finish_row, forward_rows, get_prompt, warm_up
-from service.inference.interface import CacheLayer, PredictionInput, PredictionResult, PromptedModel
+from service.inference.execution.batch import PROBE_INPUT, PromptSource, finish_row, forward_chunks, get_prompt, warm_up
+from service.inference.interface import (
+    CacheLayer,
+    InferenceEngine,
+    PredictionInput,
+    PredictionResult,
+    PromptedModel,
+    WorkerCrashed,
+)
 from service.inference.local.fair_queue import FairQueue, Row
 from skeleton_prompt.model.prompt_file import Prompt
+from skeleton_prompt.model.window_sums import Result, WindowSums
 
 log = structlog.get_logger(__name__)
 
-PROBE_S = 10.0  # a forward pass this recent proves that the engine works
-PROMPT_LOADER_THREADS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
+READY_TIMEOUT_S = 10.0
+PROBE_POLL_S = 0.05
+PROMPT_LOADER_THREADS = 4  # they wait for Redis or a disk and hardly compute
+CHUNKS_PER_BATCH = 4  # a batch has room for this many chunks, so a long row delays others by a part of a batch
+MAX_ATTEMPTS = 2  # of a row, where engine processes crash
 
 
-class LocalEngine:
-    """The model library behind a bounded queue.
+class LocalEngine(InferenceEngine):
+    """The model behind a bounded, fair queue.
 
     Args:
-        load: Gives the loaded model; called once, in a thread.
+        load: Returns the loaded model; called once, in a thread.
         prompts: The prompt cache.
-        queue_size: Rows that may wait.
-        batch_size: Rows of one forward pass.
-        on_batch: Told of each batch: rows, seconds.
-        load_old: Gives the model of another backbone by its SHA-256, for prompts made on it; None serves none.
-        old_models: How many of these may be in memory at once.
-        threads: How many batches may be computed at once.
+        queue_size: Maximum number of rows that wait.
+        batch_size: Maximum number of windows in a forward pass.
+        on_batch: Called after each batch with its rows and its seconds.
+        load_old: Returns the model of another backbone by its SHA-256; None serves none.
+        old_models: Maximum number of these in memory.
+        threads: Number of batches computed at once.
         queue_seconds: A row that would wait longer is refused.
-        on_stop: Called when nothing computes any more.
+        on_stop: Called when no batch is computed any more.
     """
 
     def __init__(
@@ -66,7 +77,7 @@ class LocalEngine:
         self._load = load
         self._prompts = prompts
         self._batch_size = batch_size
-        self._queue = FairQueue(queue_size)
+        self._queue = FairQueue(queue_size, chunk=max(1, batch_size // CHUNKS_PER_BATCH))
         self._loaders = ThreadPoolExecutor(PROMPT_LOADER_THREADS, thread_name_prefix="prompts")
         self._threads = [
             threading.Thread(target=self._batch_loop, name="inference", daemon=True) for _ in range(threads)
@@ -77,26 +88,26 @@ class LocalEngine:
         self._load_old, self._old_models = load_old, old_models
         self._engine: PromptedModel | None = None
         self._models: BackbonePool | None = None
-        self._row_s = 0.01  # moving average of seconds per row
-        self._last_success = -np.inf
+        self._window_s = 0.01  # moving average of seconds per window
+        self._last_success = -math.inf
 
     @property
     def waiting(self) -> int:
-        """Rows in the queue."""
+        """See ``InferenceEngine.waiting``."""
         return len(self._queue)
 
     @property
     def backbone_sha256(self) -> str | None:
-        """The current backbone, once it is loaded."""
+        """See ``InferenceEngine.backbone_sha256``."""
         return None if self._engine is None else self._engine.backbone_sha256
 
     @property
     def old_models(self) -> int:
-        """How many models of older backbones are in memory."""
+        """See ``InferenceEngine.old_models``."""
         return 0 if self._models is None else self._models.loaded
 
     async def start(self) -> None:
-        """Load the model, warm it up, start the threads."""
+        """See ``InferenceEngine.start``; also warms the model up and starts the threads."""
         self._engine = await asyncio.to_thread(self._load)
         self._models = BackbonePool(self._engine, self._load_old, self._old_models)
         await asyncio.to_thread(warm_up, self._engine)
@@ -105,9 +116,9 @@ class LocalEngine:
         self._last_success = time.monotonic()
 
     async def stop(self) -> None:
-        """Refuse what waits, end each thread after its batch."""
+        """Refuse waiting rows and end each thread after its batch."""
         for row in self._queue.close():
-            _resolve(row, EngineUnavailable("The engine is shutting down.", retry_after=5.0))
+            _resolve(row, _shutting_down())
         for thread in self._threads:
             if thread.is_alive():
                 await asyncio.to_thread(thread.join, 30.0)
@@ -118,8 +129,8 @@ class LocalEngine:
 
     def check_admission(self, tenant: str) -> None:
         """See ``InferenceEngine.check_admission``."""
-        if not self._queue.has_room(tenant, self._admission_limit()):
-            raise self._overloaded()
+        if self._would_wait_s(tenant) > 0 or not self._queue.has_room(tenant):
+            raise self._overloaded(tenant)
 
     async def predict(self, question: PredictionInput) -> PredictionResult:
         """See ``InferenceEngine.predict``."""
@@ -148,9 +159,9 @@ class LocalEngine:
         return PredictionResult(prediction, cache, queue_ms, row.prompt_ms, forward_ms)
 
     def _load_prompt(self, question: PredictionInput, began: float) -> tuple[Prompt, CacheLayer, Row | None]:
-        """The prompt of a question, loaded by a thread that may wait, and its row, if it is in the queue already.
+        """The prompt of an input, loaded in a thread, and its row if it is queued already.
 
-        The thread puts it there itself: the event loop may be busy with other requests for longer than the load took.
+        The thread queues the row itself: the event loop may be busy with other requests for longer than the load took.
         """
         assert self._models is not None  # noqa: S101  # made by start
         prompt, cache = get_prompt(self._prompts, question.ref)
@@ -161,50 +172,64 @@ class LocalEngine:
     def _enqueue(
         self, question: PredictionInput, prompt: Prompt, model: PromptedModel, cache: CacheLayer, began: float
     ) -> Row:
-        """A row in the queue; where there is no room, the row that has to go has its answer already."""
+        """A queued row; a row that has no place, this one or another, is resolved with ``Overloaded``."""
         row = Row(question, prompt, model, cache, prompt_ms=1000 * (time.monotonic() - began))
-        displaced = self._queue.put(row, most=self._admission_limit())
-        if displaced is not None:
-            _resolve(displaced, self._overloaded())
+        refused = row if self._would_wait_s(row.tenant) > 0 else self._queue.put(row)
+        if refused is not None:
+            _resolve(refused, self._overloaded(refused.tenant))
         return row
 
+    def _would_wait_s(self, tenant: str) -> float:
+        """Seconds that a new row of a tenant would wait beyond what is allowed; 0 if it may wait.
+
+        The first batch of rows may always wait, however slow the model is.
+        """
+        if len(self._queue) < self._batch_size:
+            return 0.0
+        waits = self._queue.windows_ahead(tenant) * self._window_s / len(self._threads)
+        return waits if waits > self._queue_seconds else 0.0
+
+    def _overloaded(self, tenant: str) -> Overloaded:
+        waits = self._would_wait_s(tenant)
+        if not waits:
+            return Overloaded("More predictions wait than max_queue_rows allows.", retry_after=1.0)
+        detail = f"A prediction would wait {waits:.2f} s for the engine, longer than max_queue_wait_seconds allows."
+        return Overloaded(detail, retry_after=max(1.0, waits))
+
     async def is_ready(self) -> bool:
-        """Whether the engine computes: a recent batch proves it, otherwise one forward pass is made."""
+        """See ``InferenceEngine.is_ready``."""
         if self._engine is None or not all(thread.is_alive() for thread in self._threads):
             return False
-        if time.monotonic() - self._last_success < PROBE_S and self.waiting:
-            return True
+        if self.waiting and time.monotonic() - self._last_success < READY_TIMEOUT_S:
+            return True  # busy
+        return await self._probe()
+
+    async def _probe(self) -> bool:
+        """Whether a forward pass succeeds, run when no row waits; a batch that succeeds meanwhile proves the same."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[bool] = loop.create_future()
+        asked = time.monotonic()
 
-        def errand() -> None:
+        def task() -> None:
             result = self._try_probe()
             with suppress(RuntimeError):  # the loop may be closed by now
                 loop.call_soon_threadsafe(_set_if_pending, done, result)
 
-        self._queue.submit_control_task(errand)
-        with anyio.move_on_after(PROBE_S):
-            return await done
-        return time.monotonic() - self._last_success < PROBE_S
-
-    def _overloaded(self) -> Overloaded:
-        waits = len(self._queue) * self._row_s / len(self._threads)
-        if len(self._queue) >= self._queue.capacity:
-            return Overloaded("More predictions wait than max_queue_rows allows.", retry_after=max(1.0, waits))
-        detail = f"A prediction would wait {waits:.2f} s for the engine, longer than max_queue_wait_seconds allows."
-        return Overloaded(detail, retry_after=max(1.0, waits))
-
-    def _admission_limit(self) -> int:
-        """How many rows may wait: as many as are computed in time, and at the least one batch."""
-        in_time = self._queue_seconds * len(self._threads) / self._row_s
-        return max(self._batch_size, int(min(in_time, self._queue.capacity)))
+        self._queue.submit_control_task(task)
+        while time.monotonic() < asked + READY_TIMEOUT_S:
+            await asyncio.wait([done], timeout=PROBE_POLL_S)
+            if done.done():
+                return done.result()
+            if self._last_success > asked:
+                return True
+        return False
 
     def _try_probe(self) -> bool:
         assert self._engine is not None  # noqa: S101  # the thread starts after the engine is there
         try:
             good = bool(np.isfinite(self._engine.features([PROBE_INPUT])).all())
         except Exception:
-            log.error("the probe failed", exc_info=True)
+            log.error("the readiness probe failed", exc_info=True)
             return False
         if good:
             self._last_success = time.monotonic()
@@ -214,13 +239,13 @@ class LocalEngine:
         while True:
             rows: list[Row] = []
             try:
-                errands, rows = self._queue.take(self._batch_size)
-                if not errands and not rows:
+                tasks, rows = self._queue.take(self._batch_size)
+                if not tasks and not rows:
                     return
-                for errand in errands:
-                    errand()
+                for task in tasks:
+                    task()
             except BaseException:
-                log.critical("an errand failed", exc_info=True)
+                log.critical("a control task failed", exc_info=True)
             for model in dict.fromkeys(row.model for row in rows):
                 self._run_batch([row for row in rows if row.model is model])
 
@@ -235,15 +260,40 @@ class LocalEngine:
 
     def _run(self, rows: list[Row]) -> None:
         began = time.monotonic()
-        outcomes = forward_rows(rows[0].model, [(row.input.person, row.prompt) for row in rows])
+        chunks = [row.chunk(self._queue.chunk) for row in rows]
+        outcomes = forward_chunks(rows[0].model, chunks, lambda index: rows[index].is_pending)
         seconds = time.monotonic() - began
-        for row, outcome in zip(rows, outcomes, strict=True):
-            _resolve(row, (outcome, 1000 * (began - row.queued), 1000 * seconds))
+        for row, chunk, outcome in zip(rows, chunks, outcomes, strict=True):
+            if not row.position:
+                row.queue_ms = 1000 * (began - row.queued)
+            row.forward_ms += 1000 * seconds
+            self._settle(row, len(chunk.person.pose), outcome)
         if any(not isinstance(outcome, Exception) for outcome in outcomes):
             self._last_success = time.monotonic()
-        self._row_s += 0.1 * (seconds / len(rows) - self._row_s)
+        windows = sum(len(chunk.person.pose) for chunk in chunks)
+        self._window_s += 0.1 * (seconds / windows - self._window_s)
         if self._on_batch is not None:
             self._on_batch(len(rows), seconds)
+
+    def _settle(self, row: Row, windows: int, outcome: Result) -> None:
+        """Resolve a row, or return it to the queue where it goes on or its engine process crashed."""
+        if isinstance(outcome, WindowSums):
+            row.position += windows
+            row.sums = outcome
+        elif isinstance(outcome, WorkerCrashed) and row.attempts + 1 < MAX_ATTEMPTS:
+            row.attempts += 1
+        elif isinstance(outcome, WorkerCrashed):
+            _resolve(row, EngineUnavailable("The engine process ended while it computed.", retry_after=2.0))
+            return
+        else:
+            _resolve(row, (outcome, row.queue_ms, row.forward_ms))
+            return
+        if row.is_pending and not self._queue.put_back(row):
+            _resolve(row, _shutting_down())
+
+
+def _shutting_down() -> EngineUnavailable:
+    return EngineUnavailable("The engine is shutting down.", retry_after=5.0)
 
 
 def _set_if_pending(done: asyncio.Future[bool], result: bool) -> None:
@@ -252,7 +302,7 @@ def _set_if_pending(done: asyncio.Future[bool], result: bool) -> None:
 
 
 def _resolve(row: Row, outcome: Any) -> None:
-    """Give a row its outcome, unless its client has left: a race that the client may win at any moment."""
+    """Resolve a row unless its client has left, which may happen at any moment."""
     with suppress(Exception):
         if isinstance(outcome, Exception):
             row.done.set_exception(outcome)

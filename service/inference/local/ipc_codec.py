@@ -1,7 +1,6 @@
-"""What the gateway and an engine process of its own say to each other: msgpack documents, each after its length.
+"""Messages between the gateway and its engine processes: msgpack documents, each preceded by its length.
 
-Both ends are of one release and of one start, so there is no version; but nothing is pickled. Arrays travel as bytes
-beside their shape.
+Both ends run the same release, so messages carry no version. Nothing is pickled; arrays travel as shape and bytes.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from service.error_codec import decode_error, encode_error
+from service.inference.execution.array_codec import decode_array, decode_sums, encode_array, encode_sums
 from skeleton_prompt.clips.normalise import PreparedPerson
-from skeleton_prompt.model.prompt_file import Array, BackboneMismatch, BadPrompt, Calibration, Prompt
+from skeleton_prompt.model.prompt_file import Calibration, Prompt
+from skeleton_prompt.model.window_sums import Chunk, Result, WindowSums
 
 _LENGTH = struct.Struct("<Q")
-OTHER = "other"
-# Those of the first kinds mean something to whoever gets them; all others are told in words.
-ERRORS: Mapping[str, type[Exception]] = {"backbone": BackboneMismatch, "prompt": BadPrompt, OTHER: RuntimeError}
 
 
 def send(connection: socket.socket, document: Mapping[str, Any]) -> None:
     """Write a document.
 
     Raises:
-        OSError: The other end is gone, or does not read within the socket's timeout.
+        OSError: The peer is gone, or did not read within the socket's timeout.
     """
     body = msgpack.packb(document)
     connection.sendall(_LENGTH.pack(len(body)))
@@ -39,8 +38,8 @@ def receive(connection: socket.socket) -> dict[str, Any]:
     """Wait for a document.
 
     Raises:
-        EOFError: The other end has closed the connection.
-        OSError: It is gone, or says nothing within the socket's timeout.
+        EOFError: The peer closed the connection.
+        OSError: The peer is gone, or sent nothing within the socket's timeout.
     """
     (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size))
     document: dict[str, Any] = msgpack.unpackb(_read(connection, length))
@@ -53,31 +52,20 @@ def _read(connection: socket.socket, length: int) -> bytearray:
     while room:
         count = connection.recv_into(room)
         if not count:
-            raise EOFError("the other end has closed the connection")
+            raise EOFError("the peer closed the connection")
         room = room[count:]
     return data
 
 
-def encode_array(array: Array) -> list[Any]:
-    """A float32 array as a part of a document."""
-    return [array.shape, np.ascontiguousarray(array, np.float32).data.cast("B") if array.size else b""]
-
-
-def decode_array(part: list[Any]) -> Array:
-    """The array again, in memory of its own."""
-    shape, data = part
-    return np.frombuffer(data, np.float32).reshape(shape).copy()
-
-
 def encode_person(person: PreparedPerson) -> dict[str, Any]:
-    """A person as a part of a document."""
+    """A person as a document."""
     document = _plain(person, without=("pose", "depth", "log_seconds"))
     document |= {"pose": encode_array(person.pose), "log_seconds": encode_array(person.log_seconds)}
     return document | ({"depth": encode_array(person.depth)} if person.has_depth else {})
 
 
 def decode_person(document: Mapping[str, Any]) -> PreparedPerson:
-    """The person again."""
+    """The person of a document."""
     pose = decode_array(document["pose"])
     depth = decode_array(document["depth"]) if "depth" in document else np.zeros(pose.shape[:-1], np.float32)
     arrays = {"pose": pose, "depth": depth, "log_seconds": decode_array(document["log_seconds"])}
@@ -85,7 +73,7 @@ def decode_person(document: Mapping[str, Any]) -> PreparedPerson:
 
 
 def encode_prompt(prompt: Prompt) -> dict[str, Any]:
-    """A prompt, which has been checked, as a part of a document; without its metrics, which are for display."""
+    """A checked prompt as a document, without its metrics, which are for display only."""
     calibration = prompt.calibration
     document = _plain(prompt, without=("tensors", "calibration", "metrics"))
     document["calibration"] = [calibration.temperature, calibration.threshold, calibration.distance]
@@ -93,7 +81,7 @@ def encode_prompt(prompt: Prompt) -> dict[str, Any]:
 
 
 def decode_prompt(document: Mapping[str, Any]) -> Prompt:
-    """The prompt again."""
+    """The prompt of a document."""
     tensors = {name: decode_array(part) for name, part in document["tensors"].items()}
     changed = {
         "labels": tuple(document["labels"]),
@@ -104,25 +92,34 @@ def decode_prompt(document: Mapping[str, Any]) -> Prompt:
     return Prompt(**{**document, **changed})
 
 
-def encode_error(error: Exception) -> list[str]:
-    """An error as a part of a document."""
-    kind = next(name for name, known in ERRORS.items() if isinstance(error, known) or name == OTHER)
-    return [kind, repr(error) if kind == OTHER else str(error)]
+def encode_chunk(chunk: Chunk, prompt_id: int) -> dict[str, Any]:
+    """A chunk of a row, its prompt by the number that the engine process knows it by."""
+    before = {} if chunk.before is None else {"before": encode_sums(chunk.before)}
+    return {"person": encode_person(chunk.person), "prompt": prompt_id, "last": chunk.last, **before}
 
 
-def decode_error(part: list[str]) -> Exception:
-    """The error again, or one that tells of it."""
-    return ERRORS[part[0]](part[1])
+def decode_chunk(document: Mapping[str, Any], prompts: Mapping[int, Prompt]) -> Chunk:
+    """The chunk of a document.
+
+    Raises:
+        KeyError: Its prompt is not among the prompts.
+    """
+    before = decode_sums(document["before"]) if "before" in document else None
+    return Chunk(decode_person(document["person"]), prompts[document["prompt"]], before, document["last"])
 
 
-def encode_outcome(outcome: Array | Exception) -> list[Any]:
-    """Logits or an error as a part of a document."""
+def encode_outcome(outcome: Result) -> list[Any] | dict[str, Any]:
+    """Logits, window sums or an exception."""
+    if isinstance(outcome, WindowSums):
+        return {"sums": encode_sums(outcome)}
     return encode_error(outcome) if isinstance(outcome, Exception) else encode_array(outcome)
 
 
-def decode_outcome(part: list[Any]) -> Array | Exception:
-    """The logits or the error again."""
-    return decode_error(part) if isinstance(part[0], str) else decode_array(part)
+def decode_outcome(part: list[Any] | dict[str, Any]) -> Result:
+    """The logits, window sums or exception of a document."""
+    if isinstance(part, list):
+        return decode_array(part)
+    return decode_sums(part["sums"]) if "sums" in part else decode_error(part)
 
 
 def _plain(value: Any, without: tuple[str, ...]) -> dict[str, Any]:

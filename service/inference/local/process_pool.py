@@ -23,13 +23,17 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
+from service.error_codec import decode_error
 from service.errors import EngineUnavailable
+from service.inference.execution.array_codec import decode_array
+from service.inference.interface import WorkerCrashed
 from service.inference.local import ipc_codec
 from service.process.child import FIRST_PAUSE_S, LONGEST_PAUSE_S, SECRETS, STEADY_AFTER_S, spawn
 from service.settings import Settings
 from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import Prediction, decide
 from skeleton_prompt.model.prompt_file import Array, Prompt
+from skeleton_prompt.model.window_sums import Chunk, Result, WindowSums
 
 log = structlog.get_logger(__name__)
 
@@ -39,10 +43,6 @@ ACQUIRE_TIMEOUT_S = 8.0  # for a process, while one is being started again
 MAX_ATTEMPTS = 2
 
 Reader = Callable[[], bytes]
-
-
-class WorkerCrashed(Exception):
-    """The process that was asked has ended, or hangs."""
 
 
 class EngineStartError(RuntimeError):
@@ -82,7 +82,7 @@ class EngineWorker:
         except (EOFError, OSError) as error:
             raise EngineStartError(f"The engine process ended or hung while it loaded the model: {error}.") from error
         if "error" in answer:
-            raise EngineStartError(str(ipc_codec.decode_error(answer["error"])))
+            raise EngineStartError(str(decode_error(answer["error"])))
         self._connection.settimeout(CALL_TIMEOUT_S)
         sha256 = str(answer["backbone_sha256"])
         self.models.add(sha256)
@@ -104,7 +104,7 @@ class EngineWorker:
         except (EOFError, OSError) as error:
             raise WorkerCrashed(str(error)) from error
         if "error" in answer:
-            raise ipc_codec.decode_error(answer["error"])
+            raise decode_error(answer["error"])
         return answer
 
     def end(self) -> None:
@@ -360,20 +360,33 @@ class EngineProxy:
     def features(self, people: Sequence[PreparedPerson], batch_size: int = 16) -> Array:
         """See ``Engine.features``."""
         request = {"verb": "features", "people": [ipc_codec.encode_person(p) for p in people], "batch_size": batch_size}
-        return ipc_codec.decode_array(self.call(request)["features"])
+        return decode_array(self.call(request)["features"])
 
-    def forward(self, rows: Sequence[tuple[PreparedPerson, Prompt]]) -> list[Array | Exception]:
-        """See ``Engine.forward``.
+    def forward_chunks(self, chunks: Sequence[Chunk]) -> list[Result]:
+        """See ``PromptedModel.forward_chunks``; asks one process, once.
 
         Raises:
-            EngineUnavailable: The processes are gone or hang.
+            WorkerCrashed: The process has ended or hangs.
+            EngineUnavailable: No process became free in time.
         """
-        numbers = {prompt: self._processes.prompt_id(prompt) for _, prompt in rows}
-        request = {
-            "verb": "forward",
-            "rows": [(ipc_codec.encode_person(person), numbers[prompt]) for person, prompt in rows],
-        }
-        return [ipc_codec.decode_outcome(part) for part in self.call(request, numbers)["outcomes"]]
+        numbers = {chunk.prompt: self._processes.prompt_id(chunk.prompt) for chunk in chunks}
+        encoded = [ipc_codec.encode_chunk(chunk, numbers[chunk.prompt]) for chunk in chunks]
+        with self._processes.acquire() as process:
+            answer = self._ask(process, {"verb": "forward", "chunks": encoded}, numbers)
+        return [ipc_codec.decode_outcome(part) for part in answer["outcomes"]]
+
+    def forward(self, rows: Sequence[tuple[PreparedPerson, Prompt]]) -> list[Array | Exception]:
+        """See ``Engine.forward``; asks a second process if the first ends or hangs.
+
+        Raises:
+            EngineUnavailable: No process answers.
+        """
+        chunks = [Chunk(person, prompt) for person, prompt in rows]
+        for _ in range(MAX_ATTEMPTS):
+            with contextlib.suppress(WorkerCrashed):
+                results = self.forward_chunks(chunks)
+                return [r if not isinstance(r, WindowSums) else RuntimeError("not the last chunk") for r in results]
+        raise EngineUnavailable("The engine process ended while it computed.", retry_after=2.0)
 
     def finish(
         self, person: PreparedPerson, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
@@ -381,19 +394,16 @@ class EngineProxy:
         """See ``Engine.finish``; done here, because it costs less than asking."""
         return decide(person, prompt, logits, top_k=top_k, threshold=threshold)
 
-    def call(self, request: dict[str, Any], prompts: Mapping[Prompt, int] | None = None) -> dict[str, Any]:
-        """Ask a process that is free, and once more another one where it dies of that or of anything else.
-
-        Args:
-            request: What to ask.
-            prompts: Those that it is about, with the numbers that processes know them by.
+    def call(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask a free process, and another one if it ends or hangs.
 
         Raises:
             EngineUnavailable: No process answers.
+            Exception: What the process failed with.
         """
         for _ in range(MAX_ATTEMPTS):
             with contextlib.suppress(WorkerCrashed), self._processes.acquire() as process:
-                return self._ask(process, request, prompts or {})
+                return self._ask(process, request, {})
         raise EngineUnavailable("The engine process ended while it computed.", retry_after=2.0)
 
     def _ask(self, process: EngineWorker, request: dict[str, Any], prompts: Mapping[Prompt, int]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from service.error_codec import encode_error
+from service.inference.execution.array_codec import encode_array
 from service.inference.execution.batch import warm_up
 from service.inference.local import ipc_codec
 from service.logs import configure_logging
@@ -44,7 +46,7 @@ class RequestHandler:
                 self._prompts[number] = ipc_codec.decode_prompt(document)
             return verbs[request["verb"]](request)
         except Exception as error:
-            return {"error": ipc_codec.encode_error(error)}
+            return {"error": encode_error(error)}
 
     def _evict(self, unused: Sequence[str | int]) -> None:
         for name in unused:
@@ -52,14 +54,14 @@ class RequestHandler:
             self._prompts.pop(name, None)  # type: ignore[arg-type]
 
     def _forward(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        rows = [(ipc_codec.decode_person(person), self._prompts[number]) for person, number in request["rows"]]
-        outcomes = self._engines[request["model"]].forward(rows)
+        chunks = [ipc_codec.decode_chunk(document, self._prompts) for document in request["chunks"]]
+        outcomes = self._engines[request["model"]].forward_chunks(chunks)
         return {"outcomes": [ipc_codec.encode_outcome(outcome) for outcome in outcomes]}
 
     def _features(self, request: Mapping[str, Any]) -> dict[str, Any]:
         people = [ipc_codec.decode_person(person) for person in request["people"]]
         features = self._engines[request["model"]].features(people, request["batch_size"])
-        return {"features": ipc_codec.encode_array(features)}
+        return {"features": encode_array(features)}
 
     def _load(self, request: Mapping[str, Any]) -> dict[str, Any]:
         sha256 = request["model"]
@@ -78,7 +80,7 @@ def main() -> None:
         engine = Engine.load(start["backbone"], threads=1, **start["options"])
         warm_up(engine)
     except Exception as error:
-        ipc_codec.send(connection, {"error": [ipc_codec.OTHER, str(error) or repr(error)]})
+        ipc_codec.send(connection, {"error": {"error": "", "detail": str(error) or repr(error)}})
         sys.exit(1)
     computer = RequestHandler(engine, start["options"])
     ipc_codec.send(connection, {"backbone_sha256": engine.backbone_sha256})

@@ -14,6 +14,13 @@ The body of a request, all little-endian::
     32      float64  motion
     40      float32  pose (W, 64, 17, 3), then depth (W, 64, 17) if there is any, then log_seconds (W)
 
+A long row is sent chunk by chunk, each with the window sums that the answer to the one before gave. Such a body begins
+with "SPR2" and ends with::
+
+    uint8   1 if the row ends with these windows
+    uint32  L, the length of the sums
+    L bytes msgpack of the sums over the windows before, empty for the first chunk
+
 Headers: ``x-prompt-tenant``, ``x-prompt-version``, ``x-prompt-sha256``, and ``x-deadline``, the Unix time in seconds
 after which the row is not computed (clocks of the machines must agree to a fraction of predict_deadline_seconds).
 ``x-probe: forward`` asks for a forward pass that belongs to no tenant, ``x-probe: figures`` for none at all; such a row
@@ -26,20 +33,23 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import msgpack
 import numpy as np
 
-from service import errors
+from service import error_codec, errors
+from service.inference.execution.array_codec import decode_sums, encode_sums
 from service.inference.interface import PredictionInput, PredictionResult
 from service.inference.tally import EngineStats
 from skeleton_prompt.clips.canonical_skeleton import FRAMES, JOINTS
 from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import Array, PromptRef
+from skeleton_prompt.model.window_batches import MAX_WINDOWS
+from skeleton_prompt.model.window_sums import WindowSums
 
 CONTENT_TYPE = "application/vnd.skeleton-prompt"
 TENANT, VERSION, SHA256 = "x-prompt-tenant", "x-prompt-version", "x-prompt-sha256"
@@ -47,15 +57,29 @@ DEADLINE, PROBE = "x-deadline", "x-probe"
 FORWARD, FIGURES = "forward", "figures"  # what a probe may ask for
 
 _HEAD = struct.Struct("<4sIBBHIddd")
-_MAGIC = b"SPR1"
+_TAIL = struct.Struct("<BI")
+_WHOLE, _CHUNK = b"SPR1", b"SPR2"
 
 
-def encode_input(question: PredictionInput) -> bytes:
-    """The body of a question."""
-    person = question.person
+def encode_input(
+    question: PredictionInput,
+    part: PreparedPerson | None = None,
+    before: WindowSums | None = None,
+    *,
+    last: bool = True,
+) -> bytes:
+    """The body of a row.
+
+    Args:
+        question: The row.
+        part: The person with the windows of one chunk; None for the whole row.
+        before: Sums over the windows before the chunk.
+        last: Whether the row ends with the chunk.
+    """
+    person = part or question.person
     threshold = question.threshold
     head = _HEAD.pack(
-        _MAGIC,
+        _WHOLE if part is None else _CHUNK,
         len(person.pose),
         person.has_depth,
         threshold is not None,
@@ -66,7 +90,11 @@ def encode_input(question: PredictionInput) -> bytes:
         person.motion,
     )
     arrays = [person.pose, *([person.depth] if person.has_depth else []), person.log_seconds]
-    return b"".join([head, *(np.ascontiguousarray(array, "<f4").tobytes() for array in arrays)])
+    parts = [head, *(np.ascontiguousarray(array, "<f4").tobytes() for array in arrays)]
+    if part is not None:
+        sums = b"" if before is None else _pack(encode_sums(before))
+        parts += [_TAIL.pack(last, len(sums)), sums]
+    return b"".join(parts)
 
 
 def encode_headers(question: PredictionInput) -> dict[str, str]:
@@ -80,24 +108,37 @@ def encode_headers(question: PredictionInput) -> dict[str, str]:
 
 
 def decode_input(body: bytes | bytearray, header: Callable[[str], str | None]) -> PredictionInput:
-    """The question of a body and its headers; `header` gives one by its name.
+    """The row of a body and its headers, without what is said of other windows; see ``decode_row``."""
+    return decode_row(body, header)[0]
+
+
+def decode_row(
+    body: bytes | bytearray, header: Callable[[str], str | None]
+) -> tuple[PredictionInput, WindowSums | None, bool]:
+    """The row of a body and its headers; `header` returns one by its name.
+
+    Returns:
+        The input with the windows of the body, the sums over the windows before, and whether the row ends here.
 
     Raises:
         MalformedBody: One of them is not what the format says.
     """
     ref = PromptRef(_text(header, TENANT), _number(header, VERSION), _text(header, SHA256))
     deadline = time.monotonic() + _seconds(header, DEADLINE) - time.time()
-    if len(body) < _HEAD.size or body[:4] != _MAGIC:
-        raise errors.MalformedBody(f"A row begins with {_MAGIC!r} and has at least {_HEAD.size} bytes.")
-    _, W, deep, limited, top_k, frames, threshold, visible, motion = _HEAD.unpack_from(body)
+    if len(body) < _HEAD.size or body[:4] not in (_WHOLE, _CHUNK):
+        raise errors.MalformedBody(f"A row begins with {_WHOLE!r} or {_CHUNK!r} and has at least {_HEAD.size} bytes.")
+    magic, W, deep, limited, top_k, frames, threshold, visible, motion = _HEAD.unpack_from(body)
+    if not 1 <= W <= MAX_WINDOWS:
+        raise errors.MalformedBody(f"A request has 1 to {MAX_WINDOWS} windows of a row; got {W}.")
     sizes = (W * FRAMES * JOINTS * 3, W * FRAMES * JOINTS if deep else 0, W)
     expected = _HEAD.size + 4 * sum(sizes)
-    if W < 1 or len(body) != expected:
-        raise errors.MalformedBody(f"A row of {W} windows has {expected} bytes, at least one window; got {len(body)}.")
+    before, last = (None, True) if magic == _WHOLE else _sums_at(body, expected)
+    if magic == _WHOLE and len(body) != expected:
+        raise errors.MalformedBody(f"A row of {W} windows has {expected} bytes; got {len(body)}.")
     if top_k < 1 or deep > 1 or limited > 1:
         raise errors.MalformedBody("top_k is at least 1, and a flag is 0 or 1.")
     # A copy, because the buffer is TorchServe's.
-    values = np.frombuffer(body, "<f4", offset=_HEAD.size).astype(np.float32)
+    values = np.frombuffer(body, "<f4", sum(sizes), _HEAD.size).astype(np.float32)
     if not (np.isfinite(values).all() and np.isfinite((threshold, visible, motion)).all()):
         raise errors.MalformedBody("A row holds finite numbers only.")
     pose, depth, log_seconds = np.split(values, np.cumsum(sizes)[:-1])
@@ -110,7 +151,39 @@ def decode_input(body: bytes | bytearray, header: Callable[[str], str | None]) -
         frames=frames,
         motion=motion,
     )
-    return PredictionInput(person, ref, top_k, threshold if limited else None, deadline)
+    return PredictionInput(person, ref, top_k, threshold if limited else None, deadline), before, last
+
+
+def _sums_at(body: bytes | bytearray, start: int) -> tuple[WindowSums | None, bool]:
+    """The sums at the end of a chunk, and whether it is the last one."""
+    end = start + _TAIL.size
+    if len(body) < end:
+        raise errors.MalformedBody(f"A chunk has at least {end} bytes; got {len(body)}.")
+    last, length = _TAIL.unpack_from(body, start)
+    if last > 1 or len(body) != end + length:
+        raise errors.MalformedBody(f"A chunk with {length} bytes of sums has {end + length} bytes; got {len(body)}.")
+    try:
+        return decode_sums(msgpack.unpackb(bytes(body[end:]))) if length else None, bool(last)
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.MalformedBody("The sums of a chunk cannot be read.") from error
+
+
+def encode_partial(sums: WindowSums, forward_ms: float, batch_rows: int) -> bytes:
+    """The answer to a chunk whose row goes on."""
+    return _pack({"sums": encode_sums(sums), "forward_ms": forward_ms, "batch_rows": batch_rows})
+
+
+def decode_partial(data: bytes) -> tuple[WindowSums, float, int]:
+    """The sums, the milliseconds of the forward pass and the rows of its batch.
+
+    Raises:
+        EngineUnavailable: It cannot be read: gateway and engine are of different releases.
+    """
+    try:
+        document = msgpack.unpackb(data)
+        return decode_sums(document["sums"]), float(document["forward_ms"]), int(document["batch_rows"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.EngineUnavailable("The engine's answer cannot be read.", retry_after=5.0) from error
 
 
 def encode_result(answer: PredictionResult, logits: Array) -> bytes:
@@ -170,30 +243,18 @@ def decode_probe(data: bytes) -> tuple[str, EngineStats]:
 
 def encode_error(error: errors.ServiceError) -> bytes:
     """An error as the body of an answer."""
-    return _pack({"code": error.code, "detail": error.detail, "retry_after": error.retry_after})
+    return _pack(error_codec.encode_error(error))
 
 
 def decode_error(data: bytes) -> errors.ServiceError:
-    """The error that an answer stands for; one that is not known here means that the engine cannot be used."""
+    """The error of an answer; ``EngineUnavailable`` where it cannot be read or its code is unknown here."""
     try:
-        document = msgpack.unpackb(data)
-        kind = ERRORS.get(document["code"], errors.EngineUnavailable)
-        return kind(str(document["detail"]), retry_after=document["retry_after"])
+        found = error_codec.decode_error(msgpack.unpackb(data))
     except (ValueError, KeyError, TypeError):
         return errors.EngineUnavailable("The engine's error cannot be read.", retry_after=5.0)
-
-
-ERRORS: Mapping[str, type[errors.ServiceError]] = {
-    kind.code: kind
-    for kind in (
-        errors.VersionNotFound,
-        errors.BackboneMismatch,
-        errors.DeadlineExceeded,
-        errors.StorageUnavailable,
-        errors.EngineUnavailable,
-        errors.Overloaded,
-    )
-}
+    if isinstance(found, errors.ServiceError) and type(found) is not errors.ServiceError:
+        return found
+    return errors.EngineUnavailable(f"The engine failed: {found}", retry_after=5.0)
 
 
 def _pack(document: dict[str, Any]) -> bytes:

@@ -13,19 +13,24 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import anyio
+import numpy as np
 import structlog
 
 from service.backbone_loader import BackboneCompatibility
-from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
-from service.inference.interface import PredictionInput, PredictionResult
+from service.errors import DeadlineExceeded, EngineUnavailable, MalformedBody, Overloaded, ServiceError
+from service.inference.interface import InferenceEngine, PredictionInput, PredictionResult
 from service.inference.metrics import InstancesCollector, name_of
 from service.inference.torchserve import codec
+from service.inference.torchserve.fair_turns import FairTurns
 from service.inference.torchserve.instances import Instance, InstancePool
 from service.metrics import Metrics
 from skeleton_prompt.model.prompt_file import Array
+from skeleton_prompt.model.window_batches import windows_of
+from skeleton_prompt.model.window_sums import WindowSums
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +42,7 @@ FIGURES_S = 1.0  # a busy engine answers after the rows that it has: figures may
 FRESH_S = 10.0  # a row answered this recently proves that a busy engine works
 START_S = 120.0
 KEEP_ALIVE_S = 30.0
+CHUNK_WINDOWS = 4  # of one request; a longer row is sent chunk by chunk
 
 
 class _RetryElsewhere(Exception):
@@ -49,8 +55,18 @@ class _RetryElsewhere(Exception):
         self.same = same  # whether even the same server may do better, as after an idle connection was closed
 
 
-class TorchServeEngine:
-    """One or several TorchServe instances behind the engine's protocol.
+@dataclass(frozen=True)
+class _Answer:
+    """What an instance answered: the result of a row, or the sums of one that goes on."""
+
+    result: PredictionResult | WindowSums
+    forward_ms: float
+    batch_rows: int
+    logits: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+class TorchServeEngine(InferenceEngine):
+    """One or several TorchServe instances behind the engine interface.
 
     Args:
         urls: Addresses of inference APIs.
@@ -74,6 +90,7 @@ class TorchServeEngine:
         self._row_s = 0.01  # moving average of seconds per row
         self._batch_rows = 1  # the largest batch that any instance has answered
         self._rows: Counter[str] = Counter()
+        self._turns = FairTurns(lambda: sum(server.healthy for server in self._servers.all))
         self._session: aiohttp.ClientSession | None = None
         self._last_success = float("-inf")
         self._counted = InstancesCollector(self._servers.all)
@@ -152,7 +169,7 @@ class TorchServeEngine:
                 del self._rows[tenant]
 
     async def is_ready(self) -> bool:
-        """Whether a server predicts: recent answers prove it while rows are in flight, else each one is asked."""
+        """See ``InferenceEngine.is_ready``."""
         if self._session is None:
             return False
         fresh = time.monotonic() - self._last_success < FRESH_S
@@ -189,31 +206,58 @@ class TorchServeEngine:
         return int(min(self._queue_size, max(1, servers) * in_time))
 
     async def _ask(self, question: PredictionInput) -> tuple[PredictionResult, Array]:
-        body, headers = codec.encode_input(question), codec.encode_headers(question)
+        """Send a row, a long one chunk by chunk; the answer to its last chunk is the row's."""
+        W = len(question.person.pose)
+        if W <= CHUNK_WINDOWS:
+            answer = await self._send_anywhere(question, codec.encode_input(question), last=True)
+        else:
+            answer = await self._ask_in_chunks(question, W)
+        assert isinstance(answer.result, PredictionResult)  # noqa: S101  # of a last chunk
+        return answer.result, answer.logits
+
+    async def _ask_in_chunks(self, question: PredictionInput, W: int) -> _Answer:
+        sums: WindowSums | None = None
+        forward_ms = 0.0
+        for start in range(0, W, CHUNK_WINDOWS):
+            part = windows_of(question.person, slice(start, start + CHUNK_WINDOWS))
+            last = start + CHUNK_WINDOWS >= W
+            body = codec.encode_input(question, part, sums, last=last)
+            async with self._turns.turn(question.ref.tenant, len(part.pose), question.deadline):
+                answer = await self._send_anywhere(question, body, last=last)
+            forward_ms += answer.forward_ms
+            if isinstance(answer.result, WindowSums):
+                sums = answer.result
+        if isinstance(answer.result, PredictionResult):
+            answer = replace(answer, result=replace(answer.result, forward_ms=forward_ms))
+        return answer
+
+    async def _send_anywhere(self, question: PredictionInput, body: bytes, *, last: bool) -> _Answer:
+        """Send a body to the best instance, and to another one where that fails."""
+        headers = codec.encode_headers(question)
         server = self._servers.pick()
         if server is None:
             raise EngineUnavailable("No TorchServe is ready.", retry_after=2.0)
         try:
-            return await self._send(server, question, body, headers)
+            return await self._send(server, question, body, headers, last=last)
         except _RetryElsewhere as first:
             other = self._servers.pick(but=server) or (server if first.same else None)
-            if other is None:
+            if other is None or time.monotonic() >= question.deadline:
                 raise first.error from None
             log.info("row_sent_again", why=str(first), first=name_of(server), then=name_of(other))
             self._counted.resent.labels(name_of(other)).inc()
         try:
-            return await self._send(other, question, body, headers)
+            return await self._send(other, question, body, headers, last=last)
         except _RetryElsewhere as second:
             raise second.error from None
 
     async def _send(
-        self, server: Instance, question: PredictionInput, body: bytes, headers: dict[str, str]
-    ) -> tuple[PredictionResult, Array]:
-        """Send a row to one instance, and count what came of it."""
+        self, server: Instance, question: PredictionInput, body: bytes, headers: dict[str, str], *, last: bool
+    ) -> _Answer:
+        """Send a body to one instance, and count the outcome."""
         name, began = name_of(server), time.monotonic()
         outcome = "cancelled"
         try:
-            answer, logits = await self._exchange(server, question, body, headers)
+            answer = await self._exchange(server, question, body, headers, last=last)
             outcome = "answered"
         except _RetryElsewhere as error:
             outcome = error.reason
@@ -223,17 +267,19 @@ class TorchServeEngine:
             raise
         finally:
             self._counted.rows.labels(name, outcome).inc()
-        self._counted.seconds.labels(name).observe(time.monotonic() - began)
-        self._counted.queue_seconds.labels(name).observe(answer.queue_ms / 1000)
+        seconds = time.monotonic() - began
+        self._counted.seconds.labels(name).observe(seconds)
+        queued = answer.result.queue_ms / 1000 if isinstance(answer.result, PredictionResult) else seconds
+        self._counted.queue_seconds.labels(name).observe(max(0.0, queued))
         if answer.batch_rows:
             self._row_s += 0.1 * (answer.forward_ms / 1000 / answer.batch_rows - self._row_s)
             self._batch_rows = max(self._batch_rows, answer.batch_rows)
             self._on_batch(answer.batch_rows, answer.forward_ms / 1000)
-        return answer, logits
+        return answer
 
     async def _exchange(
-        self, server: Instance, question: PredictionInput, body: bytes, headers: dict[str, str]
-    ) -> tuple[PredictionResult, Array]:
+        self, server: Instance, question: PredictionInput, body: bytes, headers: dict[str, str], *, last: bool
+    ) -> _Answer:
         began = time.monotonic()
         if began >= question.deadline:
             raise DeadlineExceeded("The prediction was not ready before its deadline.")
@@ -263,9 +309,14 @@ class TorchServeEngine:
         server.record_success()
         if status != 200:
             said = codec.decode_error(data)
+            if isinstance(said, MalformedBody):  # the row was made by this gateway, not by the client
+                said = EngineUnavailable("Gateway and engine are of different releases.", retry_after=5.0)
             raise _RetryElsewhere(said, said.code) if status == 503 else said
         self._last_success = time.monotonic()
-        return codec.decode_result(data, 1000 * (self._last_success - began))
+        if not last:
+            return _Answer(*codec.decode_partial(data))
+        result, logits = codec.decode_result(data, 1000 * (self._last_success - began))
+        return _Answer(result, result.forward_ms, result.batch_rows, logits)
 
     async def _post(
         self, server: Instance, body: bytes, headers: dict[str, str], seconds: float

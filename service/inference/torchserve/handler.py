@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -22,7 +23,7 @@ import structlog
 from service.backbone_loader import EngineOptions, engine_from_archive
 from service.errors import DeadlineExceeded, EngineUnavailable, MalformedBody, ServiceError
 from service.inference.execution.backbone_pool import BackbonePool
-from service.inference.execution.batch import PROBE_INPUT, finish_row, forward_rows, get_prompt, warm_up
+from service.inference.execution.batch import PROBE_INPUT, finish_row, forward_chunks, get_prompt, warm_up
 from service.inference.interface import CacheLayer, PredictionInput, PredictionResult, PromptedModel
 from service.inference.tally import CountedPromptCache
 from service.inference.torchserve import codec
@@ -31,16 +32,24 @@ from service.settings import Settings
 from service.storage.blobs.s3 import blobs_of
 from skeleton_prompt.model.devices import assigned_device
 from skeleton_prompt.model.engine import Engine
-from skeleton_prompt.model.prompt_file import Array, Prompt
+from skeleton_prompt.model.prompt_file import Prompt
+from skeleton_prompt.model.window_sums import Chunk, Result, WindowSums
 
 log = structlog.get_logger(__name__)
 
 LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
 WAIT_S = 1.0  # the neighbours in the batch wait too: what takes longer goes on loading, and its row is told to retry
 
-Row = tuple[
-    int, PredictionInput, Prompt, CacheLayer, float
-]  # its place in the batch, and the milliseconds its prompt took
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a batch: its place, what was asked, and its prompt, which took so many milliseconds to load."""
+
+    index: int
+    input: PredictionInput
+    chunk: Chunk
+    layer: CacheLayer
+    prompt_ms: float
 
 
 class SkeletonPromptHandler:
@@ -85,10 +94,12 @@ class SkeletonPromptHandler:
                 body = data[index].get("body")
                 if not isinstance(body, bytes | bytearray):
                     raise MalformedBody("A row is application/octet-stream.")
-                question = codec.decode_input(body, lambda name: context.get_request_header(index, name))
+                header = partial(context.get_request_header, index)
+                question, before, last = codec.decode_row(body, header)
                 began = time.monotonic()
                 prompt, layer = await self._prompt(question)
-                row = (index, question, prompt, layer, 1000 * (time.monotonic() - began))
+                chunk = Chunk(question.person, prompt, before, last)
+                row = Row(index, question, chunk, layer, 1000 * (time.monotonic() - began))
                 found.setdefault(prompt.backbone_sha256, []).append(row)
             except Exception as error:
                 answers[index] = _refusal(error)
@@ -99,20 +110,25 @@ class SkeletonPromptHandler:
                 with anyio.fail_after(WAIT_S):
                     async with self._models.acquire(sha256) as model:
                         began = time.monotonic()
-                        rows = [row for row in rows if row[1].deadline > began]  # the rest is late by now
-                        outcomes = forward_rows(model, [(row[1].person, row[2]) for row in rows]) if rows else []
+                        rows = [row for row in rows if row.input.deadline > began]  # the rest is late by now
+                        outcomes = self._forward(model, rows)
                         forward_ms = 1000 * (time.monotonic() - began)
             except Exception as error:
-                answers.update({row[0]: _refusal(error) for row in rows})
+                answers.update({row.index: _refusal(error) for row in rows})
                 return
             for number, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):
-                answers[row[0]] = _answer(model, row, outcome, forward_ms, 0 if number else len(rows))
+                answers[row.index] = _answer(model, row, outcome, forward_ms, 0 if number else len(rows))
 
         await asyncio.gather(*map(read, range(len(data))))
         await asyncio.gather(*map(run, found))
         late = _refusal(DeadlineExceeded("The engine came to the row after its deadline."))
         self._late += sum(status == late[0] for status, _ in answers.values()) + len(data) - len(answers)
         return [answers.get(index, late) for index in range(len(data))]
+
+    @staticmethod
+    def _forward(model: PromptedModel, rows: list[Row]) -> list[Result]:
+        chunks = [row.chunk for row in rows]
+        return forward_chunks(model, chunks, lambda i: rows[i].input.deadline > time.monotonic()) if rows else []
 
     async def _prompt(self, question: PredictionInput) -> tuple[Prompt, CacheLayer]:
         """The prompt: at once from memory, which is nearly always; otherwise by a thread that may wait."""
@@ -132,14 +148,13 @@ class SkeletonPromptHandler:
         return codec.encode_probe(self._engine.backbone_sha256, figures)
 
 
-def _answer(
-    model: PromptedModel, row: Row, outcome: Array | Exception, forward_ms: float, batch_rows: int
-) -> tuple[int, bytes]:
+def _answer(model: PromptedModel, row: Row, outcome: Result, forward_ms: float, batch_rows: int) -> tuple[int, bytes]:
     """The status and the body of a row after its forward pass."""
-    _, question, prompt, layer, prompt_ms = row
     try:
-        prediction = finish_row(model, question, prompt, outcome)
-        answer = PredictionResult(prediction, layer, 0.0, prompt_ms, forward_ms, batch_rows)
+        if isinstance(outcome, WindowSums):
+            return 200, codec.encode_partial(outcome, forward_ms, batch_rows)
+        prediction = finish_row(model, row.input, row.chunk.prompt, outcome)
+        answer = PredictionResult(prediction, row.layer, 0.0, row.prompt_ms, forward_ms, batch_rows)
         return 200, codec.encode_result(answer, np.asarray(outcome))
     except Exception as error:
         return _refusal(error)

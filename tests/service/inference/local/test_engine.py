@@ -41,6 +41,9 @@ class Model:
             raise MemoryError("no room")
         return [ValueError("bad row") if prompt.tenant == "bad" else np.zeros(2, np.float32) for _, prompt in rows]
 
+    def forward_chunks(self, chunks):
+        return self.forward([(chunk.person, chunk.prompt) for chunk in chunks])
+
     def finish(self, person, prompt, logits, *, top_k=5, threshold=None):
         if prompt.tenant == "unfinishable":
             raise KeyError("label")
@@ -161,14 +164,14 @@ def test_a_full_queue_refuses_with_a_time_to_come_back():
 
 def test_a_row_that_would_wait_too_long_is_refused_at_once_but_never_one_batch():
     async def test(engine, model):
-        engine._row_s = 10.0  # as if each row took that long
+        engine._window_s = 10.0  # as if each row took that long
         first = await hold(engine, model)
         waiting = [asyncio.create_task(engine.predict(question("a"))) for _ in range(4)]
         await until(lambda: engine.waiting == 4)
         with pytest.raises(errors.Overloaded, match=r"40\.00 s .*max_queue_wait_seconds") as caught:
             await engine.predict(question("a"))
         assert caught.value.retry_after == 40
-        engine._row_s = 0.001
+        engine._window_s = 0.001
         waiting.append(asyncio.create_task(engine.predict(question("a"))))
         await until(lambda: engine.waiting == 5)
         model.open.set()

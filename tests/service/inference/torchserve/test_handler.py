@@ -85,8 +85,8 @@ def right(engine, prompt, asked):
 def test_rows_that_were_late_before_they_came_are_answered_without_being_computed(room, start, monkeypatch):
     handler, ref = start(), room.publish(random_prompt(room.engine, 1))
     computed = []
-    forward = handler._engine.forward
-    monkeypatch.setattr(handler._engine, "forward", lambda rows: (computed.append(len(rows)), forward(rows))[1])
+    forward = handler._engine.forward_chunks
+    monkeypatch.setattr(handler._engine, "forward_chunks", lambda rows: (computed.append(len(rows)), forward(rows))[1])
     rows = [question(ref, 0, -1.0), question(ref, 1), question(ref, 2, -1.0), question(ref, 3)]
     got = ask(room, handler, *rows)
     assert [status for status, _, _ in got] == [504, 200, 504, 200]
