@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -27,6 +26,7 @@ from service.inference.execution.batch import PROBE_INPUT, finish_row, forward_c
 from service.inference.interface import CacheLayer, PredictionInput, PredictionResult, PromptedModel
 from service.inference.tally import CountedPromptCache
 from service.inference.torchserve import codec
+from service.inference.torchserve.batch_row import BatchRow
 from service.logs import configure_logging
 from service.settings import Settings
 from service.storage.blobs.s3 import blobs_of
@@ -39,17 +39,6 @@ log = structlog.get_logger(__name__)
 
 LOADERS = 4  # threads that fetch prompts: they wait for Redis or a disk, hardly compute
 WAIT_S = 1.0  # the neighbours in the batch wait too: what takes longer goes on loading, and its row is told to retry
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a batch: its place, what was asked, and its prompt, which took so many milliseconds to load."""
-
-    index: int
-    input: PredictionInput
-    chunk: Chunk
-    layer: CacheLayer
-    prompt_ms: float
 
 
 class SkeletonPromptHandler:
@@ -84,7 +73,7 @@ class SkeletonPromptHandler:
 
     async def _batch(self, data: list[dict[str, Any]], context: Any) -> list[tuple[int, bytes]]:
         answers: dict[int, tuple[int, bytes]] = {}
-        found: dict[str, list[Row]] = {}
+        found: dict[str, list[BatchRow]] = {}
 
         async def read(index: int) -> None:
             try:
@@ -99,7 +88,7 @@ class SkeletonPromptHandler:
                 began = time.monotonic()
                 prompt, layer = await self._prompt(question)
                 chunk = Chunk(question.person, prompt, before, last)
-                row = Row(index, question, chunk, layer, 1000 * (time.monotonic() - began))
+                row = BatchRow(index, question, chunk, layer, 1000 * (time.monotonic() - began))
                 found.setdefault(prompt.backbone_sha256, []).append(row)
             except Exception as error:
                 answers[index] = _refusal(error)
@@ -126,7 +115,7 @@ class SkeletonPromptHandler:
         return [answers.get(index, late) for index in range(len(data))]
 
     @staticmethod
-    def _forward(model: PromptedModel, rows: list[Row]) -> list[Result]:
+    def _forward(model: PromptedModel, rows: list[BatchRow]) -> list[Result]:
         chunks = [row.chunk for row in rows]
         return forward_chunks(model, chunks, lambda i: rows[i].input.deadline > time.monotonic()) if rows else []
 
@@ -148,7 +137,9 @@ class SkeletonPromptHandler:
         return codec.encode_probe(self._engine.backbone_sha256, figures)
 
 
-def _answer(model: PromptedModel, row: Row, outcome: Result, forward_ms: float, batch_rows: int) -> tuple[int, bytes]:
+def _answer(
+    model: PromptedModel, row: BatchRow, outcome: Result, forward_ms: float, batch_rows: int
+) -> tuple[int, bytes]:
     """The status and the body of a row after its forward pass."""
     try:
         if isinstance(outcome, WindowSums):

@@ -10,6 +10,7 @@ from service.inference.interface import PredictionInput, PredictionResult
 from service.inference.torchserve import codec
 from skeleton_prompt.model.decision import Prediction
 from skeleton_prompt.model.prompt_file import PromptRef
+from skeleton_prompt.model.window_sums import WindowSums
 from tests.support.engine_rows import person
 
 REF = PromptRef("acme", 3, "a" * 64)
@@ -50,3 +51,29 @@ def test_what_cannot_be_read_means_that_the_engine_cannot_be_used(data):
     assert isinstance(codec.decode_error(data), errors.EngineUnavailable)
     with pytest.raises(errors.EngineUnavailable):
         codec.decode_result(data, 1.0)
+
+
+@pytest.mark.parametrize("module", [None, np.array([1.0, -2.0], np.float32)])
+def test_a_chunk_arrives_with_the_sums_of_the_windows_before_it(module):
+    sums = WindowSums(8, np.arange(5, dtype=np.float32), None, module, np.ones(17, np.float32))
+    asked = PredictionInput(person(1), REF, 7, None, time.monotonic() + 5)
+    body = codec.encode_input(asked, person(2, windows=3, depth=True), sums, last=False)
+    header = codec.encode_headers(asked).get
+    got, before, last = codec.decode_row(body, header)
+    np.testing.assert_array_equal(got.person.pose, person(2, windows=3, depth=True).pose)
+    assert not last
+    for name in ("windows", "features", "temporal", "module", "shown"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(sums, name))
+    assert codec.decode_row(codec.encode_input(asked, person(2)), header)[1:] == (None, True)
+    for damaged in (body[:-1], body + b"x"):
+        with pytest.raises(errors.MalformedBody):
+            codec.decode_row(damaged, header)
+    found = codec.decode_partial(codec.encode_partial(sums, 3.5, 2))
+    assert (found[0].windows, found[1:]) == (8, (3.5, 2))
+
+
+def test_a_request_of_too_many_windows_is_refused():
+    asked = PredictionInput(person(1), REF, 7, None, time.monotonic() + 5)
+    body = codec.encode_input(asked, person(2, windows=65))
+    with pytest.raises(errors.MalformedBody, match="1 to 64 windows"):
+        codec.decode_row(body, codec.encode_headers(asked).get)

@@ -83,6 +83,17 @@ def test_mixed_tenants_in_one_batch_get_the_logits_and_answers_of_the_embedded_e
     assert "memory" in {answer.cache for answer, _ in got[len(taught) :]}
 
 
+def test_a_long_row_goes_out_in_chunks_and_has_the_logits_of_one_piece(room, local, taught):
+    rows = [(prompt, question(ref, 3, windows=9, depth=deep)) for prompt, ref in taught for deep in (False, True)]
+
+    async def work(engine):
+        return await asyncio.gather(*(engine.ask(asked) for _, asked in rows))
+
+    for (prompt, asked), (_, logits) in zip(rows, with_engine(local, work), strict=True):
+        (expected,) = room.engine.forward([(asked.person, prompt)])
+        np.testing.assert_allclose(logits, expected, atol=2e-5, rtol=1e-5)
+
+
 def test_a_row_that_cannot_be_answered_fails_alone_with_its_own_error(room, local, taught):
     (_, good), (_, other) = taught[:2]
     stranger = random_prompt(room.engine, 9)

@@ -1,7 +1,9 @@
 """The TorchServe handler without TorchServe: what happens to rows, whatever happens to Redis and the clock."""
 
+import ast
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,3 +194,8 @@ def test_a_worker_computes_on_the_gpu_that_torchserve_gave_it(room, start, monke
     monkeypatch.setattr(Context, "gpu_id", gpu_id)
     start(device=setting, cuda_graphs=True)
     assert asked == [{"device": device, "cuda_graphs": True}]
+
+
+def test_the_handler_module_defines_one_class_because_torchserve_refuses_more():
+    module = ast.parse(Path(handler_module.__file__).read_text())
+    assert [node.name for node in module.body if isinstance(node, ast.ClassDef)] == ["SkeletonPromptHandler"]
