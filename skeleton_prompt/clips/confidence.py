@@ -20,7 +20,7 @@ MANY = 0.05  # share of the values above 1 that makes it a scale and not a slip
 SCORE = 10.0
 PIXELS = 20.0  # coordinates that span more are pixels or millimetres, and a third of up to 10 is no z of their unit
 KINECT_LAYOUTS = frozenset({"ntu25", "kinect20", "msr20", "utd20", "ui_prmd22", "azure_kinect32"})
-_LARGEST = {"coco": 2.0, "kinect": 3.0, "percent": 100.0}
+_LARGEST = {"unit": 1.0, "coco": 2.0, "kinect": 3.0, "percent": 100.0}
 _STATES = np.array([0, 0.5, 1, 1], np.float32)
 
 
@@ -40,7 +40,9 @@ def to_unit_scale(values: Array, coords: str, scale: str | None, layout: str) ->
     most = float(np.fmax.reduce(confidence, axis=None))
     least = float(np.fmin.reduce(confidence, axis=None))
     if scale in ("coco", "kinect", "percent"):
-        return _stated(confidence, scale, least, most)
+        if not out_of_scale(confidence, scale).any():
+            _from_stated(confidence, scale)
+        return None
     if not most > 1 or least < 0:
         return None
     sent = confidence[confidence == confidence]
@@ -56,18 +58,23 @@ def to_unit_scale(values: Array, coords: str, scale: str | None, layout: str) ->
     return None
 
 
-def _stated(confidence: Array, scale: str, least: float, most: float) -> Finding | None:
-    """Convert a scale that the clip states; out of its range nothing is changed and the values are reported."""
-    sent = confidence[confidence == confidence]
-    if least < 0 or most > _LARGEST[scale] or (scale != "percent" and (sent % 1 != 0).any()):
-        return None
+def out_of_scale(confidence: Array, scale: str | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which values a stated scale does not have; NaN, which is not seen, passes."""
+    with np.errstate(invalid="ignore"):
+        bad = (confidence < 0) | (confidence > _LARGEST.get(scale or "unit", 1.0))
+        if scale in ("coco", "kinect"):
+            bad |= confidence % 1 > 0
+    return bad
+
+
+def _from_stated(confidence: Array, scale: str) -> None:
+    """Convert a scale that the clip states, in place."""
     if scale == "percent":
         confidence /= 100
     elif scale == "coco":
         np.minimum(confidence, 1, out=confidence)
     else:
         _apply_states(confidence)
-    return None
 
 
 def _flags(confidence: Array, coords: str, layout: str) -> Finding:

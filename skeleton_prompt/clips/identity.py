@@ -14,6 +14,7 @@ from skeleton_prompt.clips.findings import Finding
 from skeleton_prompt.clips.validation import ProblemCollector, preview
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Costs = np.ndarray[Any, np.dtype[np.float64]]
 
 FIELD = "track_ids"
@@ -54,9 +55,9 @@ def order_people(values: Array, D: int) -> tuple[Array, Finding | None]:
     last = places[0].copy()
     moved = 0
     for t in range(1, T):
-        costs = _costs(last, places[t], extent)
+        costs, known = _costs(last, places[t], extent)
         chosen = _assign(costs)
-        if _is_better(costs, chosen):
+        if _is_better(np.where(known, costs, 0), chosen):
             order[t] = chosen
             moved += not np.array_equal(chosen, np.arange(P))
         now = places[t][order[t]]
@@ -79,8 +80,8 @@ def _jumps(centre: Array, extent: float) -> bool:
     return False
 
 
-def _costs(last: Array, now: Array, extent: float) -> Costs:
-    """``(P tracks, P detections)`` mean distance of the joints that both show, in extents; NaN-free.
+def _costs(last: Array, now: Array, extent: float) -> tuple[Costs, Mask]:
+    """``(P tracks, P detections)`` mean distance of the joints that both show, in extents, and where there are any.
 
     A detection or a track without a common joint costs ``NEW_PERSON``: it may be anybody.
     """
@@ -89,7 +90,8 @@ def _costs(last: Array, now: Array, extent: float) -> Costs:
     seen = ~np.isnan(distance)
     total = np.where(seen, distance, 0).sum(-1)
     mean = total / np.maximum(seen.sum(-1), 1) / extent
-    return np.where(seen.any(-1), np.minimum(mean, 1e6), NEW_PERSON).astype(np.float64)
+    known = seen.any(-1)
+    return np.where(known, np.minimum(mean, 1e6), NEW_PERSON).astype(np.float64), known
 
 
 def _assign(costs: Costs) -> np.ndarray[Any, np.dtype[np.int_]]:

@@ -107,7 +107,7 @@ def read_keypoints(
     if values is None:
         return None
     axes = _axes(joints, coords)
-    order = axes and shapes.find_order(values.shape, axes[0], axes[1], limits)
+    order = axes and shapes.choose_order(values, shapes.find_orders(values.shape, axes[0], axes[1], limits), axes[0])
     if order and joints:
         values, note = shapes.to_documented(values, order, joints)
         notes.append(note)
@@ -166,9 +166,11 @@ def _mend_values(
             wrong = bool(((trust < 0) | (trust > 1)).any())
         if wrong or scale not in (None, "unit"):
             hidden = hidden.copy()
+            bad = confidence.out_of_scale(hidden[..., -1], scale) if scale not in (None, "unit") else None
             note = confidence.to_unit_scale(hidden, coords, scale, layout)
             notes += [note] if note else []
-            _check_confidence(hidden, people, confidence.hint(coords, scale, hidden), found)
+            bad = confidence.out_of_scale(hidden[..., -1], None) if bad is None else bad
+            _check_confidence(hidden, bad, people, confidence.hint(coords, scale, hidden), found)
     return hidden
 
 
@@ -223,11 +225,10 @@ def _check_values(values: npt.NDArray[np.floating[Any]], people: bool, found: Pr
     found.total += max(0, int(wild.sum()) - MAX_PROBLEMS)
 
 
-def _check_confidence(values: Array, people: bool, hint: str, found: ProblemCollector) -> None:
-    """Confidences, the last channel, outside 0 to 1."""
-    trust = values[..., -1]
-    with np.errstate(invalid="ignore"):
-        bad = (trust < 0) | (trust > 1)
+def _check_confidence(
+    values: Array, bad: npt.NDArray[np.bool_], people: bool, hint: str, found: ProblemCollector
+) -> None:
+    """Confidences, the last channel, that the scale does not have."""
     if not bad.any():
         return
     for place in np.argwhere(bad)[:MAX_PROBLEMS]:
@@ -279,7 +280,7 @@ def _from_array(
 ) -> npt.NDArray[np.floating[Any]] | None:
     """A numpy array of (T, J, C) or (T, P, J, C) numbers, or of another shape that can be read."""
     known = keypoints.ndim in (_DEEPEST - 1, _DEEPEST)
-    known = known or bool(axes and shapes.find_order(keypoints.shape, *axes, limits))
+    known = known or bool(axes and shapes.find_orders(keypoints.shape, *axes, limits))
     if not known or 0 in keypoints.shape:
         found.add("keypoints", "bad_shape", f"an array of shape {keypoints.shape} is not (T, J, C) or (T, P, J, C)")
         return None
@@ -302,7 +303,7 @@ def _read_shape(
     if bad:
         return None
     sizes = tuple(int(size) for size in shape)
-    if axes and shapes.find_order(sizes, *axes, limits):
+    if axes and shapes.find_orders(sizes, *axes, limits):
         return sizes
     if len(sizes) not in (_DEEPEST - 1, _DEEPEST):
         found.add("shape", "bad_shape", f"shape {sizes} is not [T, J, C] or [T, P, J, C]")
@@ -341,7 +342,7 @@ def _from_lists(
             depth = shapes.leaf_depth(frames)
             values = _convert(frames, depth) if depth in (2, 3, 4) else None
     axes = _axes(joints, coords)
-    if values is not None and (values.ndim in (3, 4) or (axes and shapes.find_order(values.shape, *axes, limits))):
+    if values is not None and (values.ndim in (3, 4) or (axes and shapes.find_orders(values.shape, *axes, limits))):
         return values, coords
     depth = _usual_depth(frames)  # the first value may be the one that is wrong
     if depth not in (3, 4):

@@ -32,31 +32,42 @@ def documented(shape: Sequence[int], joints: int, channels: Sequence[int], limit
     return len(shape) == 4 and shape[2] == joints and shape[3] in channels and shape[1] <= limits.max_people
 
 
-def find_order(shape: Sequence[int], joints: int, channels: Sequence[int], limits: ClipLimits) -> str | None:
-    """The only way to read a shape that is not the documented one, as a word of axis letters.
+def find_orders(shape: Sequence[int], joints: int, channels: Sequence[int], limits: ClipLimits) -> list[str]:
+    """The ways to read a shape that is not the documented one, each as a word of axis letters.
 
-    ``T`` frames, ``P`` people, ``J`` joints, ``C`` channels, ``F`` joints times channels, ``1`` an axis to drop. None
-    where the shape is the documented one, or where no way or more than one is left.
+    ``T`` frames, ``P`` people, ``J`` joints, ``C`` channels, ``F`` joints times channels, ``1`` an axis to drop. Empty
+    where the shape is the documented one.
     """
     if len(shape) == 5 and 1 in (shape[0], shape[4]):
         first = shape[0] == 1
-        inner = find_order(shape[1:] if first else shape[:4], joints, channels, limits)
-        if inner is None and documented(shape[1:] if first else shape[:4], joints, channels, limits):
-            inner = "TPJC"
-        return None if inner is None else ("1" + inner if first else inner + "1")
+        rest = shape[1:] if first else shape[:4]
+        inner = find_orders(rest, joints, channels, limits)
+        if not inner and documented(rest, joints, channels, limits):
+            inner = ["TPJC"]
+        return [("1" + word if first else word + "1") for word in inner]
     if documented(shape, joints, channels, limits) and (len(shape) == 3 or shape[0] >= limits.min_frames):
-        return None
-    flat = [count for count in channels if shape[-1] == joints * count]
-    if len(flat) == 1 and len(shape) in (2, 3):
-        return "TPF"[3 - len(shape) :] if len(shape) == 3 else "TF"
-    words: Iterator[str] | list[str]
+        return []
+    if len(shape) in (2, 3) and any(shape[-1] == joints * count for count in channels):
+        return ["TPF" if len(shape) == 3 else "TF"]
+    words: Sequence[str] = ()
     if len(shape) == 3:
-        words = ("".join(word) for word in permutations("TJC"))
+        words = ["".join(word) for word in permutations("TJC")]
     elif len(shape) == 4:
-        words = list(_ORDERS_4)
-    else:
-        return None
-    fitting = [word for word in words if _fits(word, shape, joints, channels, limits)]
+        words = _ORDERS_4
+    return [word for word in words if _fits(word, shape, joints, channels, limits)]
+
+
+def choose_order(values: np.ndarray[Any, Any], orders: Sequence[str], joints: int) -> str | None:
+    """The only way, or of several the only one whose third channel is a confidence beside coordinates that are not."""
+    if len(orders) < 2:
+        return orders[0] if orders else None
+    fitting = []
+    for word in orders:
+        read, _ = to_documented(values, word, joints)
+        if read.shape[-1] == 3:
+            trust, plane = read[..., 2], np.abs(read[..., :2])
+            if np.fmin.reduce(trust, axis=None) >= 0 and np.fmax.reduce(trust, axis=None) <= 1 and (plane > 2).any():
+                fitting.append(word)
     return fitting[0] if len(fitting) == 1 else None
 
 

@@ -16,6 +16,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 PLACEHOLDER_ROUNDS = 3  # different placeholders in one clip, such as -1 and -9999
 FAR_OUTSIDE = 1.0  # of the extent of the other joints
+SHARED_OUTSIDE = 0.4  # the same for one exact position that several joints share in several frames
 REPEATED = 3  # times that a position with unequal coordinates must occur
 HUGE = 5.0  # times the largest other coordinate
 LOW_CONFIDENCE = 0.12
@@ -25,7 +26,8 @@ STRAY_IN_GAP = 0.1  # of the body's extent, from the line between the trusted fr
 SMOOTH = 0.12  # of the extent: a joint that moves less from the frame before or to the next is followed, not guessed
 STRAY_THOUGH_SMOOTH = 0.75  # of the extent, from where the trusted frames put it
 STRAY_BEYOND = 0.5  # the same where only one side is known or the gap is long
-STRAY_FROM_BODY = 0.75  # outside the body's box, for joints that are never trusted
+STRAY_FROM_BODY = 0.75  # outside the box of the trusted joints, for joints that are never trusted
+STRAY_THOUGH_FOLLOWED = 2.5  # the same for those that move smoothly: legs below the picture are 1 below the trunk
 SPIKE = 1.0  # of the body's extent, away from the frame before and the frame after
 SPIKE_RETURN = 0.35  # of the spike, between the frame before and the frame after
 
@@ -122,7 +124,7 @@ def _shared_corner(places: Array) -> tuple[Mask, str] | None:
         if int(cells.sum()) < REPEATED or joints < 2 or int(cells.any((1, 2)).sum()) < 2:
             continue
         edges = _others(places, cells)
-        if edges is not None and _outside(first, *edges) > 1.5 * FAR_OUTSIDE:
+        if edges is not None and _outside(first, *edges) > SHARED_OUTSIDE:
             return cells, "(" + ", ".join(f"{float(value):g}" for value in first) + ")"
     return None
 
@@ -216,7 +218,8 @@ def _strays(positions: Array, confidence: Array, floor: float, longest: int) -> 
         gap = np.maximum(np.fmin.reduce(body, axis=2)[p, t] - positions[p, t, j],
                          positions[p, t, j] - np.fmax.reduce(body, axis=2)[p, t]).max(-1)  # fmt: skip
         enough = trusted.sum(2)[p, t] >= 3
-        stray |= ~known & enough & (gap > STRAY_FROM_BODY * extent[p, 0, 0])
+        share = np.where(smooth, STRAY_THOUGH_FOLLOWED, STRAY_FROM_BODY)
+        stray |= ~known & enough & (gap > share * extent[p, 0, 0])
     cells = np.zeros_like(low)
     cells[p[stray], t[stray], j[stray]] = True
     return cells
