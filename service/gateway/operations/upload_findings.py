@@ -16,7 +16,8 @@ from skeleton_prompt.clips.normalise import PreparedPerson
 
 MAX_FINDINGS = 100
 MAX_PLACES = 20
-MAX_COMPARED = 3000  # clips that are compared pair by pair; more are compared only for equal keypoints
+MAX_COMPARED = 20_000  # different clips of which poses are compared; more are compared only for equal keypoints
+MAX_NEIGHBOURS = 64  # clips of nearly the same mean pose that one clip is compared with
 SAME_POSE = 0.004  # in half extents of the person: rounding and another unit, not another recording
 SAME_SECONDS = 0.02  # of the logarithm of the duration
 STEP = 8  # frames between those that are compared
@@ -142,24 +143,35 @@ def _twice(clips: Sequence[_Row]) -> list[dict[str, Any]]:
 
 
 def _groups_of_equal(clips: Sequence[_Row]) -> list[list[_Row]]:
-    """Clips with equal keypoints, or with the same pose up to rounding; groups of at least two."""
-    leader = list(range(len(clips)))
+    """Clips with equal keypoints, or with the same pose up to rounding; groups of at least two.
+
+    Clips with equal keypoints are one item of the comparison of poses. Items are sorted by the mean of their pose, and
+    each is compared with the ``MAX_NEIGHBOURS`` that follow, so the cost is linear in the number of clips.
+    """
     first: dict[bytes, int] = {}
-    for index, clip in enumerate(clips):
-        leader[index] = first.setdefault(clip.digest, index)
-    if 1 < len(clips) <= MAX_COMPARED:
-        poses = np.stack([clip.pose for clip in clips]).astype(np.float32)
-        seconds = np.array([clip.seconds for clip in clips])
+    item = [first.setdefault(clip.digest, len(first)) for clip in clips]
+    parent = list(range(len(first)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    if 1 < len(first) <= MAX_COMPARED:
+        distinct = dict(zip(reversed(item), reversed(clips), strict=True))
+        poses = np.stack([distinct[index].pose for index in range(len(first))]).astype(np.float32)
+        seconds = np.array([distinct[index].seconds for index in range(len(first))])
         order = np.argsort(poses.mean(1), kind="stable")
         means = poses.mean(1)[order]
         ends = np.searchsorted(means, means + SAME_POSE, side="right")
         for rank, index in enumerate(order):
-            near = order[rank + 1 : ends[rank]]
+            near = order[rank + 1 : min(ends[rank], rank + 1 + MAX_NEIGHBOURS)]
             near = near[np.abs(seconds[near] - seconds[index]) < SAME_SECONDS]
             for other in near[(np.abs(poses[near] - poses[index]) < SAME_POSE).all(1)] if len(near) else ():
-                low, high = sorted((leader[index], leader[other]))
-                leader = [low if each == high else each for each in leader]
+                low, high = sorted((root(int(index)), root(int(other))))
+                parent[high] = low
     groups: dict[int, list[_Row]] = defaultdict(list)
-    for index, clip in enumerate(clips):
-        groups[leader[index]].append(clip)
+    for index, clip in zip(item, clips, strict=True):
+        groups[root(index)].append(clip)
     return [group for group in groups.values() if len(group) > 1]
