@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 import structlog
@@ -89,7 +90,10 @@ def worker_children(settings: Settings, folder: Path) -> list[Child]:
         settings: Of the service.
         folder: For the files that show that a worker lives; a worker that hangs is replaced.
     """
+    # A worker authenticates nobody. Stand-ins, because without any it would make secrets of its own in the data folder.
     env = child_environment(settings)
+    env.pop("SKELETON_PROMPT_METRICS_KEY", None)
+    env |= {f"SKELETON_PROMPT_{name}": token_urlsafe(32) for name in ("ADMIN_KEY", "SECRET")}
     stale_s = max(MIN_STALE_S, settings.job_lease_seconds)
     children = []
     for number in range(1, settings.workers + 1):

@@ -17,7 +17,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from subprocess import Popen
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,6 +30,7 @@ from service.inference.execution.array_codec import decode_array
 from service.inference.interface import WorkerCrashed
 from service.inference.local import ipc_codec
 from service.process.child import FIRST_PAUSE_S, LONGEST_PAUSE_S, SECRETS, STEADY_AFTER_S, spawn
+from service.process.heartbeat import HeartbeatMonitor
 from service.settings import Settings
 from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import Prediction, decide
@@ -41,6 +43,8 @@ START_S = 120.0  # on a machine that is busy or cold
 CALL_TIMEOUT_S = 60.0  # a batch takes a fraction of a second: a process that is silent for this long hangs
 ACQUIRE_TIMEOUT_S = 8.0  # for a process, while one is being started again
 MAX_ATTEMPTS = 2
+HUNG_AFTER_S = 8.0  # without a heartbeat
+HEARTBEAT_CHECK_S = 1.0
 
 Reader = Callable[[], bytes]
 
@@ -54,14 +58,20 @@ class EngineWorker:
 
     def __init__(self, start: Mapping[str, Any]) -> None:
         ours, its = socket.socketpair()
-        command = [sys.executable, "-m", "service.inference.local.worker_main", str(its.fileno())]
+        # A file in memory, which the process touches: only the absence of that shows a process that was stopped.
+        beats = os.memfd_create("heartbeat") if hasattr(os, "memfd_create") else -1
+        self.heartbeat = HeartbeatMonitor(Path(f"/proc/self/fd/{beats}"), HUNG_AFTER_S)
+        self._beats = beats
+        command = [sys.executable, "-m", "service.inference.local.worker_main", str(its.fileno()), str(beats)]
         # `python -m` would otherwise look for `service` in the current folder first, and users have such folders.
         env = {name: value for name, value in os.environ.items() if name not in SECRETS} | {"PYTHONSAFEPATH": "1"}
         try:
             with its:
-                self.process: Popen[bytes] = spawn(command, env=env, output=None, descriptors=[its.fileno()])
+                given = [its.fileno(), *([beats] if beats >= 0 else [])]
+                self.process: Popen[bytes] = spawn(command, env=env, output=None, descriptors=given)
         except OSError:
             ours.close()
+            self.forget_heartbeat()
             raise
         self._connection = ours
         self._start = start
@@ -110,6 +120,12 @@ class EngineWorker:
     def end(self) -> None:
         """Kill it: it holds nothing that another could not load again."""
         self.process.kill()
+
+    def forget_heartbeat(self) -> None:
+        """Close the heartbeat's file; for the thread that supervises the process, once it has ended."""
+        if self._beats >= 0:
+            os.close(self._beats)
+            self._beats = -1
 
     def close(self) -> None:
         """Let go of its socket; for the thread that has the process, since others may be given the same descriptor."""
@@ -314,7 +330,15 @@ class EngineProcessPool:
         return process
 
     def _wait_for_end(self, process: EngineWorker) -> int:
-        code = process.process.wait()
+        while True:
+            try:
+                code = process.process.wait(HEARTBEAT_CHECK_S)
+                break
+            except TimeoutExpired:
+                if process.heartbeat.is_hung():
+                    log.error("an engine process hangs; it is killed", pid=process.process.pid)
+                    process.end()
+        process.forget_heartbeat()
         with self._changed:
             self._alive.remove(process)
             if process in self._idle:

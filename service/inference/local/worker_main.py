@@ -1,4 +1,4 @@
-"""A process that computes for the gateway: ``python -m service.inference.local.worker_main DESCRIPTOR``.
+"""Engine process of the gateway: ``python -m service.inference.local.worker_main SOCKET HEARTBEAT``, descriptors both.
 
 One thread, one request at a time, over the socket that it was born with. It knows no tenant, no database and no store:
 models and prompts come through the socket, and go when the gateway says so. When the socket closes it ends.
@@ -11,6 +11,7 @@ import gc
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from service.error_codec import encode_error
@@ -18,6 +19,7 @@ from service.inference.execution.array_codec import encode_array
 from service.inference.execution.batch import warm_up
 from service.inference.local import ipc_codec
 from service.logs import configure_logging
+from service.process.heartbeat import Heartbeat
 from skeleton_prompt.model.backbone import parse_backbone
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import Prompt
@@ -74,6 +76,8 @@ class RequestHandler:
 def main() -> None:
     """Load the model that the first message names, say so, then answer until the socket closes."""
     connection = socket.socket(fileno=int(sys.argv[1]))
+    if int(sys.argv[2]) >= 0:
+        Heartbeat(Path(f"/proc/self/fd/{sys.argv[2]}")).start()
     start = ipc_codec.receive(connection)
     configure_logging(start["log_level"], as_json=start["log_json"])
     try:

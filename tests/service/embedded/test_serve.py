@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from service.embedded.serve import CannotServe, child_environment, listen
-from service.settings import Settings
+from service.embedded.serve import CannotServe, child_environment, listen, worker_children
+from service.settings import Settings, ensure_secrets
 
 
 def test_a_taken_port_is_named_with_the_way_out():
@@ -32,3 +32,15 @@ def test_no_secret_is_put_into_a_childs_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("SKELETON_PROMPT_ADMIN_KEY", raising=False)
     settings = Settings(data_dir=tmp_path, admin_key="a-secret-that-is-long-enough").resolved()
     assert "a-secret-that-is-long-enough" not in str(child_environment(settings))
+
+
+def test_a_worker_is_given_no_key_and_makes_none_of_its_own(tmp_path, monkeypatch):
+    keys = {"ADMIN_KEY": "the-key-of-the-admin", "SECRET": "a-secret-that-is-long", "METRICS_KEY": "key-of-prometheus"}
+    for name, value in keys.items():
+        monkeypatch.setenv(f"SKELETON_PROMPT_{name}", value)
+    (worker,) = worker_children(Settings(data_dir=tmp_path / "data", workers=1).resolved(), tmp_path)
+    assert not any(value in str(worker.env) for value in keys.values())
+    for name in worker.env:
+        monkeypatch.setenv(name, worker.env[name])
+    ensure_secrets(Settings())
+    assert not (tmp_path / "data").exists()

@@ -158,6 +158,15 @@ def test_a_process_that_hangs_is_killed_and_replaced(local, pool, model, monkeyp
     eventually(lambda: not alive(pid), "the hanging process is gone")
 
 
+def test_an_idle_process_that_hangs_is_noticed_before_a_row_meets_it(pool, model, monkeypatch):
+    monkeypatch.setattr(process_pool, "HUNG_AFTER_S", 2.5)
+    kill(pool)  # the next one is judged sooner
+    (pid,) = pool.pids
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: pool.pids not in ([], [pid]) and pool._idle, "another process is ready")
+    assert not alive(pid)
+
+
 def test_a_row_that_kills_every_process_is_given_up(local, pool, model, monkeypatch):
     def deadly(self, request):
         self.process.kill()
