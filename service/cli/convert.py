@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,6 +119,15 @@ def _checked(clip: FileClip, document: dict[str, Any], notes: Notes) -> dict[str
     else:
         report = quality.to_dict()
         for kind in ("warning", "note"):
-            for text in quality_texts(report.get(f"{kind}s") or ()):
+            for text in quality_texts(_unsaid(clip, report.get(f"{kind}s") or ())):
                 notes.add(kind, clip.path, text)
     return clip_document(parsed)
+
+
+def _unsaid(clip: FileClip, findings: Iterable[Any]) -> Iterator[Any]:
+    """Findings of the quality report without those that the reader of the file has noted already."""
+    said = {"fps_assumed"} if any("--fps" in note for note in clip.notes) else set()
+    said |= {"fractions_without_image_size"} if any("--image-size" in note for note in clip.notes) else set()
+    for finding in findings:
+        if not isinstance(finding, Mapping) or finding.get("code") not in said:
+            yield finding

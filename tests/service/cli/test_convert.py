@@ -35,6 +35,7 @@ def test_a_folder_of_openpose_frames_becomes_one_clip_and_what_was_assumed_is_pr
     openpose_folder(tmp_path / "op", values)
     assert run("convert", tmp_path / "op", tmp_path / "out.json") == 0
     shown = capsys.readouterr()
+    assert shown.err.count("30") == 1, shown.err
     assert "30 are assumed" in shown.err
     clip = parse_clip(json.loads((tmp_path / "out.json").read_text()))
     np.testing.assert_allclose(clip.positions[0], values[..., :2], atol=1e-3)
