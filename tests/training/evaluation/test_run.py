@@ -130,7 +130,7 @@ def test_known_is_what_the_service_would_answer(folder: Path) -> None:
         said = decide(people[int(clip)], taught.prompt, row)
         assert answers.known is not None
         assert said.known == answers.known[number]
-        assert said.predictions[0][0] == labelled.label_names[answers.told[number]]
+        assert said.predictions[0][0] == labelled.label_names[answers.predicted[number]]
         assert said.confidence == pytest.approx(answers.confidence[number], abs=1e-3)
 
 

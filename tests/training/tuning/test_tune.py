@@ -105,20 +105,20 @@ class Sequence(Oracle):
         super().__init__(taught.truth)
         self.features = taught.features
 
-    def deep(self) -> bool:
+    def mostly_3d(self) -> bool:
         return True
 
-    def lacking_features(self) -> np.ndarray:
+    def missing_joint_features(self) -> np.ndarray:
         return self.features
 
-    def lacking_logits(self, tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    def missing_joint_logits(self, tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
         return 50 * np.eye(3, dtype=np.float32)[(self.truth[rows] + 1) % 3]
 
 
 class Flat(Sequence):
     """A temporal part of clips without depth."""
 
-    def deep(self) -> bool:
+    def mostly_3d(self) -> bool:
         return False
 
 
