@@ -37,7 +37,7 @@ from skeleton_prompt.clips.identity import jump_warning, order_by_track, order_p
 from skeleton_prompt.clips.keypoints import Array, Keypoints, read_keypoints
 from skeleton_prompt.clips.layouts import Layout, UnknownLayout, custom_layout, get_layout
 from skeleton_prompt.clips.timing import apply_timestamps, read_fps, read_timestamps
-from skeleton_prompt.clips.unseen import Mask, hide_strays
+from skeleton_prompt.clips.unseen import Boxes, Mask, hide_strays
 from skeleton_prompt.clips.validation import ClipLimits, ClipTooLarge, InvalidClip, Problem, ProblemCollector
 
 __all__ = [
@@ -149,9 +149,10 @@ def parse_clip(
     values = _identify(read, tracks, limits, found, notes, warnings)
     found.stop_if_any()
     positions, confidence = _arrange(values, read.coords, stated, layout, notes)
-    positions, confidence, strays = hide_strays(positions, confidence, fps)
+    boxes = Boxes.of(positions)
+    positions, confidence, strays = hide_strays(positions, confidence, fps, boxes)
     notes += strays
-    jumps = jump_warning(positions)
+    jumps = jump_warning(Boxes.of(positions) if strays else boxes)
     warnings += [jumps] if jumps else []
     if times is not None:
         sent = None if document.get("fps") is None else fps

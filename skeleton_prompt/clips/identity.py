@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from skeleton_prompt.clips.findings import Finding
+from skeleton_prompt.clips.unseen import Boxes
 from skeleton_prompt.clips.validation import ProblemCollector, preview
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -43,9 +44,13 @@ def order_people(values: Array, D: int) -> tuple[Array, Finding | None]:
         return values, None
     joints = np.linspace(0, J - 1, min(J, JOINTS_COMPARED)).astype(int)
     places = values[:, :, joints, :D]
-    places = np.where((places == 0).all(-1, keepdims=True), np.float32(np.nan), places)
-    low, high = np.fmin.reduce(places, axis=2), np.fmax.reduce(places, axis=2)
-    centre, size = (low + high) / 2, (high - low).max(-1)
+    at_zero = places[..., 0] == 0
+    for axis in range(1, D):
+        at_zero &= places[..., axis] == 0
+    if at_zero.any():
+        places = np.where(at_zero[..., None], np.float32(np.nan), places)
+    boxes = Boxes.of(places)
+    centre, size = np.moveaxis(boxes.low + boxes.high, 0, -1) * np.float32(0.5), boxes.sides
     if not np.isfinite(size).any():
         return values, None
     extent = float(np.nanmedian(size))
@@ -123,22 +128,19 @@ def _is_better(costs: Costs, chosen: np.ndarray[Any, np.dtype[np.int_]]) -> bool
     return bool(sent.max() > JUMP and other.sum() < CLEARLY_CLOSER * sent.sum())
 
 
-def jump_warning(positions: Array) -> Finding | None:
+def jump_warning(boxes: Boxes) -> Finding | None:
     """A warning where the whole body is elsewhere from one frame to the next, as of another person.
 
     Args:
-        positions: ``(P, T, J, D)``, NaN where not seen.
+        boxes: Around the people in every frame.
     """
-    low, high = np.fmin.reduce(positions, axis=2), np.fmax.reduce(positions, axis=2)
-    size = (high - low).max(-1)
-    centre = (low + high) / 2
-    steps = np.abs(centre[:, 1:] - centre[:, :-1]).max(-1)
-    sides = size[size > 0]
-    if not len(sides):
+    size, centre = boxes.sides, boxes.low + boxes.high
+    known = size[size > 0]
+    if not len(known):
         return None
-    far = steps > ELSEWHERE * max(float(np.sort(sides)[len(sides) // 2]), 1e-9)
-    # Both boxes have to be of a whole body: a few joints have their centre anywhere.
-    whole = size > WHOLE * float(np.sort(sides)[len(sides) // 2])
+    usual = max(float(np.sort(known)[len(known) // 2]), 1e-9)
+    far = np.abs(centre[:, :, 1:] - centre[:, :, :-1]).max(0) > 2 * ELSEWHERE * usual
+    whole = size > WHOLE * usual  # a few joints have their centre anywhere
     far &= whole[:, 1:] & whole[:, :-1]
     if not far.any():
         return None

@@ -65,10 +65,13 @@ def _lying(sample: PoseSample) -> Finding | None:
     if rows.sum() < 2:
         return None
     trunk = (positions[:, thorax] - positions[:, root])[rows]
+    solid = positions.shape[-1] == 3
+    level = np.abs(trunk)
+    if np.count_nonzero(level[:, 1] < level.max(1)) < LYING * len(level):
+        return None  # upright in too many frames
     counts = shown.sum(1)[rows]
     legs = (positions[:, _FEET] * shown[..., None]).sum(1)[rows] / counts[:, None] - positions[rows, root]
-    level, fallen = np.abs(trunk), np.abs(legs)
-    solid = positions.shape[-1] == 3
+    fallen = np.abs(legs)
     for axis, name in ((2, "z"), (0, "x")) if solid else ((0, "x"),):
         others = [other for other in range(positions.shape[-1]) if other != axis]
         along = (level[:, axis] > FLAT * level[:, others].max(1)) & (

@@ -5,6 +5,7 @@ Letters: T frames, P people, J joints, C channels, D dimensions.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -129,13 +130,41 @@ def _shared_corner(places: Array) -> tuple[Mask, str] | None:
     return None
 
 
-def hide_strays(positions: Array, confidence: Array, fps: float) -> tuple[Array, Array, list[Finding]]:
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """The boxes around the joints of every person and frame.
+
+    Attributes:
+        channels: ``(D, P, T, J)`` contiguous positions: numpy is several times slower along an axis of two or three.
+        low: ``(D, P, T)`` lower edges, NaN where nobody is seen.
+        high: Likewise.
+    """
+
+    channels: Array
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, positions: Array) -> Boxes:
+        """The boxes of ``(P, T, J, D)`` positions, NaN where not seen."""
+        channels = np.ascontiguousarray(np.moveaxis(positions, -1, 0))
+        return cls(channels, np.fmin.reduce(channels, axis=-1), np.fmax.reduce(channels, axis=-1))
+
+    @property
+    def sides(self) -> Array:
+        """``(P, T)`` longer side of each box."""
+        result: Array = (self.high - self.low).max(0)
+        return result
+
+
+def hide_strays(positions: Array, confidence: Array, fps: float, boxes: Boxes) -> tuple[Array, Array, list[Finding]]:
     """Joints of low confidence away from where they were before and after, and jumps of one frame, become unseen.
 
     Args:
         positions: ``(P, T, J, D)``, NaN where not seen.
         confidence: ``(P, T, J)``, 0 where not seen.
         fps: Frames per second.
+        boxes: Of the positions.
 
     Returns:
         Positions and confidence, copied where anything changed, and what to say of it.
@@ -151,7 +180,7 @@ def hide_strays(positions: Array, confidence: Array, fps: float) -> tuple[Array,
                 "is in other frames, were taken as not seen"
             )
             notes.append(Finding("low_confidence_unseen", message, "keypoints"))
-    spikes = _spikes(positions, confidence > 0)
+    spikes = _spikes(positions, Boxes.of(positions) if notes else boxes)
     if spikes is not None:
         positions, confidence = _hide(positions, confidence, spikes)
         message = f"{int(spikes.sum())} joint positions that jump away for a single frame were taken as not seen"
@@ -175,12 +204,10 @@ def _floor(confidence: Array) -> float:
     return floor if (seen & (confidence < floor)).any() else 0.0
 
 
-def _extents(positions: Array, seen: Mask, share: float) -> Array:
-    """``(P,)`` longer side of the box around the seen joints, as a quantile over the frames; 0 where never seen."""
-    shown = np.where(seen[..., None], positions, np.float32(np.nan))
-    sides = (np.fmax.reduce(shown, axis=2) - np.fmin.reduce(shown, axis=2)).max(-1)
-    result = np.zeros(len(positions), np.float32)
-    for person, row in enumerate(sides):
+def extents(sizes: Array, share: float) -> Array:
+    """``(P,)`` quantile over the frames of ``(P, T)`` box sides; 0 where never seen."""
+    result = np.zeros(len(sizes), np.float32)
+    for person, row in enumerate(sizes):
         row = np.sort(row[row > 0])
         if len(row):
             result[person] = row[int(share * (len(row) - 1))]
@@ -192,7 +219,8 @@ def _strays(positions: Array, confidence: Array, floor: float, longest: int) -> 
     _, T, _ = confidence.shape
     low = (confidence > 0) & (confidence < floor)
     trusted = confidence >= floor
-    extent = _extents(positions, trusted, 0.5)[:, None, None]
+    shown = np.where(trusted[..., None], positions, np.float32(np.nan))
+    extent = extents(Boxes.of(shown).sides, 0.5)[:, None, None]
     frame = np.arange(T)[None, :, None]
     before = np.maximum.accumulate(np.where(trusted, frame, -1), axis=1)
     after = np.minimum.accumulate(np.where(trusted, frame, T)[:, ::-1], axis=1)[:, ::-1]
@@ -225,22 +253,25 @@ def _strays(positions: Array, confidence: Array, floor: float, longest: int) -> 
     return cells
 
 
-def _spikes(positions: Array, seen: Mask) -> Mask | None:
+def _spikes(positions: Array, boxes: Boxes) -> Mask | None:
     """Cells that are far from the frame before and the frame after, while these two agree; None if there are none."""
     if positions.shape[1] < 3:
         return None
-    steps = positions[:, 1:] - positions[:, :-1]
-    lengths = np.sqrt((steps * steps).sum(-1))  # NaN where either frame was not seen
-    longest = np.fmax.reduce(lengths, axis=(1, 2))
-    extent = _extents(positions, seen, 0.25)
-    if not (longest > SPIKE * np.maximum(extent, 1e-9)).any():
+    channels = boxes.channels
+    lengths = _distances(channels[:, :, 1:], channels[:, :, :-1])  # NaN where either frame was not seen
+    limit = SPIKE * np.maximum(extents(boxes.sides, 0.25), 1e-9)[:, None, None]
+    if not (lengths > limit).any():
         return None
-    limit = SPIKE * np.maximum(extent, 1e-9)[:, None, None]
-    skip = positions[:, 2:] - positions[:, :-2]
-    across = np.sqrt((skip * skip).sum(-1))
+    across = _distances(channels[:, :, 2:], channels[:, :, :-2])
     shorter = np.minimum(lengths[:, 1:], lengths[:, :-1])
-    cells = np.zeros_like(seen)
+    cells = np.zeros(positions.shape[:3], bool)
     cells[:, 1:-1] = (shorter > limit) & (across < SPIKE_RETURN * shorter)
     cells[:, 0] = (lengths[:, 0] > limit[:, 0]) & (lengths[:, 1] < SPIKE_RETURN * lengths[:, 0]) & ~cells[:, 1]
     cells[:, -1] = (lengths[:, -1] > limit[:, 0]) & (lengths[:, -2] < SPIKE_RETURN * lengths[:, -1]) & ~cells[:, -2]
     return cells if cells.any() else None
+
+
+def _distances(a: Array, b: Array) -> Array:
+    steps = a - b
+    lengths: Array = np.sqrt((steps * steps).sum(0))
+    return lengths
