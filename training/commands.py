@@ -5,12 +5,14 @@ Heavy imports happen inside the commands, so that `--help` stays fast.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from service.cli.serve import DatabaseOption, use_database
+from service.process.cores import limit_native_threads
 from training.corpora.command import corpus
 from training.evaluation.command import evaluate
 
@@ -28,6 +30,7 @@ def register(app: typer.Typer) -> None:
 def worker(database_url: DatabaseOption = None) -> None:
     """Run one training worker until Ctrl-C or SIGTERM; its settings are those of the service."""
     use_database(database_url)
+    limit_native_threads(os.environ)  # before numpy is loaded
     from training.jobs.worker import main
 
     main()

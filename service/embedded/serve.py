@@ -23,6 +23,7 @@ from service.embedded.data_dir_lock import DataDirLock
 from service.embedded.private_redis import PrivateDir, RedisDir, redis_child, wait_for_redis
 from service.logs import configure_logging
 from service.process.child import Child
+from service.process.cores import limit_native_threads
 from service.process.heartbeat import HeartbeatMonitor
 from service.process.supervisor import Supervisor
 
@@ -94,6 +95,7 @@ def worker_children(settings: Settings, folder: Path) -> list[Child]:
     env = child_environment(settings)
     env.pop("SKELETON_PROMPT_METRICS_KEY", None)
     env |= {f"SKELETON_PROMPT_{name}": token_urlsafe(32) for name in ("ADMIN_KEY", "SECRET")}
+    limit_native_threads(env)
     stale_s = max(MIN_STALE_S, settings.job_lease_seconds)
     children = []
     for number in range(1, settings.workers + 1):

@@ -22,6 +22,7 @@ import structlog
 from service.backbone_loader import old_engine
 from service.jobs.queue import ACTOR, QUEUE, UPGRADE, make_broker
 from service.logs import configure_logging
+from service.process.cores import background_threads
 from service.process.heartbeat import Heartbeat
 from service.settings import Settings
 from service.storage.prompt_cache.redis_tier import RedisPromptCache, redis_client
@@ -43,6 +44,7 @@ NICENESS = 5  # predictions on the same machine go first
 GRACE_S = 20.0  # for the job in hand to notice that it should stop
 
 
+POLL_MS = 200  # longest pause between two looks into an empty queue; a user waits for the first version
 STUCK = 75  # exit status of a worker whose job did not stop at its limit
 
 
@@ -69,11 +71,6 @@ def declare_actor(broker: dramatiq.Broker, workplace: WorkerContext, counters: W
             time_limit=int((workplace.max_seconds + 60) * 1000),
         )
         declare(tune)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main(settings: Settings | None = None, heartbeat: Path | None = None) -> None:
@@ -107,7 +104,7 @@ def main(settings: Settings | None = None, heartbeat: Path | None = None) -> Non
         storage.prepare(settings.database_wait_seconds, stopping.wait)
         # One core is left to predictions; threads that fight over a core cost far more than they bring.
         data = backbone_path(settings.backbone).read_bytes()
-        engine = Engine(parse_backbone(data, settings.backbone), threads=max(1, cores() - 1))
+        engine = Engine(parse_backbone(data, settings.backbone), threads=background_threads())
         workplace = WorkerContext(
             storage=storage,
             engine=engine,
@@ -127,7 +124,7 @@ def main(settings: Settings | None = None, heartbeat: Path | None = None) -> Non
         if settings.worker_metrics_port is not None:
             counters.serve(settings.host, settings.worker_metrics_port)
         declare_actor(broker, workplace, counters)
-        worker = dramatiq.Worker(broker, worker_threads=1)
+        worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=POLL_MS)
         worker.queue_prefetch = 1  # else one worker hoards messages while another idles
         worker.start()
         log.info("worker ready", worker=name, backbone=engine.backbone_sha256[:12])

@@ -17,6 +17,8 @@ from service.errors import StorageFull, StorageUnavailable
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)*", re.ASCII)
 
+FILE_MODE = 0o600  # clips show people; no other user of the machine may read them
+
 
 class BlobStore:
     """Blobs by name below one root.
@@ -51,7 +53,8 @@ class BlobStore:
             folder.mkdir(parents=True, exist_ok=True)
             partial = folder / f".{Path(path).name}.{secrets.token_hex(4)}"
             try:
-                with partial.open("xb") as file:
+                descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+                with os.fdopen(descriptor, "wb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())

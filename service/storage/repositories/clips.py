@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -61,22 +60,23 @@ class ClipRepository:
         """
         if not given:
             return []
-        scope, now, rows, written = self._scope, time.time(), [], []
+        scope, rows, written = self._scope, [], []
         try:
             for clip in given:
                 data, clip_id = encode_clip(clip), new_id()
                 written.append(blob_name(scope.tenant, clip_id))
                 scope.blobs.write(written[-1], data)
-                rows.append(self._clip_row(clip, clip_id, len(data), now, source))
+                rows.append(self._clip_row(clip, clip_id, len(data), source))
             with scope.database.write() as connection:
                 scope.require_tenant(connection)
-                connection.execute(insert(clips), rows)
+                now = scope.database.clock(connection)
+                connection.execute(insert(clips), [row | {"created": now} for row in rows])
         except BaseException:
             self._discard(written)
             raise
         return [row["id"] for row in rows]
 
-    def _clip_row(self, clip: Clip, clip_id: str, size: int, now: float, source: str) -> dict[str, Any]:
+    def _clip_row(self, clip: Clip, clip_id: str, size: int, source: str) -> dict[str, Any]:
         people, frames = clip.positions.shape[:2]
         return {
             "tenant": self._scope.tenant,
@@ -90,7 +90,6 @@ class ClipRepository:
             "people": people,
             "fps": clip.fps,
             "bytes": size,
-            "created": now,
             "source": source,
         }
 

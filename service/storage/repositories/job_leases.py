@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, insert, update
 from service.errors import LostLease, NotFound, StorageUnavailable
 from service.storage.blobs.paths import prompt_blob
 from service.storage.job_rows import job_record
+from service.storage.job_states import transition
 from service.storage.records import JobRecord, JobState
 from service.storage.repositories.job_dispatch import queue_state
 from service.storage.repositories.job_order import DEFAULT_SECONDS, QueueState
@@ -94,7 +95,7 @@ class JobLeases:
                 "step": "claimed",
                 "message": "a worker has taken the job" if row.attempt == 0 else "another worker goes on with the job",
             }
-            self._change(connection, job_id, values)
+            self._change(connection, row, values)
             self._event(connection, job_id, JobState.RUNNING, row.progress, values["step"], values["message"])
             return self._record(connection, self._job_row(connection, job_id))
 
@@ -105,8 +106,8 @@ class JobLeases:
             LostLease: Another attempt has the job.
         """
         with self._scope.database.write() as connection:
-            self._require_lease(connection, job_id, token)
-            self._change(connection, job_id, {"lease_until": self._lease(connection)})
+            row = self._require_lease(connection, job_id, token)
+            self._change(connection, row, {"lease_until": self._lease(connection)})
             return self._record(connection, self._job_row(connection, job_id))
 
     def progress(
@@ -141,7 +142,7 @@ class JobLeases:
             values = {"state": state.value, "progress": progress, "step": step, "message": message}
             if remaining_s is not None:
                 values["expected_end"] = self._scope.database.clock(connection) + remaining_s
-            self._change(connection, job_id, values | {"lease_until": self._lease(connection)})
+            self._change(connection, row, values | {"lease_until": self._lease(connection)})
             self._event(connection, job_id, state, progress, step, message)
 
     def release(self, job_id: str, token: int) -> None:
@@ -153,7 +154,7 @@ class JobLeases:
         with self._scope.database.write() as connection:
             row = self._require_lease(connection, job_id, token)
             values = {"state": JobState.QUEUED.value, "lease_until": None, "sent": None, "token": token + 1}
-            self._change(connection, job_id, values)
+            self._change(connection, row, values)
             self._event(connection, job_id, JobState.QUEUED, row.progress, "queued", "given back by its worker")
 
     def save_checkpoint(self, job_id: str, token: int, name: str, data: bytes) -> None:
@@ -200,7 +201,7 @@ class JobLeases:
             version = int(owner.last_version) + 1
             mine = tenants.c.id == self._scope.tenant
             connection.execute(update(tenants).where(mine).values(last_version=version))
-            self._change(connection, job_id, {column: version})
+            self._change(connection, row, {column: version})
             return version
 
     def finish_job(
@@ -311,7 +312,7 @@ class JobLeases:
     def record_first(self, connection: Connection, row: Any, version: int) -> None:
         """Record that the job's first version is active; once."""
         if row.first_version is None:
-            self._change(connection, row.id, {"first_version": version})
+            self._change(connection, row, {"first_version": version})
             message = f"version {version} is active; its refinement follows"
             self._event(connection, row.id, JobState.RUNNING, row.progress, "activated", message)
 
@@ -349,15 +350,18 @@ class JobLeases:
         position, eta = (state or queue_state(self._scope.database, connection)).place(row.tenant, row.id)
         return job_record(row, now, position, eta)
 
-    def _change(self, connection: Connection, job_id: str, values: dict[str, Any]) -> None:
-        connection.execute(update(jobs).where(jobs.c.tenant == self._scope.tenant, jobs.c.id == job_id).values(values))
+    def _change(self, connection: Connection, row: Any, values: dict[str, Any]) -> None:
+        """Update the row of a job; a change of its state must be a legal transition."""
+        if "state" in values:
+            transition(JobState(row.state), JobState(values["state"]))
+        connection.execute(update(jobs).where(jobs.c.tenant == self._scope.tenant, jobs.c.id == row.id).values(values))
 
     def _finish(self, connection: Connection, row: Any, state: JobState, values: dict[str, Any]) -> None:
         progress = 1.0 if state is JobState.SUCCEEDED else row.progress
         message = values.get("error") or values.get("reason") or state.value
         now = self._scope.database.clock(connection)
         ended = {"state": state.value, "finished": now, "lease_until": None, "progress": progress}
-        self._change(connection, row.id, ended | {"step": state.value, "message": message} | values)
+        self._change(connection, row, ended | {"step": state.value, "message": message} | values)
         self._event(connection, row.id, state, progress, state.value, message)
 
     def _event(

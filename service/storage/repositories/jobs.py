@@ -135,7 +135,7 @@ class JobRepository(JobLeases):
             if row.state == JobState.QUEUED.value:
                 self._finish(connection, row, JobState.CANCELLED, {"cancel_requested": True})
             elif row.state == JobState.RUNNING.value:  # while publishing it is too late, the job completes
-                self._change(connection, row.id, {"cancel_requested": True})
+                self._change(connection, row, {"cancel_requested": True})
         return self.get_job(job_id)
 
     def job_events(self, job_id: str, after: int = 0) -> list[JobEvent]:

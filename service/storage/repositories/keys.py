@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert
@@ -46,12 +45,19 @@ def key_record(row: Any) -> KeyRecord:
 
 
 def add_key(
-    connection: Connection, tenant: str, hasher: KeyHasher, scopes: list[str] | tuple[str, ...]
+    connection: Connection, tenant: str, hasher: KeyHasher, scopes: list[str] | tuple[str, ...], created: float
 ) -> tuple[KeyRecord, str]:
-    """Make a key inside a transaction; its secret exists only in what is given back."""
+    """Create a key inside a transaction; its secret is not stored.
+
+    Args:
+        connection: The transaction.
+        tenant: Whose key it is.
+        hasher: Makes the digest of the secret.
+        scopes: Of the key.
+        created: Seconds since 1970 by the database's clock.
+    """
     key_id = new_id()
     secret = f"sp_{key_id}_{secrets.token_urlsafe(32)}"
-    created = time.time()
     row = {
         "id": key_id,
         "tenant": tenant,
@@ -78,7 +84,8 @@ class KeyRepository:
         """
         with self._scope.database.write() as connection:
             self._scope.require_tenant(connection)
-            return add_key(connection, self._scope.tenant, self._hasher, scopes)
+            now = self._scope.database.clock(connection)
+            return add_key(connection, self._scope.tenant, self._hasher, scopes, now)
 
     def list_keys(self, limit: int = 50, after: str | None = None) -> Page[KeyRecord]:
         """Keys, oldest first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,7 +75,6 @@ class PromptRepository:
             "labels": list(labels),
             "parameters": parameters,
             "bytes": len(data),
-            "created": time.time(),
             "metrics": dict(metrics),
             "report": dict(report),
             "job": job_id,
@@ -104,7 +102,7 @@ class PromptRepository:
                 # An attempt that died before its canary; nothing has ever pointed to it.
                 outdated = PromptRef(ref.tenant, ref.version, there.sha256)
                 connection.execute(delete(prompts).where(self._version(ref.version)))
-            connection.execute(insert(prompts).values(row))
+            connection.execute(insert(prompts).values(row | {"created": self._scope.database.clock(connection)}))
         if outdated is not None:
             self._scope.blobs.delete(prompt_blob(outdated))
 
@@ -182,8 +180,7 @@ class PromptRepository:
             if active == version:
                 return True
             self._point(connection, version)
-            row = {"tenant": self._scope.tenant, "version": version, "time": time.time()}
-            connection.execute(insert(activations).values(row))
+            self._record_activation(connection, version)
             return True
 
     def rollback(self) -> None:
@@ -206,8 +203,7 @@ class PromptRepository:
                 if row.version == active or there is None or _same_job(there, now):
                     continue
                 self._point(connection, row.version)
-                again = {"tenant": self._scope.tenant, "version": row.version, "time": time.time()}
-                connection.execute(insert(activations).values(again))
+                self._record_activation(connection, row.version)
                 return
             raise NoActivePrompt("There is no version that was active before.")
 
@@ -259,6 +255,11 @@ class PromptRepository:
             query = select(tenants.c.active_version).where(tenants.c.id == self._scope.tenant)
             found = connection.execute(query).scalar_one_or_none()
         return None if found is None else int(found)
+
+    def _record_activation(self, connection: Connection, version: int) -> None:
+        now = self._scope.database.clock(connection)
+        row = {"tenant": self._scope.tenant, "version": version, "time": now}
+        connection.execute(insert(activations).values(row))
 
     def _point(self, connection: Connection, version: int) -> None:
         connection.execute(update(tenants).where(tenants.c.id == self._scope.tenant).values(active_version=version))

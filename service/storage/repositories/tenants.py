@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, insert, select
@@ -70,12 +69,12 @@ class AdminRepository:
         Raises:
             TenantExists: The id is taken.
         """
-        created = time.time()
         try:
             with self._database.write() as connection:
+                created = self._database.clock(connection)
                 row = {"id": tenant_id, "name": name, "created": created, "last_version": 0}
                 connection.execute(insert(tenants).values(row))
-                key, secret = add_key(connection, tenant_id, self._hasher, SCOPES)
+                key, secret = add_key(connection, tenant_id, self._hasher, SCOPES, created)
         except IntegrityError:
             raise TenantExists(f"There is a tenant {tenant_id!r} already.") from None
         return TenantRecord(tenant_id, name, moment(created)), key, secret
@@ -122,11 +121,12 @@ class AdminRepository:
                 erased[name] = connection.execute(delete(table).where(table.c.tenant == tenant_id)).rowcount
             # Before the commit: were it after, files that could not be erased would have no tenant to name them by.
             files = self._blobs.delete_below(f"tenants/{tenant_id}")
+            now = self._database.clock(connection)
         self._database.checkpoint_wal()
         return {
             "tenant": tenant_id,
             "erased": {**erased, "files": files, "cache_entries": erased["prompts"]},
-            "time": moment(time.time()).isoformat().replace("+00:00", "Z"),
+            "time": moment(now).isoformat().replace("+00:00", "Z"),
         }
 
     def is_admin_key(self, secret: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -65,8 +64,8 @@ class UsageRepository:
         Raises:
             IdempotencyConflict: The key came with another request.
         """
-        fresh = idempotency.c.created > time.time() - REMEMBERED_S
         with self._scope.database.read() as connection:
+            fresh = idempotency.c.created > self._scope.database.clock(connection) - REMEMBERED_S
             row = connection.execute(self._scope.select(idempotency, idempotency.c.key == key, fresh)).first()
         return None if row is None else _answer(row, digest)
 

@@ -44,3 +44,12 @@ def test_a_worker_is_given_no_key_and_makes_none_of_its_own(tmp_path, monkeypatc
         monkeypatch.setenv(name, worker.env[name])
     ensure_secrets(Settings())
     assert not (tmp_path / "data").exists()
+
+
+def test_a_worker_leaves_a_core_to_predictions_unless_the_environment_says_otherwise(tmp_path, monkeypatch):
+    settings = Settings(data_dir=tmp_path, secret="s" * 32)
+    monkeypatch.setattr("service.process.cores.usable_cores", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert worker_children(settings, tmp_path)[0].env["OMP_NUM_THREADS"] == "3"
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert worker_children(settings, tmp_path)[0].env["OMP_NUM_THREADS"] == "2"

@@ -145,3 +145,12 @@ def test_any_fsspec_address_serves_as_a_store():
     assert blobs.names("tenants") == ["tenants/ab/x"]
     with pytest.raises(FileNotFoundError):
         blobs.read("tenants/a/x")
+
+
+def test_a_blob_is_readable_by_its_owner_alone(tmp_path):
+    before = os.umask(0)
+    try:
+        BlobStore(str(tmp_path)).write("tenants/acme/clips/one", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "tenants/acme/clips/one").stat().st_mode & 0o777 == 0o600
