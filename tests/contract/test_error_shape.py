@@ -149,6 +149,7 @@ def test_a_database_that_does_not_answer_is_told_apart_from_a_defect(bench, ever
         raise errors.StorageUnavailable("The database does not answer.", retry_after=1.0)
 
     monkeypatch.setattr(bench.storage.admin, "authenticate", locked)
+    monkeypatch.setattr(bench.storage.admin, "authenticate_nowait", lambda *_: None)
     monkeypatch.setattr(bench.storage.database, "read_nowait", lambda *_: None)
     monkeypatch.setattr(bench.storage.admin, "resolve_prediction", locked)
     for route in every:

@@ -54,7 +54,9 @@ async def principal_of(request: Request) -> Principal:
     Raises:
         Unauthenticated: No key, or one that is not known.
     """
-    principal = await run_in_thread(context_of(request).storage.admin.authenticate, secret_of(request))
+    admin, secret = context_of(request).storage.admin, secret_of(request)
+    found = admin.authenticate_nowait(secret)
+    principal = found[0] if found is not None else await run_in_thread(admin.authenticate, secret)
     if principal is None:
         raise Unauthenticated("The key is not known.")
     return principal

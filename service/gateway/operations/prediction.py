@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,12 @@ def max_items(settings: Settings) -> int:
 
 
 def prepare_clip(
-    document: Mapping[str, Any], limits: ClipLimits, prefix: str = "", *, max_windows: int | None = None
+    document: Mapping[str, Any],
+    limits: ClipLimits,
+    prefix: str = "",
+    *,
+    max_windows: int | None = None,
+    check: Callable[[Clip], object] | None = None,
 ) -> PreparedClip:
     """Check a clip and prepare it.
 
@@ -97,6 +102,7 @@ def prepare_clip(
         limits: Sizes allowed.
         prefix: Place of the clip in the request, such as ``clips[3]``.
         max_windows: Windows times people allowed; None for no limit.
+        check: Called with the clip before it is prepared, to refuse what would cost too much.
 
     Raises:
         InvalidClip: As the API's error; also ``TooLarge`` and ``UnknownLayout``.
@@ -107,6 +113,8 @@ def prepare_clip(
         require_clean_texts(clip, prefix)
         if max_windows is not None:
             require_few_windows(clip, max_windows, prefix)
+        if check is not None:
+            check(clip)
         people, quality = prepare(clip)
     except InvalidClip as error:
         raise clip_error(error) from None

@@ -119,11 +119,13 @@ async def job_events(
     access: Access = RequireAnyScope,
 ) -> Response:
     """Any scope. Server-sent events with ids, which `Last-Event-ID` continues; with `after` JSON for those who poll."""
+    streamed = after is None and not request.headers.get("accept", "").startswith("application/json")
+    if streamed:
+        access.gateway.streams.require_room(access.tenant)
     await run_in_thread(access.repository.get_job, job)
-    if after is not None or request.headers.get("accept", "").startswith("application/json"):
+    if not streamed:
         events = await run_in_thread(access.repository.job_events, job, after or 0)
         return json_response({"items": [event_document(event) for event in events], "next": None})
-    access.gateway.streams.require_room(access.tenant)
     last = request.headers.get("last-event-id", "")
     start = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else 0
     return EventSourceResponse(_stream(access, job, start), ping=15, headers={"Cache-Control": "no-store"})

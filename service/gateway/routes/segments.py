@@ -66,7 +66,9 @@ async def predict_segments(request: Request) -> Response:
 
     def prepare() -> tuple[PreparedClip, list[Window]]:
         window, stride = parse_window_options(document)
-        work = prepare_clip(document, clip_limits(gateway.settings))
+        work = prepare_clip(
+            document, clip_limits(gateway.settings), check=lambda clip: window_starts(clip, window, stride)
+        )
         return work, split_windows(work.clip, window, stride)
 
     began = time.perf_counter()
@@ -140,7 +142,13 @@ def parse_window_options(document: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def split_windows(clip: Clip, window: float, stride: float) -> list[Window]:
-    """Windows of a clip, the last one at its end.
+    """Windows of a clip, the last one at its end; see ``window_starts``."""
+    starts = window_starts(clip, window, stride)
+    return [_window(clip, start, min(start + window, clip.seconds)) for start in starts]
+
+
+def window_starts(clip: Clip, window: float, stride: float) -> list[float]:
+    """Where the windows of a clip begin, in seconds.
 
     Raises:
         InvalidClip: There are several people.
@@ -157,7 +165,7 @@ def split_windows(clip: Clip, window: float, stride: float) -> list[Window]:
     starts = [n * stride for n in range(count)]
     if last - starts[-1] > stride / 4:
         starts.append(last)
-    return [_window(clip, start, min(start + window, clip.seconds)) for start in starts]
+    return starts
 
 
 def _window(clip: Clip, start: float, end: float) -> Window:

@@ -43,6 +43,8 @@ def _resolving(admin: bool, of_version: bool) -> Select[Any]:
 # Made once: putting a statement together costs several times what the database takes to answer it.
 _RESOLVE = {(admin, version): _resolving(admin, version) for admin in (False, True) for version in (False, True)}
 
+_AUTHENTICATE = select(keys).where(keys.c.id == bindparam("key"))
+
 
 class AdminRepository:
     """Repository of everything across tenants.
@@ -141,7 +143,21 @@ class AdminRepository:
         if key_id is None:
             return None
         with self._database.read() as connection:
-            row = connection.execute(select(keys).where(keys.c.id == key_id)).first()
+            row = connection.execute(_AUTHENTICATE, {"key": key_id}).first()
+        self._database.enable_nowait_reads()
+        return self._principal(row, secret)
+
+    def authenticate_nowait(self, secret: str) -> tuple[Principal | None] | None:
+        """``authenticate`` without blocking: its result in a tuple, or None if it would have to block."""
+        if self._hasher.equal(secret, self._admin_key):
+            return (ADMIN,)
+        key_id = key_id_of(secret)
+        if key_id is None:
+            return (None,)
+        rows = self._database.read_nowait(_AUTHENTICATE, {"key": key_id})
+        return None if rows is None else (self._principal(rows[0] if rows else None, secret),)
+
+    def _principal(self, row: Any, secret: str) -> Principal | None:
         if row is None or not self._hasher.equal(secret, row.digest):
             return None
         return Principal("tenant", row.tenant, frozenset(row.scopes), row.id)
