@@ -16,6 +16,7 @@ from skeleton_prompt.clips.formats.series import MAX_DIGITS, frame_series
 Array = NDArray[np.float64]
 
 SAMPLE = 50  # elements that a detection looks at
+MAX_LEVELS = 2  # objects that frames may be wrapped in; bounds the work on hostile documents
 _FRAME_KEYS = (
     "frame_id", "frame_index", "frame_number", "frame_num", "frame_idx", "frame", "frameNumber", "frameIndex",
     "frameId", "image_id", "id", "index",
@@ -163,7 +164,9 @@ def stated_size(value: Any) -> tuple[float, float] | None:
     return None
 
 
-def frame_items(value: Any, is_frame: Callable[[Any], bool]) -> list[tuple[int | None, Any]] | None:
+def frame_items(
+    value: Any, is_frame: Callable[[Any], bool], levels: int = MAX_LEVELS
+) -> list[tuple[int | None, Any]] | None:
     """Frames of a document with their numbers: one frame, a list, an object by name, or a list under a usual key.
 
     Returns:
@@ -176,12 +179,12 @@ def frame_items(value: Any, is_frame: Callable[[Any], bool]) -> list[tuple[int |
         if sample and all(map(is_frame, sample)):
             return [(frame_number(item) if isinstance(item, Mapping) else None, item) for item in value]
         return None
-    if not isinstance(value, Mapping) or not value:
+    if not isinstance(value, Mapping) or not value or not levels:
         return None
     for key in _FRAME_LISTS:
         inside = value.get(key)
         if isinstance(inside, (list, dict)) and inside:
-            found = frame_items(inside, is_frame)
+            found = frame_items(inside, is_frame, levels - 1)
             if found:
                 return found
     names = list(value)

@@ -9,6 +9,7 @@ VNHumanBodyPoseObservation; Microsoft, Kinect for Windows SDK 2.0, "Coordinate m
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from skeleton_prompt.clips.formats.errors import AmbiguousFile, FormatError
 from skeleton_prompt.clips.formats.format import json_format
 from skeleton_prompt.clips.formats.instances import as_fractions, track_of
 from skeleton_prompt.clips.formats.json_values import (
+    MAX_LEVELS,
+    SAMPLE,
     frame_number,
     frame_seconds,
     number,
@@ -81,12 +84,12 @@ def _coordinate(place: Point, axis: str) -> object:
     return value if value is None or isinstance(value, (int, float)) else _ABSENT
 
 
-def points_of(value: Any) -> list[tuple[str | None, Point | None]] | None:
+def points_of(value: Any, levels: int = MAX_LEVELS) -> list[tuple[str | None, Point | None]] | None:
     """Joints of a person with their names (None where unnamed; a joint of null was not seen), or None if it is none."""
     if isinstance(value, Mapping) and not is_point(value):
         for key in _PERSON_KEYS:
             if key in value:
-                found = points_of(value[key])
+                found = points_of(value[key], levels - 1) if levels else None
                 if found:
                     return found
         names = [name for name, item in value.items() if is_point(item)]
@@ -163,20 +166,25 @@ def is_frame(value: Any) -> bool:
     return frame_of(value) is not None
 
 
-def _frames(value: Any, *, flat: bool) -> list[_Group | None] | None:
+def _frames(value: Any, *, flat: bool, levels: int = MAX_LEVELS) -> list[_Group | None] | None:
     """The frames of a document, None for a frame without anybody; None altogether if the document has none."""
     if isinstance(value, Mapping) and frame_of(value, flat=flat) is None:
         for key in _FRAMES_KEYS:
             inside = value.get(key)
-            found = _frames(inside, flat=flat) if isinstance(inside, (list, dict)) else None
+            found = (
+                _frames(inside, flat=flat, levels=levels - 1) if levels and isinstance(inside, (list, dict)) else None
+            )
             if found:
                 return found
         names = list(value)
         series = frame_series(names) if names and all(whole(name) is not None for name in names) else []
         if len(series) != 1:
             return None
-        return _frames([value[names[index]] for _, index in series[0].members], flat=flat)
+        return _frames([value[names[index]] for _, index in series[0].members], flat=flat, levels=0)
     if isinstance(value, list) and not points_of(value):
+        sample = list(itertools.islice((item for item in value if item), SAMPLE))
+        if not sample or not all(frame_of(item, flat=flat) for item in sample):
+            return None
         groups = [frame_of(item, flat=flat) if item else None for item in value]
         if any(groups) and all(group or not item for group, item in zip(groups, value, strict=True)):
             return groups

@@ -31,7 +31,7 @@ _JOINTS = 17
 def is_frame(value: Any) -> bool:
     """Whether a document is one frame: a list of detections, or an object that holds one."""
     if isinstance(value, Mapping):
-        return any(is_frame(value.get(key)) for key in _LISTS)
+        return any(isinstance(value.get(key), list) and is_frame(value[key]) for key in _LISTS)
     if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value[:8]):
         return False
     return any(map(has_columns, value[:50]))
