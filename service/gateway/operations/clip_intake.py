@@ -101,6 +101,7 @@ class ClipUpload:
         self.count += 1
         try:
             document = clip_of(document, place)
+            self.findings.add_labels(document)
             clip = parse_clip(document, self._limits, prefix=place, teaching=True)
             require_clean_texts(clip, place)
         except InvalidClip as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from skeleton_prompt.clips.clip import Clip
+from skeleton_prompt.clips.clip_fields import MAX_TEXT
 from skeleton_prompt.clips.findings import Finding
 from skeleton_prompt.clips.normalise import PreparedPerson
 
@@ -31,6 +32,16 @@ class UploadFindings:
         self._warnings: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._samples: dict[str, Finding] = {}
         self._rows: list[_Row] = []
+        self._labels: Counter[str] = Counter()
+
+    def add_labels(self, document: Any) -> None:
+        """Count the labels of a document as sent, also where the clip is refused."""
+        if not isinstance(document, Mapping):
+            return
+        segments = document.get("segments")
+        rows = [document, *(segments if isinstance(segments, list) else ())]
+        labels = [row.get("label") for row in rows if isinstance(row, Mapping)]
+        self._labels.update(label for label in labels if isinstance(label, str) and len(label) <= MAX_TEXT)
 
     def add(self, place: str, clip: Clip, person: PreparedPerson, notes: Iterable[Finding], warnings: Iterable[Finding]
             ) -> None:  # fmt: skip
@@ -64,7 +75,7 @@ class UploadFindings:
         Args:
             labels: Examples by label, those of stored clips included.
         """
-        rows = [*_alike(labels), *_dimensions(self._rows), *_twice(self._rows)]
+        rows = [*_alike(self._labels | Counter(labels)), *_dimensions(self._rows), *_twice(self._rows)]
         rows += [_with_places(self._samples[code + text], places) for (code, text), places in self._warnings.items()]
         return rows[:MAX_FINDINGS]
 

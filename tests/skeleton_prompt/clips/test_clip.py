@@ -381,7 +381,8 @@ JSON = st.recursive(
     max_leaves=20,
 )
 FIELDS = ("id", "label", "layout", "fps", "keypoints", "image_size", "group", "coords", "encoding", "shape", "y_axis",
-          "segments")  # fmt: skip
+          "segments", "units", "up_axis", "handedness", "mirrored", "timestamps", "track_ids",
+          "confidence_scale")  # fmt: skip
 
 
 @pytest.mark.slow

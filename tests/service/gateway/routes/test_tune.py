@@ -131,6 +131,26 @@ def test_a_dry_run_reports_and_stores_nothing(bench, acme):
     assert stored(bench, tenant) == jobs(bench, tenant) == []
 
 
+def test_a_dry_run_warns_of_labels_spelt_alike_of_one_clip_twice_and_of_2d_beside_3d(bench, acme):
+    tenant, key = acme
+    clips = [*lessons(), person(label="SQUAT"), person(label="squat ")]
+    clips[0]["keypoints"] = clips[2]["keypoints"]
+    body = {"clips": clips, "options": {"dry_run": True}}
+    report = bench.ask("POST", f"/tenants/{tenant}/tune", key, json=body).json()
+    warnings = {row["code"]: row for row in report["warnings"]}
+    assert "'squat' (2), 'SQUAT' (1), 'squat ' (1)" in warnings["labels_alike"]["message"]
+    twice = [row["clips"] for row in report["warnings"] if row["code"] == "same_clip_several_labels"]
+    assert any({"clips[0]", "clips[2]"} <= set(places) for places in twice)
+    assert "mixed_dimensions" not in warnings
+    solid = person(label="wave")
+    solid["coords"] = "xyz"
+    solid["keypoints"] = [[[x, -y, 0.1 * x] for x, y, *_ in frame] for frame in solid["keypoints"]]
+    body["clips"] = [*lessons(), solid]
+    report = bench.ask("POST", f"/tenants/{tenant}/tune", key, json=body).json()
+    rows = [row for row in report["warnings"] if row["code"] == "mixed_dimensions"]
+    assert [row["clips"] for row in rows] == [["clips[4]"]]
+
+
 def test_a_long_recording_teaches_by_its_segments(bench, acme):
     tenant, key = acme
     segments = [{"label": "squat", "start": 0, "end": 1}, {"label": "wave", "start": 1, "end": 2}]
