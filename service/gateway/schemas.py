@@ -93,7 +93,13 @@ class PredictOptions(BaseModel):
 
     top_k: int = Field(5, ge=1, le=50)
     version: int | None = Field(None, ge=1, description="A prompt version; the active one by default.")
-    threshold: float | None = Field(None, ge=0, le=1)
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Least probability that counts as known; moves every other limit with it."
+    )
+    refusal: float | None = Field(
+        None, ge=0, le=0.5, description="Share of right answers that may be refused; the version's by default."
+    )
+    coverage: float | None = Field(None, ge=0.5, le=0.99, description="Nominal coverage of a prediction set to give.")
     tenant: str | None = Field(None, description="Whose prompt; for the admin key only.")
 
 
@@ -121,8 +127,15 @@ class Ranked(BaseModel):
     probability: float
 
 
+class PredictionSet(BaseModel):
+    """Labels that together hold the right one with a nominal probability."""
+
+    labels: list[str]
+    coverage: float
+
+
 class Person(BaseModel):
-    """What is said about one person."""
+    """The answer for one person."""
 
     label: str | None
     known: bool
@@ -131,6 +144,13 @@ class Person(BaseModel):
     reason: str | None = Field(
         None, description="Why it is not known: too_little_visible, background, below_threshold, unlike_taught."
     )
+    explanation: str | None = Field(None, description="The reason in words.")
+    margin: float = Field(description="Probability of the best label less that of the next.")
+    familiarity: float | None = Field(
+        None, description="How much the clip is like the taught ones; about 1 for a clip of a taught label."
+    )
+    limits: dict[str, float] = Field(description="What the answer was held to, by name.")
+    set: PredictionSet | None = Field(None, description="The prediction set, where `coverage` asks for one.")
 
 
 class Finding(BaseModel):
@@ -202,6 +222,9 @@ class TuneOptions(BaseModel):
     base_version: int | None = Field(None, ge=1)
     seed: int | None = Field(None, ge=0, le=2**32 - 1)
     max_seconds: float | None = Field(None, gt=0)
+    refusal: float | None = Field(
+        None, ge=0, le=0.5, description="Share of right answers that the version may refuse; 0.05 by default."
+    )
     include_stored: bool = False
 
 

@@ -32,6 +32,8 @@ class PredictionInput:
         top_k: Number of labels to return.
         threshold: Minimum probability of a known action; None uses the calibrated one.
         deadline: Time (``time.monotonic``) after which no caller waits for the result.
+        refusal: Share of right answers that may be refused; None uses the prompt's.
+        coverage: Nominal coverage of a prediction set to return.
     """
 
     person: PreparedPerson
@@ -39,6 +41,8 @@ class PredictionInput:
     top_k: int
     threshold: float | None
     deadline: float
+    refusal: float | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,15 @@ class PromptedModel(Protocol):
         """
 
     def finish(
-        self, person: PreparedPerson, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+        self,
+        person: PreparedPerson,
+        prompt: Prompt,
+        logits: Array,
+        *,
+        top_k: int = 5,
+        threshold: float | None = None,
+        refusal: float | None = None,
+        coverage: float | None = None,
     ) -> Prediction:
         """The prediction from a row's logits."""
 

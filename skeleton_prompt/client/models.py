@@ -40,6 +40,11 @@ class Prediction(Document):
     confidence: float = 0.0
     predictions: tuple[Json, ...] = ()
     reason: str | None = None
+    explanation: str | None = None
+    margin: float = 0.0
+    familiarity: float | None = None
+    limits: Json = dataclasses.field(default_factory=dict)
+    set: Json | None = None
     tenant: str | None = None
     version: int | None = None
     sha256: str | None = None

@@ -99,6 +99,8 @@ def predict(
     top_k: int | None = None,
     version: int | None = None,
     threshold: float | None = None,
+    refusal: float | None = None,
+    coverage: float | None = None,
     tenant: str | None = None,
 ) -> Request[Prediction]:
     """Recognise the action in a clip (scope predict).
@@ -107,10 +109,15 @@ def predict(
         clip: A clip document (keypoints as lists or an array) or a `Clip`.
         top_k: How many labels to list, 1 to 50.
         version: A prompt version; the active one by default.
-        threshold: Overrides the calibrated threshold below which an action counts as unknown.
+        threshold: Least probability that counts as known, 0 to 1; it moves every other limit with it, and 0 accepts
+            every answer.
+        refusal: Share of right answers that may be refused, 0 to 0.5; the version's by default.
+        coverage: Nominal coverage of a prediction set to give, 0.5 to 0.99.
         tenant: Whose prompt to use, for the admin key only.
     """
-    options = _given(top_k=top_k, version=version, threshold=threshold, tenant=tenant)
+    options = _given(
+        top_k=top_k, version=version, threshold=threshold, refusal=refusal, coverage=coverage, tenant=tenant
+    )
     return _post("/predict", clip_body(clip) | options, Prediction.read)
 
 
@@ -120,10 +127,14 @@ def predict_batch(
     top_k: int | None = None,
     version: int | None = None,
     threshold: float | None = None,
+    refusal: float | None = None,
+    coverage: float | None = None,
     tenant: str | None = None,
 ) -> Request[list[Prediction | Json]]:
     """Recognise up to 256 clips at once: one row each, a `Prediction` or the problem with that clip."""
-    options = _given(top_k=top_k, version=version, threshold=threshold, tenant=tenant)
+    options = _given(
+        top_k=top_k, version=version, threshold=threshold, refusal=refusal, coverage=coverage, tenant=tenant
+    )
     return _post("/predict/batch", {"clips": [clip_body(clip) for clip in clips]} | options, _rows)
 
 
@@ -141,6 +152,7 @@ def tune(
     base_version: int | None = None,
     seed: int | None = None,
     max_seconds: float | None = None,
+    refusal: float | None = None,
     webhook: str | None = None,
 ) -> Request[JobInfo]:
     """Teach a tenant from labelled clips (scope tune).
@@ -154,9 +166,17 @@ def tune(
         base_version: The version to learn on from: its clips are taken along.
         seed: Makes the result repeatable.
         max_seconds: Bound of the tuning time.
+        refusal: Share of right answers that the version may refuse, 0 to 0.5.
         webhook: Where to report the end of the job.
     """
-    options = _given(activate=activate, base_version=base_version, seed=seed, max_seconds=max_seconds, webhook=webhook)
+    options = _given(
+        activate=activate,
+        base_version=base_version,
+        seed=seed,
+        max_seconds=max_seconds,
+        refusal=refusal,
+        webhook=webhook,
+    )
     body: Json = {"stored": True} if stored else {"clips": [clip_body(clip) for clip in clips]}
     body |= _given(include_stored=include_stored) | ({"options": options} if options else {})
     return _post(_path("tenants", tenant, "tune"), body, JobInfo.read, creates=True)

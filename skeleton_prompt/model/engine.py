@@ -22,11 +22,13 @@ from skeleton_prompt.clips.clip import Clip
 from skeleton_prompt.clips.normalise import PreparedPerson, Quality, prepare
 from skeleton_prompt.model.backbone import Backbone, load_backbone, read_sizes
 from skeleton_prompt.model.backbone_files import backbone_path
-from skeleton_prompt.model.decision import Prediction, decide
+from skeleton_prompt.model.class_model import missing_joints, usual_joints
+from skeleton_prompt.model.decision import DecisionOptions, Prediction, decide
 from skeleton_prompt.model.devices import CapturedForward, cuda_capture, resolve, to_device
 from skeleton_prompt.model.features import Windows, completed_features, descriptor_features, frozen_features, streams
 from skeleton_prompt.model.multi_tenant import (
     MODULE,
+    PROJECTED,
     Outcome,
     PromptTensorCache,
     combine_logits,
@@ -37,8 +39,9 @@ from skeleton_prompt.model.multi_tenant import (
     run_isolated,
     stacked,
     temporal_rows,
+    with_familiarity,
 )
-from skeleton_prompt.model.prompt_file import Array, BackboneMismatch, BadPrompt, Prompt
+from skeleton_prompt.model.prompt_file import CLASS_MODEL, Array, BackboneMismatch, BadPrompt, Prompt
 from skeleton_prompt.model.prompt_module import FULL, Ablation, Parameters, module_logits
 from skeleton_prompt.model.temporal_net import frontal, joints_shown, signals, windows_at
 from skeleton_prompt.model.tensor_shapes import PROMPTED_BLOCKS, STREAM_FEATURES, TEMPORAL
@@ -152,10 +155,18 @@ class Engine:
         return prepare(clip)
 
     def finish(
-        self, person: PreparedPerson, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+        self,
+        person: PreparedPerson,
+        prompt: Prompt,
+        logits: Array,
+        *,
+        top_k: int = 5,
+        threshold: float | None = None,
+        refusal: float | None = None,
+        coverage: float | None = None,
     ) -> Prediction:
         """The prediction from a row's logits; see ``decision.decide``."""
-        return decide(person, prompt, logits, top_k=top_k, threshold=threshold)
+        return decide(person, prompt, logits, DecisionOptions(top_k, threshold, refusal, coverage))
 
     @torch.inference_mode()
     def features(
@@ -281,6 +292,11 @@ class Engine:
         if prompt.tensors["linear.mean"].shape != columns.shape:
             got = prompt.tensors["linear.mean"].shape[0]
             return BadPrompt(f"the prompt reads {got} features; its blocks have {len(columns)}")
+        mean = prompt.tensors.get(f"{CLASS_MODEL}mean")
+        projected = self.blocks.get(*PROJECTED, slice(0, 0))
+        if mean is not None and len(mean) != projected.stop - projected.start:
+            got, have = len(mean), projected.stop - projected.start
+            return BadPrompt(f"the prompt's class model reads {got} features; the shared projection has {have}")
         key = prompt.tensors.get("module.query.key")
         if key is not None and key.shape[1] != self.backbone.config.width:
             return BadPrompt(f"the prompt's module is for width {key.shape[1]}, not {self.backbone.config.width}")
@@ -322,7 +338,7 @@ class Engine:
             for outcomes, total in ((temporal, found.temporal), (module, found.module)):
                 if total is not None:
                     outcomes[i] = torch.from_numpy(total / found.windows)
-        linear = self._linear(prompts, features)
+        linear = self._linear(prompts, features, shown.numpy())
         for i, prompt in enumerate(prompts):
             if i in sums and i not in ending:
                 yield sums[i]
@@ -341,29 +357,33 @@ class Engine:
         found = WindowSums(W, (W * plain).cpu().numpy(), logits[0], logits[1], shown.numpy())
         return found if chunk.before is None else chunk.before + found
 
-    def _linear(self, prompts: Sequence[Prompt], features: Tensor) -> dict[int, Outcome]:
+    def _linear(self, prompts: Sequence[Prompt], features: Tensor, shown: Array) -> dict[int, Outcome]:
         """Logits of the linear part of every row, on the host."""
+        usual = [usual_joints(prompt) for prompt in prompts]
+        missing = [
+            0 if mine is None else int(missing_joints(mine, seen)) for mine, seen in zip(usual, shown, strict=True)
+        ]
         if self.device.type != "cpu":  # few launches and one transfer matter more there than rounding alike
-            return linear_rows(self._shelf, prompts, features, self._columns)
+            return linear_rows(self._shelf, prompts, features, self._columns, missing)
         found: dict[int, Outcome] = {}
-        for rows in group_by(range(len(prompts)), prompts.__getitem__):
+        for rows in group_by(range(len(prompts)), lambda row: (prompts[row], missing[row])):
 
-            def run(some: Sequence[int], prompt: Prompt = prompts[rows[0]]) -> list[Tensor]:
+            def run(some: Sequence[int], first: int = rows[0]) -> list[Tensor]:
                 own = features[some[0], None] if len(some) == 1 else features[list(some)]  # one row needs no copy
-                return list(self.linear_logits(prompt, own))
+                return list(self.linear_logits(prompts[first], own, missing[first]))
 
             found |= run_isolated(rows, run)
         return found
 
-    def linear_logits(self, prompt: Prompt, features: Tensor) -> Tensor:
-        """``(B, F)`` features of one prompt's rows to its logits ``(B, N)``."""
+    def linear_logits(self, prompt: Prompt, features: Tensor, missing: int = 0) -> Tensor:
+        """``(B, F)`` features of one prompt's rows, all of which lack ``missing`` joints, to logits ``(B, N)``."""
+        heads = self._shelf.heads(prompt, missing)
         x = features[:, self._columns(prompt.blocks)]
-        logits = head_logits(self._shelf.part(prompt, "linear."), x)
-        likeness = self._shelf.part(prompt, "likeness.")
-        if likeness:
-            familiar = head_logits(likeness, x[:, : len(likeness["mean"])])
-            logits = logits + (familiar.amax(1, keepdim=True) - logits.amax(1, keepdim=True))
-        return logits
+        logits = familiar = head_logits(heads.answer, x)
+        if heads.familiar:
+            x = x if heads.expected is None else features[:, self._columns(PROJECTED)]
+            familiar = head_logits(heads.familiar, x[:, : len(heads.familiar["mean"])])
+        return with_familiarity(logits, familiar, heads.expected)
 
     @torch.inference_mode()
     def frontal(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -21,13 +22,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skeleton_prompt.model.prompt_file import Array, Prompt
+from skeleton_prompt.model.class_model import ClassModel
+from skeleton_prompt.model.prompt_file import CLASS_MODEL, Array, Prompt
 from skeleton_prompt.model.prompt_module import Parameters
 from skeleton_prompt.model.temporal_net import Signals, share_of, stacked_temporal_logits
 from skeleton_prompt.model.tensor_shapes import TEMPORAL, VISIBLE_JOINT_INPUTS
 
 MODULE = "module."
 PARTS = ("linear.", "likeness.", TEMPORAL, MODULE)
+PROJECTED = ("house",)  # the block of the shared projection
+AGREEMENT_WEIGHT, AGREEMENT_FLOOR = 0.1, 1e-3
+SCORE_HEADS = 3  # kept for each prompt; the statistics that they are computed from are the prompt's own
 PER_CLASS = {"weight", "bias", "head.2.weight", "head.2.bias", "head.centres"}  # their first dimension is N
 HOST_ONLY = {
     "linear.centres",
@@ -39,6 +44,28 @@ Outcome = Tensor | Exception
 Key = TypeVar("Key")
 
 
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """The linear heads that answer some rows of a prompt.
+
+    Attributes:
+        answer: Parameters of the head whose logits are the answer.
+        familiar: Parameters of the head whose largest logit says how familiar a clip is; empty where that is
+            ``answer``. With ``expected`` it reads the shared projection, without it the first features of ``answer``.
+        expected: ``()``, what the largest logit of ``familiar`` is on average for a clip of a taught class; None for a
+            prompt without a class model, and where it is 1.
+    """
+
+    answer: Parameters
+    familiar: Parameters
+    expected: Tensor | None = None
+
+    @property
+    def stack_key(self) -> tuple[object, ...]:
+        """What two heads must agree in to be stacked."""
+        return stack_key(self.answer), stack_key(self.familiar), self.expected is None
+
+
 class PromptTensorCache:
     """The tensors of prompts where an engine computes, for as long as somebody holds the prompt.
 
@@ -48,6 +75,7 @@ class PromptTensorCache:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._placed: WeakKeyDictionary[Prompt, dict[str, dict[str, Tensor]]] = WeakKeyDictionary()
+        self._scores: WeakKeyDictionary[Prompt, dict[int, dict[str, Tensor]]] = WeakKeyDictionary()
 
     def part(self, prompt: Prompt, prefix: str) -> dict[str, Tensor]:
         """The tensors of one of a prompt's parts (``PARTS``), by their names without the prefix."""
@@ -56,9 +84,40 @@ class PromptTensorCache:
             placed = self._placed[prompt] = self._place(prompt)
         return placed[prefix]
 
+    def heads(self, prompt: Prompt, missing: int) -> Heads:
+        """The heads that answer clips which lack ``missing`` joints that the taught clips show."""
+        linear = self.part(prompt, "linear.")
+        if not prompt.has_class_model:
+            return Heads(linear, self.part(prompt, "likeness."))
+        probabilistic = "square" in linear
+        if probabilistic and not missing:
+            return Heads(linear, {})
+        scores = self._score_head(prompt, missing)
+        expected = scores["expected"]
+        scores = {name: value for name, value in scores.items() if name != "expected"}
+        return Heads(scores, {}, expected) if probabilistic else Heads(linear, scores, expected)
+
+    @torch.inference_mode(False)
+    def _score_head(self, prompt: Prompt, missing: int) -> dict[str, Tensor]:
+        kept = self._scores.setdefault(prompt, {})
+        head = kept.get(missing)
+        if head is None:
+            model = ClassModel.of(prompt.tensors)
+            if model is None:
+                raise ValueError("the prompt has no class model")
+            head = {name: torch.from_numpy(value).to(self.device) for name, value in model.parameters(missing).items()}
+            while len(kept) >= SCORE_HEADS:
+                kept.pop(next(iter(kept)), None)
+            kept[missing] = head
+        return head
+
     @torch.inference_mode(False)  # they outlive the forward pass that asked for them first
     def _place(self, prompt: Prompt) -> dict[str, dict[str, Tensor]]:
-        arrays = {name: value for name, value in prompt.tensors.items() if name not in HOST_ONLY}
+        arrays = {
+            name: value
+            for name, value in prompt.tensors.items()
+            if name not in HOST_ONLY and not name.startswith(CLASS_MODEL)
+        }
         if self.device.type == "cpu":
             placed = {name: torch.from_numpy(value) for name, value in arrays.items()}
         else:
@@ -126,6 +185,7 @@ def linear_rows(
     prompts: Sequence[Prompt],
     features: Tensor,
     columns: Callable[[tuple[str, ...]], Tensor | slice],
+    missing: Sequence[int],
 ) -> dict[int, Outcome]:
     """Logits ``(N,)`` of the linear parts of all rows, on the host.
 
@@ -134,35 +194,57 @@ def linear_rows(
         prompts: Of the rows.
         features: ``(B, F)`` of the rows, all blocks.
         columns: Which of them are those of some blocks.
+        missing: Joints that each row lacks; see ``class_model.missing_joints``.
     """
+    heads = {key: shelf.heads(*key) for key in set(zip(prompts, missing, strict=True))}
 
     def run(rows: Sequence[int]) -> list[Tensor]:
-        order, mine = sort_by_prompt(rows, prompts)
+        groups = group_by(rows, lambda row: (prompts[row], missing[row]))
+        order, mine = [row for group in groups for row in group], [heads[prompts[g[0]], missing[g[0]]] for g in groups]
         first = prompts[order[0]]
-        x = torch.unflatten(features[order][:, columns(first.blocks)], 0, (len(mine), -1))
-        heads = []
-        for prefix in ("linear.", "likeness."):
-            parts = [shelf.part(prompt, prefix) for prompt in mine]
-            if parts[0]:
-                heads.append(stacked_head_logits(stacked(parts), x[..., : parts[0]["mean"].shape[0]]))
-        logits, *likeness = (values.flatten(0, 1).cpu() for values in heads)
+        chosen = torch.unflatten(features[order], 0, (len(mine), -1))
+        logits = stacked_head_logits(stacked([one.answer for one in mine]), chosen[..., columns(first.blocks)]).flatten(
+            0, 1
+        )
+        familiar = logits
+        if mine[0].familiar:
+            x = chosen[..., columns(PROJECTED if mine[0].expected is not None else first.blocks)]
+            x = x[..., : mine[0].familiar["mean"].shape[0]]
+            familiar = stacked_head_logits(stacked([one.familiar for one in mine]), x).flatten(0, 1)
+        logits, familiar = logits.cpu(), familiar.cpu()
         found = {}
         for place, row in enumerate(order):
-            N = prompts[row].classes
-            shift = [values[place, :N].amax() - logits[place, :N].amax() for values in likeness]
-            found[row] = logits[place, :N] + sum(shift)
+            N, head = prompts[row].classes, heads[prompts[row], missing[row]]
+            mine_alone = logits[place, :N]
+            other = familiar[place, :N] if head.familiar else mine_alone
+            found[row] = with_familiarity(mine_alone, other, head.expected)
         return [found[row] for row in rows]
 
-    many = Counter(prompts)
+    many = Counter(zip(prompts, missing, strict=True))
 
     def key(row: int) -> tuple[object, ...]:
-        prompt = prompts[row]
-        parts = (stack_key(shelf.part(prompt, prefix)) for prefix in ("linear.", "likeness."))
-        return many[prompt], prompt.blocks, *parts
+        mine = prompts[row], missing[row]
+        return many[mine], prompts[row].blocks, heads[mine].stack_key
 
     return {
         row: outcome for rows in group_by(range(len(prompts)), key) for row, outcome in run_isolated(rows, run).items()
     }
+
+
+def agreement(linear: Tensor, temporal: Tensor, temperature: float) -> Tensor:
+    """What the agreement of two heads adds to the familiarity of rows, ``(B, 1)``, from their logits ``(B, N)``."""
+    both = ((linear / temperature).softmax(-1) * (temporal / temperature).softmax(-1)).sum(-1, keepdim=True)
+    return AGREEMENT_WEIGHT * (both + AGREEMENT_FLOOR).log()
+
+
+def with_familiarity(logits: Tensor, familiar: Tensor, expected: Tensor | None) -> Tensor:
+    """Logits ``(..., N)`` shifted so that the largest is the largest of ``familiar`` over what is ``expected``."""
+    if familiar is logits and expected is None:
+        return logits
+    largest = familiar.amax(-1, keepdim=True)
+    if expected is not None:
+        largest = largest / expected.to(largest.device)
+    return logits + (largest - logits.amax(-1, keepdim=True))
 
 
 def stacked_head_logits(p: Parameters, x: Tensor) -> Tensor:
@@ -263,16 +345,18 @@ def combine_logits(
         if isinstance(temporal, Tensor):
             logits = blend_temporal(prompt, logits[None], temporal[None], shown[None])[0]
         if isinstance(module, Tensor):
-            logits = (1 - prompt.module_weight) * logits + prompt.module_weight * module
+            mixed = (1 - prompt.module_weight) * logits + prompt.module_weight * module
+            logits = with_familiarity(mixed, logits, None) if prompt.has_class_model else mixed
     except Exception as error:  # of a prompt that no file could hold; its own row's alone
         return error
     return logits.float().numpy()
 
 
 def blend_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tensor) -> Tensor:
-    """Logits ``(B, N)`` of the linear and the temporal part together; the largest stays that of the linear part.
+    """Logits ``(B, N)`` of the linear and the temporal part together.
 
-    How large it is says how familiar a clip is, which the temporal part knows nothing of.
+    The largest stays that of the linear part, which says how familiar a clip is; with a class model the agreement of
+    the two parts is added to it.
 
     Args:
         prompt: Whose they are.
@@ -284,4 +368,7 @@ def blend_temporal(prompt: Prompt, linear: Tensor, temporal: Tensor, shown: Tens
     known = None if usual is None else torch.from_numpy(usual).to(shown.device)
     share = share_of(prompt.temporal_weight, prompt.temporal_weight_missing_joints, known, shown)
     mixed = (1 - share) * linear + share * temporal
-    return mixed + (linear.amax(1, keepdim=True) - mixed.amax(1, keepdim=True))
+    largest = linear.amax(1, keepdim=True)
+    if prompt.has_class_model:
+        largest = largest + agreement(linear, temporal, prompt.calibration.temperature)
+    return mixed + (largest - mixed.amax(1, keepdim=True))

@@ -1,9 +1,10 @@
 """A tenant's prompt as one safetensors file, and the checks it must pass before anything is computed with it.
 
-A prompt holds a *linear* part (standardised features times weights) and, where the labels justified them, a *temporal*
-part (a small convolution over time, ``skeleton_prompt.model.temporal_net``) and a *module* part (the prompt generator,
-dynamic queries and fusion of ``skeleton_prompt.model.prompt_module``). Everything about it that is not a tensor stands
-in the file's metadata as one JSON document.
+A prompt holds a *linear* part (standardised features times weights), a *class model* (statistics of the taught classes,
+``skeleton_prompt.model.class_model``; prompts of earlier releases have none) and, where the labels justified them, a
+*temporal* part (a small convolution over time, ``skeleton_prompt.model.temporal_net``) and a *module* part (the prompt
+generator, dynamic queries and fusion of ``skeleton_prompt.model.prompt_module``). Everything about it that is not a
+tensor stands in the file's metadata as one JSON document.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,14 +21,18 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from skeleton_prompt.model.tensor_shapes import module_shapes, temporal_shapes
+from skeleton_prompt.model.tensor_shapes import JOINTS, module_shapes, temporal_shapes
 
 FORMAT = "skeleton-prompt/1"
 MAX_BYTES = 64 * 2**20
 MAX_LABELS = 4096
 MAX_CURVE = 256
+MAX_PAIRS = 32
+CLASS_MODEL = "class_model."
+DEFAULT_REFUSAL = 0.05
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+Pairs = tuple[tuple[float, float], ...]
 
 
 class BadPrompt(ValueError):
@@ -55,12 +60,21 @@ class Calibration:
         temperature: Divides the logits before the softmax.
         threshold: The least calibrated probability that counts as known.
         distance: The greatest distance to the nearest class centre that counts as known, in units of that class's
-            own spread; infinite where nothing could be held out to measure it.
+            own spread; infinite where nothing could be held out to measure it, and where ``familiarity`` is set.
+        familiarity: The least familiarity that counts as known for each share of right answers that may be refused:
+            pairs (share, limit) in ascending order. Empty for a prompt without a class model, which goes by
+            ``threshold`` and ``distance``.
+        refusal: The share that holds where a request names none.
+        coverage: The least probability of a label in a prediction set, by the set's nominal coverage: pairs (coverage,
+            probability) in ascending order; empty where nothing could be held out.
     """
 
     temperature: float = 1.0
     threshold: float = 0.0
     distance: float = math.inf
+    familiarity: Pairs = ()
+    refusal: float = DEFAULT_REFUSAL
+    coverage: Pairs = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +129,11 @@ class Prompt:
         return sum(value.nbytes for value in self.tensors.values())
 
     @property
+    def has_class_model(self) -> bool:
+        """Whether statistics of the classes are there, by which familiarity is measured."""
+        return f"{CLASS_MODEL}mean" in self.tensors
+
+    @property
     def has_module(self) -> bool:
         """Whether the module part is there and used."""
         return self.module_weight > 0
@@ -152,6 +171,12 @@ def save_prompt(prompt: Prompt) -> bytes:
         "blend": prompt.module_weight,
         "metrics": dict(prompt.metrics),
     }
+    if prompt.calibration.familiarity:
+        document |= {
+            "familiarity": [list(pair) for pair in prompt.calibration.familiarity],
+            "refusal": prompt.calibration.refusal,
+            "coverage": [list(pair) for pair in prompt.calibration.coverage],
+        }
     if prompt.temporal_weight != 0:
         document |= {"temporal": prompt.temporal_weight, "lacking": prompt.temporal_weight_missing_joints}
     with np.errstate(over="ignore"):
@@ -211,6 +236,9 @@ def _parse(data: bytes) -> Prompt:
                 float(document["temperature"]),
                 float(document["threshold"]),
                 math.inf if distance is None else float(distance),
+                _pairs(document.get("familiarity", [])),
+                float(document.get("refusal", DEFAULT_REFUSAL)),
+                _pairs(document.get("coverage", [])),
             ),
             tensors={name: value.astype(np.float32) for name, value in raw.items()},
             blocks=tuple(str(name) for name in document["blocks"]),
@@ -224,6 +252,10 @@ def _parse(data: bytes) -> Prompt:
     _check_metadata(prompt)
     _check_tensors(prompt, raw)
     return prompt
+
+
+def _pairs(rows: Sequence[Sequence[float]]) -> Pairs:
+    return tuple((float(first), float(second)) for first, second in rows)
 
 
 def _check_metadata(prompt: Prompt) -> None:
@@ -240,6 +272,14 @@ def _check_metadata(prompt: Prompt) -> None:
     )
     if not all(0 <= share <= 1 for share in shares) or not calibration.distance > 0:
         raise BadPrompt("threshold, distance, blend, temporal or lacking is out of range")
+    for name, pairs in (("familiarity", calibration.familiarity), ("coverage", calibration.coverage)):
+        named = [share for share, _ in pairs]
+        if len(pairs) > MAX_PAIRS or named != sorted(set(named)) or not all(0 <= share <= 1 for share in named):
+            raise BadPrompt(f"{name} must be at most {MAX_PAIRS} pairs with ascending shares from 0 to 1")
+        if not all(math.isfinite(limit) for _, limit in pairs):
+            raise BadPrompt(f"{name} holds a limit that is not finite")
+    if not 0 <= calibration.refusal <= 1 or prompt.has_class_model != bool(calibration.familiarity):
+        raise BadPrompt("refusal is out of range, or a class model and limits of familiarity do not come together")
 
 
 def _check_tensors(prompt: Prompt, tensors: Mapping[str, Any]) -> None:
@@ -271,14 +311,32 @@ def linear_shapes(prompt: Prompt) -> dict[str, tuple[int, ...]]:
     what is taken off all logits alike: half of ``square · z² + bend · (curve @ z)²``;
     and where the head says nothing of how familiar a clip is, ``likeness.`` tensors of all those names but the
     distance's: a second head on the first of the features, whose largest logit the largest logit is shifted to.
+    A prompt with a class model has neither ``likeness.`` tensors nor ``linear.centres`` and ``linear.spread``.
     """
     N = prompt.classes
-    wanted = head_shapes(prompt, "linear") | {"linear.centres": (N, N), "linear.spread": (N,)}
+    wanted = head_shapes(prompt, "linear")
+    if prompt.has_class_model:
+        return wanted | class_model_shapes(prompt)
+    wanted |= {"linear.centres": (N, N), "linear.spread": (N,)}
     if "likeness.mean" in prompt.tensors:
         wanted |= head_shapes(prompt, "likeness")
         if wanted["likeness.mean"] > wanted["linear.mean"]:
             raise BadPrompt("tensor likeness.mean is longer than linear.mean")
     return wanted
+
+
+def class_model_shapes(prompt: Prompt) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the class model; see ``class_model.ClassModel``."""
+    mean, directions = (prompt.tensors.get(f"{CLASS_MODEL}{name}") for name in ("mean", "directions"))
+    if mean is None or mean.ndim != 1 or directions is None or directions.ndim != 2:
+        raise BadPrompt("class_model.mean is not a vector, or class_model.directions is missing or not a matrix")
+    R, N, K = int(mean.shape[0]), prompt.classes, min(int(directions.shape[0]), MAX_CURVE)
+    shapes: dict[str, tuple[int, ...]] = {"mean": (R,), "scale": (R,), "centres": (N, R), "counts": (N,)}
+    shapes |= {"within": (R,), "directions": (K, R), "between": (R,), "widening": (2,), "unit": (1,)}
+    for name in ("scale", "within", "between", "unit"):
+        if not (prompt.tensors.get(f"{CLASS_MODEL}{name}", np.zeros(1)) > 0).all():
+            raise BadPrompt(f"tensor {CLASS_MODEL}{name} is missing or not positive throughout")
+    return {f"{CLASS_MODEL}{name}": shape for name, shape in shapes.items()} | {f"{CLASS_MODEL}shown": (JOINTS,)}
 
 
 def head_shapes(prompt: Prompt, part: str) -> dict[str, tuple[int, ...]]:

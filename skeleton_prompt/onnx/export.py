@@ -19,7 +19,8 @@ from typing import Any
 
 from skeleton_prompt import __version__
 from skeleton_prompt.clips.layouts import Layout, custom_layout, get_layout
-from skeleton_prompt.model.prompt_file import digest, load_prompt
+from skeleton_prompt.model.decision import limit_at
+from skeleton_prompt.model.prompt_file import Calibration, digest, load_prompt
 from skeleton_prompt.onnx.runtime import DIMENSIONS, FORMAT, INPUTS, OUTPUTS, ModelMetadata
 
 OPSET = 17  # the newest that the tracing exporter of torch writes
@@ -107,7 +108,10 @@ def export_onnx(prompt_file: bytes, backbone: Path, layout: Layout, coords: str 
         created=prompt.created,
         temperature=prompt.calibration.temperature,
         threshold=prompt.calibration.threshold,
-        distance=prompt.calibration.distance,
+        distance=distance_limit(prompt.calibration),
+        familiarity=prompt.calibration.familiarity,
+        refusal=prompt.calibration.refusal,
+        coverage=prompt.calibration.coverage,
         layout=layout.name,
         joints=layout.joints,
         coords=coords,
@@ -119,6 +123,13 @@ def export_onnx(prompt_file: bytes, backbone: Path, layout: Layout, coords: str 
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
     return data
+
+
+def distance_limit(calibration: Calibration) -> float:
+    """The greatest ``distance`` output that counts as known; see ``PromptGraph.forward``."""
+    if calibration.familiarity:
+        return -limit_at(calibration.familiarity, calibration.refusal)
+    return calibration.distance
 
 
 def _diff(g: Any, x: Any, n: Any, dim: Any, prepend: Any, append: Any) -> Any:

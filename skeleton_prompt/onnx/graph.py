@@ -28,10 +28,12 @@ from skeleton_prompt.clips.normalise import (
     SIDE_PAIRS,
     WINDOW_SECONDS,
 )
+from skeleton_prompt.model.class_model import MAX_MISSING, ClassModel
+from skeleton_prompt.model.decision import CONFIDENCE_WEIGHT, MIN_DOUBT
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.features import Windows
-from skeleton_prompt.model.multi_tenant import blend_temporal
-from skeleton_prompt.model.prompt_file import Prompt
+from skeleton_prompt.model.multi_tenant import blend_temporal, head_logits, with_familiarity
+from skeleton_prompt.model.prompt_file import CLASS_MODEL, Prompt
 from skeleton_prompt.model.prompt_module import module_logits
 from skeleton_prompt.model.temporal_net import frontal, temporal_logits
 
@@ -203,6 +205,39 @@ class OnePerson(Windows):
         raise NotImplementedError
 
 
+class ScoreTables(nn.Module):
+    """The heads of a prompt's class model for every number of missing joints; see ``class_model.ClassModel.head``.
+
+    Args:
+        prompt: With a class model.
+    """
+
+    usual: Tensor
+
+    def __init__(self, prompt: Prompt) -> None:
+        super().__init__()
+        model = ClassModel.of(prompt.tensors)
+        if model is None:
+            raise ValueError("the prompt has no class model")
+        heads = [model.parameters(missing) for missing in range(MAX_MISSING + 1)]
+        self.names = tuple(heads[0])
+        for name in self.names:
+            self.register_buffer(name, torch.tensor(np.stack([head[name] for head in heads])))
+        self.register_buffer("usual", torch.tensor(prompt.tensors[f"{CLASS_MODEL}shown"]))
+        self.prompt, self.probabilistic = prompt, "linear.square" in prompt.tensors
+
+    def forward(self, engine: Engine, features: Tensor, shown: Tensor) -> Tensor:
+        """Logits ``(1, C)`` of features ``(1, F)`` of a clip that shows the joints ``(1, J)``; see the engine's own."""
+        missing = (self.usual - shown).clamp(min=0).sum(1).round().clamp(max=MAX_MISSING).long()
+        head = {name: getattr(self, name).index_select(0, missing)[0] for name in self.names}
+        scores = head_logits(head, features[:, engine.blocks["house"]])
+        scores = with_familiarity(scores, scores, head["expected"])
+        linear = engine.linear_logits(self.prompt, features)
+        if self.probabilistic:
+            return torch.where(missing[:, None] > 0, scores, linear)
+        return with_familiarity(linear, scores, None)
+
+
 class PromptGraph(nn.Module):
     """One prompt on its backbone, from keypoints to probabilities.
 
@@ -219,34 +254,46 @@ class PromptGraph(nn.Module):
         self.normaliser = Normaliser(layout, dimensions)
         self.backbone = engine.backbone  # a submodule, so that its weights become the graph's
         self.parameters_of_module = engine.module_parameters(prompt) if prompt.has_module else None
-        self.centres, self.spread = (torch.tensor(prompt.tensors[f"linear.{name}"]) for name in ("centres", "spread"))
+        self.scores = ScoreTables(prompt) if prompt.has_class_model else None
+        if self.scores is None:
+            self.centres = torch.tensor(prompt.tensors["linear.centres"])
+            self.spread = torch.tensor(prompt.tensors["linear.spread"])
 
     def forward(self, keypoints: Tensor, fps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """See ``Normaliser.forward`` for the input.
 
         Returns:
             Logits ``(C,)``; calibrated probabilities of the labels; distance to the nearest class in units of its
-            spread; share of the joints seen; frames that show the person.
+            spread, or for a prompt with a class model the familiarity with its sign changed; share of the joints seen;
+            frames that show the person.
         """
         pose, depth, log_seconds, visible, frames = self.normaliser(keypoints, fps)
         logits = self.logits(pose, depth, log_seconds)
         every = torch.softmax(logits.double() / self.prompt.calibration.temperature, -1)[: len(self.prompt.labels)]
         probabilities = (every / every.sum().clamp(min=1e-12)).float()
-        gaps = (self.centres - logits).square().sum(1).sqrt()
-        distance = (gaps / self.spread.clamp(min=1e-6)).amin()
+        if self.scores is None:
+            gaps = (self.centres - logits).square().sum(1).sqrt()
+            distance = (gaps / self.spread.clamp(min=1e-6)).amin()
+        else:
+            sure = probabilities.amax().clamp(MIN_DOUBT, 1 - MIN_DOUBT)
+            distance = -(logits.amax() + CONFIDENCE_WEIGHT * (sure / (1 - sure)).log())
         return logits, probabilities, distance, visible, frames
 
     def logits(self, pose: Tensor, depth: Tensor, log_seconds: Tensor) -> Tensor:
         """``(C,)``, as ``Engine.forward`` gives them."""
         has_depth = torch.full_like(log_seconds, float(self.D == 3)) > 0
         observed = self.engine.encode(OnePerson(pose, depth, has_depth, log_seconds, ()))
-        logits = self.engine.linear_logits(self.prompt, observed.features)[0]
+        shown = (pose[..., 2] > 0).float().amax((0, 1))[None]
+        if self.scores is None:
+            logits = self.engine.linear_logits(self.prompt, observed.features)[0]
+        else:
+            logits = self.scores(self.engine, observed.features, shown)[0]
+        familiar = logits
         if self.prompt.has_temporal:
             temporal = temporal_logits(
                 self.engine.temporal_parameters(self.prompt), frontal(observed.windows, observed.lifted)
             )
-            shown = (pose[..., 2] > 0).float().amax((0, 1))[None]
-            logits = blend_temporal(self.prompt, logits[None], temporal.mean(0, keepdim=True), shown)[0]
+            logits = familiar = blend_temporal(self.prompt, logits[None], temporal.mean(0, keepdim=True), shown)[0]
         if self.parameters_of_module is not None:
             trunk = observed.x, observed.bias
             tokens, masks = observed.tokens, observed.masks
@@ -255,4 +302,6 @@ class PromptGraph(nn.Module):
             ).mean(0)
             share = self.prompt.module_weight
             logits = (1 - share) * logits + share * prompted
+        if self.scores is not None:
+            logits = with_familiarity(logits, familiar, None)
         return logits

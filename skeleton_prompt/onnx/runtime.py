@@ -17,8 +17,9 @@ import numpy as np
 
 from skeleton_prompt.clips.clip import Clip, parse_clip
 from skeleton_prompt.clips.units import to_square_pixels
-from skeleton_prompt.model.decision import Prediction, classify
+from skeleton_prompt.model.decision import DecisionOptions, Prediction, classify
 
+Pairs = tuple[tuple[float, float], ...]
 FORMAT = "skeleton-prompt-onnx/1"
 INPUTS = ("keypoints", "fps")
 OUTPUTS = ("logits", "probabilities", "distance", "visible", "frames")
@@ -45,6 +46,10 @@ class ModelMetadata:
         temperature: Divides the logits; already done in ``probabilities``.
         threshold: The least probability that counts as known.
         distance: The greatest ``distance`` that counts as known; null for no limit.
+        familiarity: See ``prompt_file.Calibration``, also for ``refusal`` and ``coverage``. Files of earlier releases
+            have none of the three.
+        refusal: Share of right answers that may be refused.
+        coverage: Least probabilities of labels in prediction sets.
         layout: Of the keypoints.
         joints: Its joints, in the order of the keypoints.
         coords: ``xyc`` (y down) or ``xyzc`` (y up, metres).
@@ -68,6 +73,9 @@ class ModelMetadata:
     coords: str
     prompt_sha256: str
     backbone_sha256: str
+    familiarity: Pairs = ()
+    refusal: float = 0.0
+    coverage: Pairs = ()
 
     def properties(self) -> dict[str, str]:
         """As they stand in the file."""
@@ -87,11 +95,15 @@ class ModelMetadata:
         values: dict[str, Any] = {}
         try:
             for field in dataclasses.fields(cls):
+                if field.name not in properties and field.default is not dataclasses.MISSING:
+                    continue
                 text = properties[field.name]
                 values[field.name] = text if field.type == "str" else json.loads(text)
         except (KeyError, ValueError) as error:
             raise BadModel(f"the model's metadata is incomplete: {error}") from error
         values["labels"], values["joints"] = tuple(values["labels"]), tuple(values["joints"])
+        for name in ("familiarity", "coverage"):
+            values[name] = tuple((share, limit) for share, limit in values.get(name, ()))
         values["distance"] = math.inf if values["distance"] is None else values["distance"]
         return cls(**values)
 
@@ -103,7 +115,7 @@ class OnnxResult:
     Attributes:
         logits: ``(N,)``.
         probabilities: Of the labels, calibrated.
-        distance: To the nearest class, in units of its spread.
+        distance: To the nearest class, in units of its spread; with a class model the familiarity, its sign changed.
         visible: Share of the joints that the layout can have that were seen.
         frames: That show the person.
     """
@@ -190,6 +202,5 @@ class OnnxModel:
         return [self._prediction(answer, top_k, threshold) for answer in self.answers(parsed)]
 
     def _prediction(self, answer: OnnxResult, top_k: int, threshold: float | None) -> Prediction:
-        return classify(
-            self.card, self.card, answer, answer.logits, lambda: answer.distance, top_k=top_k, threshold=threshold
-        )
+        options = DecisionOptions(top_k, threshold)
+        return classify(self.card, self.card, answer, answer.logits, lambda: answer.distance, options)

@@ -1,6 +1,6 @@
 """Makes the regression files anew: ``python -m tests.regression.make``, only when answers are meant to change.
 
-Five small prompts on the shipped backbone, the clips they are asked about, and the logits that they give.
+Six small prompts on the shipped backbone, the clips they are asked about, and the logits that they give.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ import numpy as np
 from skeleton_prompt.clips.clip import parse_clip
 from skeleton_prompt.clips.normalise import PreparedPerson, prepare
 from skeleton_prompt.model.engine import Engine
-from skeleton_prompt.model.prompt_file import Prompt, load_prompt, save_prompt
+from skeleton_prompt.model.features import Windows
+from skeleton_prompt.model.prompt_file import CLASS_MODEL, Calibration, Prompt, load_prompt, save_prompt
+from skeleton_prompt.model.temporal_net import joints_shown
 from skeleton_prompt.synthetic import make_clip
+from training.tuning.calibration import class_centres
 from training.tuning.heads import Candidate, fit_head
 from training.tuning.linear_head import round_fp16
 from training.tuning.plda import prior_of
@@ -29,7 +32,9 @@ FOLDER = Path(__file__).parent
 BACKBONE = "edge"
 ACTIONS = ("fall", "kick", "sit_down", "wave")
 TAUGHT, ASKED = 4, 2
+WITH_CLASS_MODEL = "class_model"
 HEADS = {
+    WITH_CLASS_MODEL: Candidate("plda", ("house",)),
     "lda": Candidate("lda", ("house",)),
     "plda": Candidate("plda", ("house",)),
     "ridge": Candidate("ridge", ("house", "descriptors"), 0.1),
@@ -71,19 +76,26 @@ def prompts(engine: Engine) -> dict[str, Prompt]:
     ]
     features = engine.features(people)
     names = tuple(str(i) for i in range(len(labels)))
-    lesson = TrainingSet(features, engine.blocks, tuple(labels), (None,) * len(labels), names, prior_of(engine))
-    outcome = tune(lesson, TuneConfig(), lambda *_: None)
+    shown = joints_shown(Windows.of(people)).numpy()
+    lesson = TrainingSet(features, engine.blocks, tuple(labels), (None,) * len(labels), names, prior_of(engine), shown)
+    outcome = tune(lesson, TuneConfig(kinds=("plda",)), lambda *_: None)
     observed = observe_all(engine, people)
     module = fit_module(engine, observed, lesson.truth, lesson.classes, ModuleConfig(epochs=2))
     tuner = TemporalTuner(engine, people, 0, lambda: None, TemporalConfig(steps=60))
     (temporal,) = tuner.fit([np.arange(len(people))], lesson.truth, lesson.classes, 1e3, lambda _: None)
-    added = {"full": module, "temporal": temporal}
+    added = {"full": module, "temporal": temporal, WITH_CLASS_MODEL: temporal}
+    # What prompts of earlier releases measure distances by, and their limits.
+    centres, spread = class_centres(outcome.held_out[0])
+    before = Calibration(outcome.calibration.temperature, 0.1, 2 * float(np.abs(centres).max()))
     result = {}
     for name, plain in HEADS.items():
         head = replace(plain, prior=lesson.prior) if plain.kind == "plda" else plain
         blocks = {block: lesson.block_features()[block] for block in head.blocks}
         tensors = fit_head(head, blocks, lesson.truth, lesson.classes).tensors()
-        tensors |= {key: outcome.tensors[key] for key in ("linear.centres", "linear.spread")}
+        if name == WITH_CLASS_MODEL:
+            tensors |= {key: value for key, value in outcome.tensors.items() if key.startswith(CLASS_MODEL)}
+        else:
+            tensors |= {"linear.centres": round_fp16(centres), "linear.spread": round_fp16(spread)}
         tensors |= {key: round_fp16(value) for key, value in added.get(name, {}).items()}
         result[name] = Prompt(
             tenant="regression",
@@ -93,11 +105,11 @@ def prompts(engine: Engine) -> dict[str, Prompt]:
             kind=name if name in added else head.kind,
             backbone_sha256=engine.backbone_sha256,
             created="2026-11-23T00:00:00+00:00",
-            calibration=outcome.calibration,
+            calibration=outcome.calibration if name == WITH_CLASS_MODEL else before,
             tensors=tensors,
             blocks=head.blocks,
             module_weight=0.5 if name == "full" else 0.0,
-            temporal_weight=0.5 if name == "temporal" else 0.0,
+            temporal_weight=0.5 if name in ("temporal", WITH_CLASS_MODEL) else 0.0,
         )
     return result
 

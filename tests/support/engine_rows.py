@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -10,9 +12,14 @@ from skeleton_prompt.model.backbone import Backbone, BackboneConfig
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import Calibration, Prompt, load_prompt, save_prompt
 from skeleton_prompt.model.prompt_module import initial
+from skeleton_prompt.model.shared_projection import BLOCKS as SHARED_BLOCKS
+from skeleton_prompt.model.shared_projection import KINDS, SharedProjection
 from skeleton_prompt.model.tensor_shapes import temporal_layers
+from training.tuning.linear_head import LinearHead
+from training.tuning.plda import Prior, fit_class_model, fit_plda
 
 WIDTH = 32
+PROJECTED = 8
 TEMPORAL_FILTERS = 4
 
 
@@ -22,6 +29,48 @@ def small_engine(seed: int = 0) -> Engine:
     backbone = Backbone(BackboneConfig("tiny", width=WIDTH, blocks=4, heads=4))
     backbone.sha256 = f"{seed:064x}"
     return Engine(backbone)
+
+
+def projected_engine(seed: int = 0) -> Engine:
+    """``small_engine`` with a random shared projection to ``PROJECTED`` features."""
+    plain = small_engine(seed)
+    read = sum(plain.blocks[name].stop - plain.blocks[name].start for name in SHARED_BLOCKS)
+    rng = torch.Generator().manual_seed(seed)
+    mean = {kind: torch.zeros(read) for kind in KINDS}
+    projection = {kind: torch.randn(read, PROJECTED, generator=rng) / read**0.5 for kind in KINDS}
+    plain.backbone.house = SharedProjection(mean, projection)
+    return Engine(plain.backbone)
+
+
+def class_model_prompt(
+    engine: Engine, seed: int, *, classes: int = 3, temporal: float = 0.0, plda: bool = True
+) -> Prompt:
+    """A prompt with a class model of random clips, as it comes back from its file."""
+    rng = np.random.default_rng(seed)
+    prior = Prior(np.full(PROJECTED, 0.01), np.full(PROJECTED, 0.1))
+    labels = np.repeat(np.arange(classes), 4)
+    x = rng.normal(size=(classes, PROJECTED))[labels] / 4 + rng.normal(size=(len(labels), PROJECTED)) / 10
+    shown = np.ones((len(labels), 17), np.float32)
+    blocks = ("house",) if plda else ("house", "descriptors")
+    plain = random_prompt(engine, seed, classes=classes, temporal=temporal)
+    tensors = {name: value for name, value in plain.tensors.items() if name.startswith("temporal.")}
+    head = fit_plda(x, labels, classes, prior)
+    if not plda:
+        F = len(engine.columns(blocks))
+        weight = rng.normal(size=(classes, F)) / F**0.5
+        head = LinearHead(np.zeros(F), np.ones(F), weight, np.zeros(classes))
+    tensors |= head.tensors() | fit_class_model(x, labels, classes, prior, shown).tensors()
+    calibration = Calibration(0.3, familiarity=((0.05, 0.3), (0.5, 0.9)), coverage=((0.5, 0.6), (0.99, 0.01)))
+    changed = dataclasses.replace(plain, tensors=tensors, blocks=blocks, calibration=calibration)
+    return load_prompt(save_prompt(changed))
+
+
+def without_joints(someone: PreparedPerson, joints: list[int]) -> PreparedPerson:
+    """The same person without some joints."""
+    pose, depth = someone.pose.copy(), someone.depth.copy()
+    pose[:, :, joints] = 0
+    depth[:, :, joints] = 0
+    return dataclasses.replace(someone, pose=pose, depth=depth)
 
 
 def person(seed: int, *, windows: int = 1, depth: bool = False) -> PreparedPerson:

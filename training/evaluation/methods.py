@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from skeleton_prompt.clips.normalise import PreparedPerson
+from skeleton_prompt.model.class_model import missing_joints, usual_joints
 from skeleton_prompt.model.decision import softmax
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.multi_tenant import blend_temporal
@@ -26,7 +27,7 @@ from training.evaluation.data import EvaluationData
 from training.evaluation.experiments import EpisodeKey
 from training.evaluation.scores import Answers
 from training.module_tuner import PromptModuleTuner
-from training.tuning.calibration import confidences, distances, probabilities
+from training.tuning.calibration import confidences, judge_known, probabilities
 from training.tuning.ensembling import MemberTuners
 from training.tuning.linear_head import linear_logits
 from training.tuning.plda import Prior, prior_of
@@ -139,16 +140,16 @@ class OurMethod:
         calibration, lesson = self._outcome.calibration, self._lesson
         everything = probabilities(logits, calibration.temperature)
         best, confidence = confidences(everything, len(lesson.names))
-        gap = distances(logits, self._outcome.tensors["linear.centres"], self._outcome.tensors["linear.spread"])
-        enough = features.enough[features.places(clips)]
-        known = enough & (confidence >= calibration.threshold) & (gap <= calibration.distance)
-        # What the service calls unlike anything taught; where nothing was held out it goes by confidence alone.
-        familiar = -gap if np.isfinite(calibration.distance) else confidence
+        judged = judge_known(calibration, self._outcome.tensors, logits, len(lesson.names))
+        known = features.enough[features.places(clips)] & judged.known
+        # A prompt without a class model measures nothing where nothing was held out: confidence stands in.
+        measured = bool(calibration.familiarity) or np.isfinite(calibration.distance)
+        familiar = judged.familiarity if measured else confidence
         place = np.array([self._labelled.label_names.index(name) for name in lesson.names])
         probability = np.zeros((len(clips), len(self._labelled.label_names)))
         among = everything[:, : len(lesson.names)]
         probability[:, place] = among / np.maximum(among.sum(1, keepdims=True), 1e-12)
-        return Answers(place[best], probability, familiar, known, {"confidence": confidence, "distance": -gap})
+        return Answers(place[best], probability, familiar, known, {"confidence": confidence})
 
     def _logits(self, view: str, clips: np.ndarray, features: np.ndarray) -> np.ndarray:
         """The linear part from the features that are there, and the temporal one; a module needs the engine itself."""
@@ -156,12 +157,15 @@ class OurMethod:
         people = self._material.people(self._key.set, self._key.split, view)
         if not prompt.has_module:
             columns = np.concatenate([features[:, engine.blocks[name]] for name in prompt.blocks], 1)
-            linear = linear_logits(prompt.tensors, columns)
+            shown = joints_shown(Windows.of([people[int(i)] for i in clips]))
+            usual = usual_joints(prompt)
+            missing = None if usual is None else missing_joints(usual, shown.numpy())
+            projected = features[:, engine.blocks["house"]] if prompt.has_class_model else None
+            linear = linear_logits(prompt.tensors, columns, projected, missing)
             if not prompt.has_temporal:
                 return linear
             frontal = self._material.frontal(self._key.set, self._key.split, view)
             temporal = torch.from_numpy(predict(prompt.tensors, [frontal[int(i)] for i in clips]))
-            shown = joints_shown(Windows.of([people[int(i)] for i in clips]))
             return blend_temporal(prompt, torch.from_numpy(linear), temporal, shown).numpy()
         results = []
         for start in range(0, len(clips), BATCH):

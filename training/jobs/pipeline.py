@@ -21,6 +21,7 @@ import structlog
 from service.storage.job_estimates import Work, predicted_seconds
 from service.storage.records import JobKind, JobState
 from skeleton_prompt.clips.clip import Clip
+from skeleton_prompt.model.class_model import missing_joints, shown_joints, usual_joints
 from skeleton_prompt.model.prompt_file import Prompt, save_prompt
 from training.jobs.activation_policy import ActivationDecision, compared_with_first
 from training.jobs.active_version import ActiveVersionComparison
@@ -75,6 +76,12 @@ class StepTimer:
         return time.monotonic() - self._began
 
 
+def _missing(prompt: Prompt, lesson: TrainingSet, rows: np.ndarray) -> np.ndarray | None:
+    """Joints that clips lack and the others show, or None where the prompt does not ask."""
+    usual = usual_joints(prompt)
+    return None if usual is None or lesson.shown is None else missing_joints(usual, lesson.shown[rows])
+
+
 class TuningRun:
     """One worker's attempt at a job.
 
@@ -115,6 +122,7 @@ class TuningRun:
             groups=tuple(one.group for one in examples),
             ids=tuple(one.clip for one in examples),
             prior=prior_of(self.engine),
+            shown=shown_joints([one.person for one in examples]),
         )
         first, active = None, None
         if self.refines:
@@ -264,6 +272,7 @@ class TuningRun:
             seed=int(self.job.options.get("seed") or 0),
             module_seconds=min(TuneConfig.module_seconds, most),
             temporal_seconds=min(self.workplace.temporal_seconds, most),
+            refusal=float(self.job.options.get("refusal", TuneConfig.refusal)),
         )
 
     def _tune_first(self, lesson: TrainingSet, examples: Sequence[Example]) -> TuningArtifact:
@@ -365,7 +374,10 @@ class TuningRun:
         """Logits of a few clips by the engine, which must agree with the tuning's own arithmetic."""
         logits = np.stack(self.publication.forward(prompt, examples, rows))
         if not (prompt.has_module or prompt.has_temporal):
-            own = linear_logits(prompt.tensors, lesson.columns(prompt.blocks)[rows])
+            projected = None if lesson.projected is None else lesson.projected[rows]
+            own = linear_logits(
+                prompt.tensors, lesson.columns(prompt.blocks)[rows], projected, _missing(prompt, lesson, rows)
+            )
             if np.abs(own - logits).max() > 10 * CANARY_TOLERANCE * max(1.0, float(np.abs(own).max())):
                 raise JobFailed("the engine does not reproduce the logits of the tuning; nothing was published")
         return logits

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from skeleton_prompt.model.decision import softmax
+from skeleton_prompt.model.decision import familiarity_of, limit_at, softmax
 from skeleton_prompt.model.prompt_file import Calibration
 
 Floats = npt.NDArray[np.float64]
@@ -25,6 +27,13 @@ FEW_TO_CALIBRATE = 10
 # was 1/1.8 to 1/2.8 of the spread of the taught clips' own logits: what stands in where nothing can be held out.
 PRIOR_SHARPNESS = 2.2
 PLDA_SHARPNESS = 3.5  # likewise for PLDA, 2.2 to 7.6
+# Of the largest score over its expectation for a clip of a taught class, on which a limit is set; see decision 14.
+CORPUS_LIMIT = 0.35
+REFUSALS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # shares of right answers for which a prompt has a limit
+COVERAGES = (0.5, 0.8, 0.9, 0.95, 0.99)  # of prediction sets
+# A limit is a part of the quantile on held-out clips: people who were not taught score lower than held-out clips of
+# those who were, and much lower than those of recordings that were taught too.
+PART_WITH_GROUPS, PART_WITHOUT_GROUPS = 1 / 2, 1 / 4
 FAR = 64  # times the largest logit, where the centres stand
 FARTHEST = 2.0**15  # a power of two that float16 holds
 
@@ -131,6 +140,94 @@ def fit_limits(
         wanted = float(np.quantile(passing, 1 - allowed)) + 1e-6
         threshold = max(threshold, min(wanted, float(np.quantile(confidence[right], MOST_REJECTED))))
     return Calibration(temperature, float(np.clip(threshold, 0, 1)), max(distance, 1e-3))
+
+
+def fit_familiarity(
+    logits: np.ndarray, truth: np.ndarray, labels: int, temperature: float, refusal: float, *, grouped: bool
+) -> Calibration:
+    """Limits of familiarity and of prediction sets for a prompt with a class model.
+
+    Args:
+        logits: ``(n, N)`` held out, their largest the familiarity without the confidence's part.
+        truth: ``(n,)``; ``labels`` and above stands for background.
+        labels: How many of the N classes are labels.
+        temperature: Of these logits.
+        refusal: Share of right answers that may be refused where a request names none.
+        grouped: Whether no group was on both sides of a split.
+
+    Returns:
+        The calibration. Background that is held out raises the limits until no more than 5 % of it passes, but not so
+        far that more than a fifth of what is taught is refused.
+    """
+    probability = probabilities(logits, temperature)
+    best, confidence = confidences(probability, labels)
+    familiarity = familiarity_of(logits.max(1), confidence)
+    right = np.sort(familiarity[best == truth])
+    if len(right) < FEW_TO_CALIBRATE:
+        return corpus_calibration(temperature, refusal)
+    part = PART_WITH_GROUPS if grouped else PART_WITHOUT_GROUPS
+    limits = [_familiarity_limit(right, share, part) for share in REFUSALS]
+    passing = familiarity[(truth >= labels) & (probability.argmax(1) < labels)]
+    background = int((truth >= labels).sum())
+    if background and len(passing) > FALSE_ACCEPT * background:
+        wanted = float(np.quantile(passing, 1 - FALSE_ACCEPT * background / len(passing))) + 1e-6
+        raised = min(wanted, float(np.quantile(right, MOST_REJECTED)))
+        limits = [max(limit, raised) for limit in limits]
+    own = np.sort(probability[truth < labels][np.arange(int((truth < labels).sum())), truth[truth < labels]])
+    coverage = tuple((share, _conformal(own, 1 - share)) for share in COVERAGES)
+    return Calibration(
+        temperature, familiarity=tuple(zip(REFUSALS, limits, strict=True)), refusal=refusal, coverage=coverage
+    )
+
+
+def corpus_calibration(temperature: float, refusal: float) -> Calibration:
+    """The calibration where too little could be held out to set limits by: those of the motion corpus."""
+    return Calibration(temperature, familiarity=((0.0, CORPUS_LIMIT),), refusal=refusal)
+
+
+def _familiarity_limit(right: np.ndarray, share: float, part: float) -> float:
+    """The limit at which a share of right answers about people who were not taught is refused, about.
+
+    Up to 5 % it is a part of that quantile of held-out answers, at most the corpus's limit; beyond, as much more as the
+    quantiles differ.
+    """
+    usual = _conformal(right, min(share, FALSE_REJECT))
+    limit = min(usual * part, usual if usual < 0 else math.inf, CORPUS_LIMIT)
+    return limit + max(0.0, _conformal(right, share) - usual)
+
+
+def _conformal(ordered: np.ndarray, share: float) -> float:
+    """The ``floor(share (n + 1))``-th smallest of n ordered values, at least the first (Vovk et al. 2005)."""
+    place = math.floor(share * (len(ordered) + 1) + 1e-9)
+    return float(ordered[min(max(place, 1), len(ordered)) - 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Which answers count as known.
+
+    Attributes:
+        known: ``(n,)`` bool, by the limits alone; how much of a clip is visible is not looked at.
+        familiarity: ``(n,)``, what the limit of familiarity, or of distance, is compared with: the larger, the more
+            familiar.
+    """
+
+    known: np.ndarray
+    familiarity: np.ndarray
+
+
+def judge_known(calibration: Calibration, tensors: Mapping[str, np.ndarray], logits: np.ndarray, labels: int) -> Known:
+    """Apply a prompt's limits to logits ``(n, N)``, as ``decision.classify`` does it clip by clip."""
+    probability = probabilities(logits, calibration.temperature)
+    _, confidence = confidences(probability, labels)
+    if calibration.familiarity:
+        familiarity = familiarity_of(logits.max(1).astype(np.float64), confidence)
+        known = familiarity >= limit_at(calibration.familiarity, calibration.refusal)
+    else:
+        familiarity = -distances(logits, tensors["linear.centres"], tensors["linear.spread"])
+        known = familiarity >= -calibration.distance
+    known = known & (confidence >= calibration.threshold) & (probability.argmax(1) < labels)
+    return Known(known, familiarity)
 
 
 def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, float]:

@@ -34,6 +34,10 @@ class FoldPlan:
 def plan_folds(labels: np.ndarray, groups: Sequence[str | None], seed: int) -> FoldPlan | None:
     """Plan a cross-validation.
 
+    Where groups are given, no group is on both sides of a split. A label whose clips all have one group cannot be held
+    out then: its clips are taught in the splits that do not hold out their group, and are in no figure. Groups are
+    ignored only where fewer than half of the labels have clips of two groups.
+
     Args:
         labels: ``(n,)`` class of every clip.
         groups: Group of every clip; one without a group stands alone.
@@ -47,20 +51,24 @@ def plan_folds(labels: np.ndarray, groups: Sequence[str | None], seed: int) -> F
     if not len(rows):
         return None
     named = np.array([group if group is not None else f"\0{index}" for index, group in enumerate(groups)])
-    each = [len(np.unique(named[labels == label])) for label in np.unique(labels[rows])]
+    several = np.array([len(np.unique(named[labels == label])) > 1 for label in range(len(counts))])
     has_groups = any(group is not None for group in groups)
-    grouped = has_groups and min(each) > 1
+    repeated = np.unique(labels[rows])
+    grouped = has_groups and 2 * int(several[repeated].sum()) >= len(repeated)
+    if grouped:
+        rows = rows[several[labels[rows]]]
     # Every group held out once is always the same split: there is nothing to repeat.
     alone = grouped and len(np.unique(named[rows])) <= FOLDS
     repeats = REPEATS if len(labels) < SMALL and not alone else 1
     splits = tuple(tuple(_once(labels, named if grouped else None, rows, seed + repeat)) for repeat in range(repeats))
-    return FoldPlan(splits, grouped, np.isin(np.arange(len(labels)), rows), _why(has_groups, grouped))
+    whole = grouped and bool(several[repeated].all())
+    return FoldPlan(splits, grouped, np.isin(np.arange(len(labels)), rows), _why(has_groups, grouped, whole))
 
 
 def _once(
     labels: np.ndarray, groups: np.ndarray | None, rows: np.ndarray, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """One pass over the rows; whatever is never held out is always trained on."""
+    """One pass over the rows; a row that is never held out is trained on unless its group is held out."""
     always = np.setdiff1d(np.arange(len(labels)), rows)
     folds = min(FOLDS, int(np.bincount(labels[rows]).max()))
     if groups is None:
@@ -72,16 +80,21 @@ def _once(
         # A label with fewer clips than folds is held out in some of them only, as it should be.
         warnings.filterwarnings("ignore", message="The least populated class")
         pairs = list(splitter.split(rows, labels[rows], None if groups is None else groups[rows]))
-    return [
-        (np.sort(np.concatenate([always, rows[train]])), rows[test])
-        for train, test in pairs
-        if len(test) and len(train)
-    ]
+    splits = []
+    for train, test in pairs:
+        kept = always if groups is None else always[~np.isin(groups[always], groups[rows[test]])]
+        if len(test) and len(train):
+            splits.append((np.sort(np.concatenate([kept, rows[train]])), rows[test]))
+    return splits
 
 
-def _why(has_groups: bool, grouped: bool) -> str:
-    if grouped:
+def _why(has_groups: bool, grouped: bool, whole: bool) -> str:
+    if whole:
         return "by group: no group is on both sides of a split"
+    if grouped:
+        return (
+            "by group: no group is on both sides of a split; labels whose clips all have one group are never held out"
+        )
     if has_groups:
-        return "by class only: some labels have clips of a single group"
+        return "by class only: most labels have clips of a single group"
     return "by class: the clips carry no groups"

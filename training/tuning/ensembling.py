@@ -87,6 +87,8 @@ class EnsembleMember:
         rescale: Factor that brings its logits to the temperature of what there was before.
         tensors: Of the part taught on all clips.
         lacking: A temporal part's share of the logits of clips that lack joints.
+        logits: Its own held-out logits ``(1, n, N)`` at the temperature of what there was before, None where nothing
+            was held out.
     """
 
     blend: float
@@ -95,6 +97,7 @@ class EnsembleMember:
     rescale: float
     tensors: Mapping[str, Array] = field(default_factory=dict)
     lacking: float = 0.0
+    logits: np.ndarray | None = None
 
 
 def held_out_member(
@@ -132,7 +135,8 @@ def fit_blend_weight(
     # Counted on few clips, accuracy cannot tell shares apart; log loss can.
     blend = min(judged, key=lambda share: judged[share].loss)
     best = judged[blend]
-    return EnsembleMember(blend, best, difference(best, reference), rescale), reference.loss - best.loss
+    member = EnsembleMember(blend, best, difference(best, reference), rescale, logits=rescale * logits)
+    return member, reference.loss - best.loss
 
 
 def fit_missing_joint_weight(

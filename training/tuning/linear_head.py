@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from skeleton_prompt.model.class_model import ClassModel
+
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
@@ -54,17 +56,48 @@ def round_fp16(values: np.ndarray) -> npt.NDArray[np.float32]:
     return values.astype(np.float16).astype(np.float32)
 
 
-def linear_logits(tensors: Mapping[str, np.ndarray], features: np.ndarray) -> npt.NDArray[np.float32]:
-    """Logits ``(n, N)`` of a prompt's linear part on features ``(n, F)``.
+def linear_logits(
+    tensors: Mapping[str, np.ndarray],
+    features: np.ndarray,
+    projected: np.ndarray | None = None,
+    missing: np.ndarray | None = None,
+) -> npt.NDArray[np.float32]:
+    """Logits ``(n, N)`` of a prompt's linear part, as the engine computes them.
 
-    Where the prompt has a ``likeness`` part, all logits of a clip are shifted so that the largest is that part's.
+    Args:
+        tensors: Of the prompt.
+        features: ``(n, F)``, what the linear part reads.
+        projected: ``(n, R)``, the shared projection, for a prompt with a class model; None where ``features`` begin
+            with it.
+        missing: ``(n,)``, joints that each clip lacks; see ``class_model.missing_joints``. None for whole clips.
+
+    Returns:
+        Logits whose largest says how familiar a clip is, where the prompt has a class model or a ``likeness`` part.
     """
     logits = _logits(tensors, "linear", features)
-    if "likeness.mean" in tensors:
+    model = ClassModel.of(tensors)
+    if model is not None:
+        x = features[:, : len(model.mean)] if projected is None else projected
+        gone = np.zeros(len(x), dtype=int) if missing is None else missing
+        for count in np.unique(gone):
+            rows = gone == count
+            logits[rows] = _by_class_model(model, int(count), "linear.square" in tensors, logits[rows], x[rows])
+    elif "likeness.mean" in tensors:
         likeness = _logits(tensors, "likeness", features[:, : len(tensors["likeness.mean"])])
         logits = align_max(logits, likeness)
     rounded: npt.NDArray[np.float32] = logits.astype(np.float32)
     return rounded
+
+
+def _by_class_model(
+    model: ClassModel, missing: int, probabilistic: bool, logits: np.ndarray, x: np.ndarray
+) -> np.ndarray:
+    """Logits of clips that lack ``missing`` joints; those of a probabilistic head are the class model's own."""
+    if probabilistic and not missing:
+        return logits
+    parameters = model.parameters(missing)
+    scores = _logits({f"scores.{name}": value for name, value in parameters.items()}, "scores", x)
+    return align_max(scores if probabilistic else logits, scores / parameters["expected"])
 
 
 def align_max(logits: np.ndarray, likeness: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from training.tuning.calibration import confidences, distances, probabilities, reliability, wilson_interval
+from skeleton_prompt.model.decision import limit_at
+from training.tuning.calibration import confidences, judge_known, probabilities, reliability, wilson_interval
 from training.tuning.model_selection import BASELINE, difference
 from training.tuning.tune import TrainingSet, TuningResult
 
@@ -160,6 +161,9 @@ def _calibration(lesson: TrainingSet, outcome: TuningResult) -> dict[str, Any]:
         "threshold": calibration.threshold,
         "distance": calibration.distance if np.isfinite(calibration.distance) else None,
     }
+    if calibration.familiarity:
+        result["familiarity"] = limit_at(calibration.familiarity, calibration.refusal)
+        result["refusal"] = calibration.refusal
     if outcome.held_out is None:
         return result
     logits, truth = outcome.held_out
@@ -167,9 +171,7 @@ def _calibration(lesson: TrainingSet, outcome: TuningResult) -> dict[str, Any]:
     best, confidence = confidences(probability, len(lesson.names))
     taught = truth < len(lesson.names)
     right = best == truth
-    gaps = distances(logits, outcome.tensors["linear.centres"], outcome.tensors["linear.spread"])
-    known = (confidence >= calibration.threshold) & (gaps <= calibration.distance)
-    known &= probability.argmax(1) < len(lesson.names)
+    known = judge_known(calibration, outcome.tensors, logits, len(lesson.names)).known
     if taught.any():
         result |= reliability(confidence[taught], right[taught])
     if (right & taught).any():
@@ -250,12 +252,19 @@ def _needs_more(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _warnings(lesson: TrainingSet, outcome: TuningResult) -> list[str]:
     warnings = []
     if outcome.plan is None:
-        warnings.append("One clip per label: nothing could be held out, so there is no figure, threshold or distance.")
+        warnings.append(
+            "One clip per label: nothing could be held out, so there is no figure, and limits are those of the motion "
+            "corpus."
+        )
     elif not outcome.plan.held_out.all():
         lonely = sorted({lesson.labels[i] or BACKGROUND for i in np.flatnonzero(~outcome.plan.held_out)})
-        warnings.append(f"Labels with a single clip are taught, but are not in the figures: {', '.join(lonely[:10])}.")
+        what = "a single clip, or clips of a single group," if outcome.plan.grouped else "a single clip"
+        warnings.append(f"Labels with {what} are taught, but are not in the figures: {', '.join(lonely[:10])}.")
     if outcome.plan is not None and not outcome.plan.grouped and any(lesson.groups):
         warnings.append("Groups could not be kept apart in validation: the figures may flatter.")
     if outcome.plan is not None and not any(lesson.groups):
-        warnings.append("The clips carry no group: if one person or recording gave several, the figures may flatter.")
+        warnings.append(
+            "The clips carry no group: if one person or recording gave several, the figures may flatter. Limits are "
+            "set wider for it, so that more clips of untaught actions are accepted. Send `group` with each clip."
+        )
     return warnings

@@ -12,16 +12,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from skeleton_prompt.model.prompt_file import Array, Calibration
+from skeleton_prompt.model.multi_tenant import agreement
+from skeleton_prompt.model.prompt_file import CLASS_MODEL, DEFAULT_REFUSAL, Array, Calibration
 from training.tuning.calibration import (
     PLDA_SHARPNESS,
     PRIOR_SHARPNESS,
     class_centres,
+    corpus_calibration,
+    fit_familiarity,
     fit_limits,
     fit_temperature,
     prior_temperature,
@@ -53,7 +56,7 @@ from training.tuning.model_selection import (
     default_candidate,
     pooled,
 )
-from training.tuning.plda import Prior, fit_plda
+from training.tuning.plda import Prior, fit_class_model
 from training.tuning.temporal_tuner import temporal_numbers
 
 PART_FOLDS = 3
@@ -74,6 +77,7 @@ class TuneConfig:
         module_shots: Median clips per label from which the prompt module is tried; fewer cannot feed it.
         module_seconds: Budget of the module, its cross-validation included.
         temporal_seconds: Budget of the temporal part, its cross-validation included.
+        refusal: Share of right answers that may be refused, where a request names none.
     """
 
     seed: int = 0
@@ -81,6 +85,7 @@ class TuneConfig:
     module_shots: int = 20
     module_seconds: float = 120.0
     temporal_seconds: float = 120.0
+    refusal: float = DEFAULT_REFUSAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +99,7 @@ class TrainingSet:
         groups: Group of every clip, or None.
         ids: Where each clip came from, for the report.
         prior: What the backbone knows of its house projection beforehand, if it does.
+        shown: ``(n, J)``, 1 for every joint that a clip shows at any moment, else 0; None where that is unknown.
     """
 
     features: np.ndarray
@@ -102,6 +108,7 @@ class TrainingSet:
     groups: tuple[str | None, ...]
     ids: tuple[str, ...]
     prior: Prior | None = None
+    shown: np.ndarray | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -127,6 +134,11 @@ class TrainingSet:
     def block_features(self) -> dict[str, np.ndarray]:
         """The features block by block."""
         return {name: self.features[:, columns] for name, columns in self.blocks.items()}
+
+    @property
+    def projected(self) -> np.ndarray | None:
+        """``(n, R)``, the shared projection, or None where the backbone has none."""
+        return self.columns(PROJECTED) if set(PROJECTED) <= set(self.blocks) else None
 
     def columns(self, blocks: Sequence[str]) -> np.ndarray:
         """The features of some blocks side by side, as a prompt reads them."""
@@ -204,7 +216,7 @@ def tune(
     choice = choose_head(lesson, plan, config, lambda share, message: tick(0.3 * share, message), spare)
     temporal, temporal_note = _temporal(lesson, choice, plan, tuners, config, lambda s, m: tick(0.3 + 0.3 * s, m))
     before = temporal.judged if temporal else choice.best
-    module, module_note = _module(lesson, before, plan, tuners, config, lambda s, m: tick(0.6 + 0.2 * s, m))
+    module, module_note = _module(lesson, choice, before, plan, tuners, config, lambda s, m: tick(0.6 + 0.2 * s, m))
     tick(0.8, "fitting on all clips")
     tensors = fit_tensors(lesson, choice)
     for part in (temporal, module):
@@ -212,10 +224,29 @@ def tune(
             tensors |= rescaled(part)
     tick(0.95, "calibrating")
     judged = module.judged if module else before
-    calibration, centres, held_out = calibrate(lesson, choice, judged, tensors, ratios=module is None)
+    held_out = (
+        None if judged is None else pooled(_with_agreement(judged, choice, temporal, lesson, tensors), lesson.truth)
+    )
+    calibration, centres = calibrate(lesson, choice, held_out, tensors, plan, config)
     return TuningResult(
         choice, plan, tensors | centres, calibration, temporal, temporal_note, module, module_note, held_out
     )
+
+
+def _with_agreement(
+    judged: CandidateScore,
+    choice: Selection,
+    temporal: EnsembleMember | None,
+    lesson: TrainingSet,
+    tensors: Mapping[str, Array],
+) -> np.ndarray:
+    """Held-out logits ``(R, n, N)`` with what the agreement of both parts adds to familiarity; see the engine."""
+    if temporal is None or temporal.logits is None or choice.best is None or not has_class_model(tensors):
+        return judged.logits
+    temperature = fit_temperature(*pooled(judged.logits, lesson.truth))
+    linear, other = (torch.from_numpy(one) for one in (choice.best.logits[:1], temporal.logits))
+    added: np.ndarray = judged.logits + agreement(linear, other, temperature).numpy()
+    return added
 
 
 def _temporal(
@@ -255,12 +286,16 @@ def _without_validation(
     (tensors,) = tuner.fit(
         everything, lesson.truth, lesson.classes, config.temporal_seconds, lambda share: tick(share, "temporal part")
     )
-    part = EnsembleMember(DEFAULT_WEIGHT, None, (0.0, 0.0), 1.0, tensors, DEFAULT_WEIGHT_MISSING_JOINTS)
+    # The default weight is for logits that spread by 1.
+    head = fit_tensors(lesson, choice)
+    unit = float(linear_logits(head, lesson.columns(choice.chosen.blocks), lesson.projected).std(1).mean())
+    part = EnsembleMember(DEFAULT_WEIGHT, None, (0.0, 0.0), unit, tensors, DEFAULT_WEIGHT_MISSING_JOINTS)
     return part, "one clip per label: a fixed share, nothing could be held out to compare with"
 
 
 def _module(
     lesson: TrainingSet,
+    choice: Selection,
     before: CandidateScore | None,
     plan: FoldPlan | None,
     tuners: MemberTuners,
@@ -275,7 +310,8 @@ def _module(
     fit = partial(tuners.module.fit, labels=lesson.truth, classes=lesson.classes)
     lessons = [rows for rows, _ in splits]
     folds = fit(lessons, seconds=each * len(splits), tick=lambda share: tick(0.75 * share, "prompt module"))
-    found, _ = fit_blend_weight(before, held_out_member(lesson, splits, tuners.module, folds), lesson.truth, BLENDS)
+    logits, keep = held_out_member(lesson, splits, tuners.module, folds), _measures_familiarity(choice)
+    found, _ = fit_blend_weight(before, logits, lesson.truth, BLENDS, keep_largest=keep)
     note = f"gained {found.gain[0]:+.1%} ± {found.gain[1]:.1%} over what there was without it"
     if found.gain[0] <= MODULE_ERRORS * found.gain[1]:
         return None, note
@@ -304,7 +340,7 @@ def choose_head(
     judged = cross_validate(choices, lesson.block_features(), lesson.truth, lesson.classes, plan, tick)
     choice = _choice_that_fits(lesson, judged, spare)
     likeness = judged.get(FAMILIARITY)
-    if likeness is not None and _borrows_familiarity(choice.chosen, lesson):
+    if likeness is not None and choice.chosen.prior is None:
         best = judged[choice.chosen.name]
         judged[choice.chosen.name] = replace(best, logits=align_max(best.logits, likeness.logits))
     return choice
@@ -316,7 +352,9 @@ def _choice_that_fits(lesson: TrainingSet, judged: Mapping[str, CandidateScore],
     while left:
         choice = replace(choose(left), scores=judged)
         N = lesson.classes
-        numbers = sum(value.size for value in fit_tensors(lesson, choice).values()) + N * (N + 2)  # centres and limits
+        tensors = fit_tensors(lesson, choice)
+        numbers = sum(value.size for value in tensors.values())
+        numbers += 0 if has_class_model(tensors) else N * (N + 2)  # centres and their spread
         if numbers + spare <= MAX_PARAMETERS:
             passed = len(judged) - len(left)
             note = (
@@ -327,45 +365,71 @@ def _choice_that_fits(lesson: TrainingSet, judged: Mapping[str, CandidateScore],
     return choose(judged)
 
 
-def _borrows_familiarity(chosen: Candidate, lesson: TrainingSet) -> bool:
-    """Whether a head takes from PLDA how much of any class a clip shows; it must read the house projection first."""
-    return lesson.prior is not None and chosen.prior is None and chosen.blocks[:1] == PROJECTED
-
-
 def _enough(lesson: TrainingSet, config: TuneConfig) -> bool:
     return float(np.median(np.bincount(lesson.truth))) >= config.module_shots
 
 
 def fit_tensors(lesson: TrainingSet, choice: Selection) -> dict[str, Array]:
-    """The tensors of the chosen head on all clips."""
+    """The tensors of the chosen head on all clips, and the class model where the backbone has a prior for it."""
     blocks = {name: values for name, values in lesson.block_features().items() if name in choice.chosen.blocks}
     tensors = fit_head(choice.chosen, blocks, lesson.truth, lesson.classes).tensors()
-    if FAMILIARITY in choice.scores and lesson.prior is not None and _borrows_familiarity(choice.chosen, lesson):
-        house = lesson.block_features()[PROJECTED[0]]
-        tensors |= fit_plda(house, lesson.truth, lesson.classes, lesson.prior).tensors("likeness")
+    if lesson.prior is not None and _measures_familiarity(choice):
+        house = lesson.columns(PROJECTED)
+        tensors |= fit_class_model(house, lesson.truth, lesson.classes, lesson.prior, lesson.shown).tensors()
     return tensors
 
 
+def _measures_familiarity(choice: Selection) -> bool:
+    """Whether PLDA is among the candidates: its score says how familiar a clip is, whichever head answers."""
+    return choice.chosen.prior is not None or FAMILIARITY in choice.scores
+
+
+def has_class_model(tensors: Mapping[str, Array]) -> bool:
+    """Whether a prompt's tensors hold a class model."""
+    return f"{CLASS_MODEL}mean" in tensors
+
+
 def calibrate(
-    lesson: TrainingSet, choice: Selection, judged: CandidateScore | None, tensors: Mapping[str, Array], *, ratios: bool
-) -> tuple[Calibration, dict[str, Array], tuple[np.ndarray, np.ndarray] | None]:
-    """Temperature, limits and class centres from held-out logits.
+    lesson: TrainingSet,
+    choice: Selection,
+    held_out: tuple[np.ndarray, np.ndarray] | None,
+    tensors: Mapping[str, Array],
+    plan: FoldPlan | None,
+    config: TuneConfig,
+) -> tuple[Calibration, dict[str, Array]]:
+    """Temperature and limits from held-out logits.
+
+    Args:
+        lesson: What is taught.
+        choice: Of the head.
+        held_out: Held-out logits ``(R·held, N)`` of the final answer and their labels; None where nothing could be
+            held out: the temperature is then a prior, and the limits are the motion corpus's.
+        tensors: Of the prompt.
+        plan: The splits.
+        config: How.
 
     Returns:
-        The calibration, the prompt's tensors for the distance, and the held-out logits with their labels. Without any
-        held-out clip the temperature is a prior, nothing is refused by distance, and the centres are the taught clips'.
+        The calibration, and the prompt's tensors for the distance, where it has no class model.
     """
-    if judged is None:
-        taught = linear_logits(tensors, lesson.columns(choice.chosen.blocks))
-        centres, spread = class_centres(taught)
+    familiar, labels = has_class_model(tensors), len(lesson.names)
+    if held_out is None:
+        taught = linear_logits(tensors, lesson.columns(choice.chosen.blocks), lesson.projected)
         sharpness = PRIOR_SHARPNESS if choice.chosen.prior is None else PLDA_SHARPNESS
-        calibration = Calibration(prior_temperature(taught, sharpness))
-    else:
-        logits, truth = pooled(judged.logits, lesson.truth)
-        centres, spread = class_centres(logits)
-        temperature = fit_temperature(logits, truth)
-        # A module's own logits are no ratios; the temporal part leaves the largest as it is.
-        ratios = ratios and ("linear.square" in tensors or "likeness.mean" in tensors)
-        calibration = fit_limits(logits, truth, len(lesson.names), temperature, centres, spread, ratios=ratios)
-    tables: dict[str, Any] = {"linear.centres": round_fp16(centres), "linear.spread": round_fp16(spread)}
-    return calibration, tables, None if judged is None else (logits, truth)
+        temperature = prior_temperature(taught, sharpness)
+        if familiar:
+            return corpus_calibration(temperature, config.refusal), {}
+        return Calibration(temperature), _centres(taught)
+    logits, truth = held_out
+    temperature = fit_temperature(logits, truth)
+    if familiar:
+        grouped = plan is not None and plan.grouped
+        return fit_familiarity(logits, truth, labels, temperature, config.refusal, grouped=grouped), {}
+    centres = _centres(logits)
+    calibration = fit_limits(logits, truth, labels, temperature, *centres.values(), ratios=False)
+    return calibration, centres
+
+
+def _centres(logits: np.ndarray) -> dict[str, Array]:
+    """The tensors by which a prompt without a class model measures distances."""
+    centres, spread = class_centres(logits)
+    return {"linear.centres": round_fp16(centres), "linear.spread": round_fp16(spread)}

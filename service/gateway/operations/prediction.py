@@ -24,7 +24,9 @@ from skeleton_prompt.clips.normalise import PreparedPerson, Quality, prepare
 
 MAX_VERSION = 2**31 - 1
 QUEUE_FULL_RETRY_S = 0.1  # until a part of a larger request tries again to get into a queue that is full
-OPTIONS = ("top_k", "version", "threshold", "tenant")
+OPTIONS = ("top_k", "version", "threshold", "refusal", "coverage", "tenant")
+MAX_REFUSAL = 0.5
+MIN_COVERAGE, MAX_COVERAGE = 0.5, 0.99
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Options:
     top_k: int = 5
     version: int | None = None
     threshold: float | None = None
+    refusal: float | None = None
+    coverage: float | None = None
     tenant: str | None = None
 
 
@@ -68,6 +72,8 @@ def read_options(document: Mapping[str, Any]) -> Options:
         top_k=fields.integer("top_k", 1, 50, 5) or 5,
         version=fields.integer("version", 1, MAX_VERSION),
         threshold=fields.number("threshold", 0.0, 1.0),
+        refusal=fields.number("refusal", 0.0, MAX_REFUSAL),
+        coverage=fields.number("coverage", MIN_COVERAGE, MAX_COVERAGE),
         tenant=fields.text("tenant", 63),
     )
     fields.check()
@@ -176,7 +182,8 @@ async def predict_people(
     """The engine's results for all people of a clip; ``deadline`` is on the clock of ``time.monotonic``."""
     if deadline is None:
         deadline = time.monotonic() + gateway.settings.predict_deadline_seconds
-    questions = [PredictionInput(person, resolved.ref, options.top_k, options.threshold, deadline) for person in people]
+    chosen = options.top_k, options.threshold, deadline, options.refusal, options.coverage
+    questions = [PredictionInput(person, resolved.ref, *chosen) for person in people]
     if len(questions) == 1:
         answers = [await gateway.engine.predict(questions[0])]
     else:

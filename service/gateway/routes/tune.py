@@ -27,7 +27,7 @@ from service.gateway.http.idempotency import idempotency_key, run_idempotent
 from service.gateway.http.openapi import CREATES, describe_route
 from service.gateway.operations.base_version_clips import base_version_clips
 from service.gateway.operations.clip_intake import ClipUpload, check_labels, labels_of, require_few_clips
-from service.gateway.operations.prediction import MAX_VERSION, max_items
+from service.gateway.operations.prediction import MAX_REFUSAL, MAX_VERSION, max_items
 from service.gateway.operations.pricing import admit, charge
 from service.gateway.operations.quotas import require_free_disk, require_room_for_clips, require_room_for_prompt
 from service.gateway.routes.jobs import job_document
@@ -42,7 +42,7 @@ LINES_PER_HOP = 32  # lines that go to a thread together
 BYTES_PER_HOP = 1 << 20
 LARGE_BODY = 1 << 20
 FREE_LINES = 1000  # empty lines beyond one for each clip
-OPTIONS = ("activate", "dry_run", "base_version", "seed", "max_seconds", "webhook", "include_stored")
+OPTIONS = ("activate", "dry_run", "base_version", "seed", "max_seconds", "refusal", "webhook", "include_stored")
 ACTIVATE = ("if_better", "always", "never")
 MAX_SEED = 2**32 - 1
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
@@ -195,7 +195,7 @@ def _from_query(request: Request) -> dict[str, Any]:
             options[name] = FLAGS.get(value.lower(), value)
         elif name in ("base_version", "seed") and value.isascii() and value.isdigit() and len(value) < 20:
             options[name] = int(value)
-        elif name == "max_seconds":
+        elif name in ("max_seconds", "refusal"):
             try:
                 options[name] = float(value)
             except ValueError:
@@ -224,6 +224,7 @@ def _options(document: Mapping[str, Any], lessons: ClipUpload, digest: str, tune
         "base_version": fields.integer("base_version", 1, MAX_VERSION),
         "seed": fields.integer("seed", 0, MAX_SEED),
         "max_seconds": fields.number("max_seconds", 1.0, tune_max_seconds),
+        "refusal": fields.number("refusal", 0.0, MAX_REFUSAL),
     }
     include_stored |= fields.flag("include_stored")
     dry_run = fields.flag("dry_run")

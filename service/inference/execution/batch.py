@@ -87,7 +87,15 @@ def finish_row(
     try:
         if isinstance(outcome, Exception):
             raise outcome
-        return model.finish(question.person, prompt, outcome, top_k=question.top_k, threshold=question.threshold)
+        return model.finish(
+            question.person,
+            prompt,
+            outcome,
+            top_k=question.top_k,
+            threshold=question.threshold,
+            refusal=question.refusal,
+            coverage=question.coverage,
+        )
     except ServiceError:
         raise
     except prompt_file.BackboneMismatch as error:

@@ -76,7 +76,7 @@ def encode_prompt(prompt: Prompt) -> dict[str, Any]:
     """A checked prompt as a document, without its metrics, which are for display only."""
     calibration = prompt.calibration
     document = _plain(prompt, without=("tensors", "calibration", "metrics"))
-    document["calibration"] = [calibration.temperature, calibration.threshold, calibration.distance]
+    document["calibration"] = _plain(calibration, without=())
     return document | {"tensors": {name: encode_array(value) for name, value in prompt.tensors.items()}}
 
 
@@ -86,7 +86,7 @@ def decode_prompt(document: Mapping[str, Any]) -> Prompt:
     changed = {
         "labels": tuple(document["labels"]),
         "blocks": tuple(document["blocks"]),
-        "calibration": Calibration(*document["calibration"]),
+        "calibration": _decode_calibration(document["calibration"]),
         "tensors": tensors,
     }
     return Prompt(**{**document, **changed})
@@ -96,6 +96,11 @@ def encode_chunk(chunk: Chunk, prompt_id: int) -> dict[str, Any]:
     """A chunk of a row, its prompt by the number that the engine process knows it by."""
     before = {} if chunk.before is None else {"before": encode_sums(chunk.before)}
     return {"person": encode_person(chunk.person), "prompt": prompt_id, "last": chunk.last, **before}
+
+
+def _decode_calibration(document: Mapping[str, Any]) -> Calibration:
+    pairs = {name: tuple((share, limit) for share, limit in document[name]) for name in ("familiarity", "coverage")}
+    return Calibration(**{**document, **pairs})
 
 
 def decode_chunk(document: Mapping[str, Any], prompts: Mapping[int, Prompt]) -> Chunk:

@@ -33,7 +33,7 @@ from service.process.child import FIRST_PAUSE_S, LONGEST_PAUSE_S, SECRETS, STEAD
 from service.process.heartbeat import HeartbeatMonitor
 from service.settings import Settings
 from skeleton_prompt.clips.normalise import PreparedPerson
-from skeleton_prompt.model.decision import Prediction, decide
+from skeleton_prompt.model.decision import DecisionOptions, Prediction, decide
 from skeleton_prompt.model.prompt_file import Array, Prompt
 from skeleton_prompt.model.window_sums import Chunk, Result, WindowSums
 
@@ -413,10 +413,18 @@ class EngineProxy:
         raise EngineUnavailable("The engine process ended while it computed.", retry_after=2.0)
 
     def finish(
-        self, person: PreparedPerson, prompt: Prompt, logits: Array, *, top_k: int = 5, threshold: float | None = None
+        self,
+        person: PreparedPerson,
+        prompt: Prompt,
+        logits: Array,
+        *,
+        top_k: int = 5,
+        threshold: float | None = None,
+        refusal: float | None = None,
+        coverage: float | None = None,
     ) -> Prediction:
         """See ``Engine.finish``; done here, because it costs less than asking."""
-        return decide(person, prompt, logits, top_k=top_k, threshold=threshold)
+        return decide(person, prompt, logits, DecisionOptions(top_k, threshold, refusal, coverage))
 
     def call(self, request: dict[str, Any]) -> dict[str, Any]:
         """Ask a free process, and another one if it ends or hangs.

@@ -3,19 +3,21 @@
 The body of a request, all little-endian::
 
     offset  type     what
-    0       4 bytes  "SPR1"
+    0       4 bytes  "SPR3"
     4       uint32   W, how many windows
     8       uint8    1 if the clip had depth
-    9       uint8    1 if `threshold` counts
+    9       uint8    which options count: 1 `threshold`, 2 `refusal`, 4 `coverage`
     10      uint16   top_k
     12      uint32   frames
     16      float64  threshold
     24      float64  visible
     32      float64  motion
-    40      float32  pose (W, 64, 17, 3), then depth (W, 64, 17) if there is any, then log_seconds (W)
+    40      float64  refusal
+    48      float64  coverage
+    56      float32  pose (W, 64, 17, 3), then depth (W, 64, 17) if there is any, then log_seconds (W)
 
 A long row is sent chunk by chunk, each with the window sums that the answer to the one before gave. Such a body begins
-with "SPR2" and ends with::
+with "SPR4" and ends with::
 
     uint8   1 if the row ends with these windows
     uint32  L, the length of the sums
@@ -56,9 +58,9 @@ TENANT, VERSION, SHA256 = "x-prompt-tenant", "x-prompt-version", "x-prompt-sha25
 DEADLINE, PROBE = "x-deadline", "x-probe"
 FORWARD, FIGURES = "forward", "figures"  # what a probe may ask for
 
-_HEAD = struct.Struct("<4sIBBHIddd")
+_HEAD = struct.Struct("<4sIBBHIddddd")
 _TAIL = struct.Struct("<BI")
-_WHOLE, _CHUNK = b"SPR1", b"SPR2"
+_WHOLE, _CHUNK = b"SPR3", b"SPR4"
 
 
 def encode_input(
@@ -77,17 +79,19 @@ def encode_input(
         last: Whether the row ends with the chunk.
     """
     person = part or question.person
-    threshold = question.threshold
+    options = (question.threshold, question.refusal, question.coverage)
     head = _HEAD.pack(
         _WHOLE if part is None else _CHUNK,
         len(person.pose),
         person.has_depth,
-        threshold is not None,
+        sum(1 << place for place, value in enumerate(options) if value is not None),
         question.top_k,
         person.frames,
-        threshold or 0.0,
+        question.threshold or 0.0,
         person.visible,
         person.motion,
+        question.refusal or 0.0,
+        question.coverage or 0.0,
     )
     arrays = [person.pose, *([person.depth] if person.has_depth else []), person.log_seconds]
     parts = [head, *(np.ascontiguousarray(array, "<f4").tobytes() for array in arrays)]
@@ -127,7 +131,7 @@ def decode_row(
     deadline = time.monotonic() + _seconds(header, DEADLINE) - time.time()
     if len(body) < _HEAD.size or body[:4] not in (_WHOLE, _CHUNK):
         raise errors.MalformedBody(f"A row begins with {_WHOLE!r} or {_CHUNK!r} and has at least {_HEAD.size} bytes.")
-    magic, W, deep, limited, top_k, frames, threshold, visible, motion = _HEAD.unpack_from(body)
+    magic, W, deep, given, top_k, frames, threshold, visible, motion, refusal, coverage = _HEAD.unpack_from(body)
     if not 1 <= W <= MAX_WINDOWS:
         raise errors.MalformedBody(f"A request has 1 to {MAX_WINDOWS} windows of a row; got {W}.")
     sizes = (W * FRAMES * JOINTS * 3, W * FRAMES * JOINTS if deep else 0, W)
@@ -135,11 +139,11 @@ def decode_row(
     before, last = (None, True) if magic == _WHOLE else _sums_at(body, expected)
     if magic == _WHOLE and len(body) != expected:
         raise errors.MalformedBody(f"A row of {W} windows has {expected} bytes; got {len(body)}.")
-    if top_k < 1 or deep > 1 or limited > 1:
-        raise errors.MalformedBody("top_k is at least 1, and a flag is 0 or 1.")
+    if top_k < 1 or deep > 1 or given > 7:
+        raise errors.MalformedBody("top_k is at least 1, the depth flag is 0 or 1, the options' flags are 0 to 7.")
     # A copy, because the buffer is TorchServe's.
     values = np.frombuffer(body, "<f4", sum(sizes), _HEAD.size).astype(np.float32)
-    if not (np.isfinite(values).all() and np.isfinite((threshold, visible, motion)).all()):
+    if not (np.isfinite(values).all() and np.isfinite((threshold, visible, motion, refusal, coverage)).all()):
         raise errors.MalformedBody("A row holds finite numbers only.")
     pose, depth, log_seconds = np.split(values, np.cumsum(sizes)[:-1])
     person = PreparedPerson(
@@ -151,7 +155,8 @@ def decode_row(
         frames=frames,
         motion=motion,
     )
-    return PredictionInput(person, ref, top_k, threshold if limited else None, deadline), before, last
+    options = [value if given & 1 << place else None for place, value in enumerate((threshold, refusal, coverage))]
+    return PredictionInput(person, ref, top_k, options[0], deadline, options[1], options[2]), before, last
 
 
 def _sums_at(body: bytes | bytearray, start: int) -> tuple[WindowSums | None, bool]:
@@ -195,6 +200,12 @@ def encode_result(answer: PredictionResult, logits: Array) -> bytes:
         "confidence": said.confidence,
         "predictions": said.predictions,
         "reason": said.reason,
+        "margin": said.margin,
+        "familiarity": said.familiarity,
+        "limits": said.limits,
+        "explanation": said.explanation,
+        "label_set": said.label_set,
+        "coverage": said.coverage,
         "cache": answer.cache,
         "prompt_ms": answer.prompt_ms,
         "forward_ms": answer.forward_ms,
@@ -213,7 +224,13 @@ def decode_result(data: bytes, total_ms: float) -> tuple[PredictionResult, Array
     try:
         document = msgpack.unpackb(data)
         ranked = tuple((str(label), float(value)) for label, value in document["predictions"])
-        said = Prediction(document["label"], document["known"], document["confidence"], ranked, document["reason"])
+        names = ("label", "known", "confidence", "reason", "margin", "familiarity", "limits", "explanation", "coverage")
+        labels = document["label_set"]
+        said = Prediction(
+            predictions=ranked,
+            label_set=None if labels is None else tuple(labels),
+            **{name: document[name] for name in names},
+        )
         prompt_ms, forward_ms = float(document["prompt_ms"]), float(document["forward_ms"])
         waited = max(0.0, total_ms - prompt_ms - forward_ms)
         logits = np.frombuffer(document["logits"], "<f4").astype(np.float32)

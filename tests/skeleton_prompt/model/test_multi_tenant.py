@@ -94,7 +94,8 @@ def test_stacked_linear_parts_say_what_each_says_by_itself() -> None:
     people = [PEOPLE[index % 4] for index in range(len(owners))]
     features = torch.from_numpy(ENGINE.features(people))
     shelf = PromptTensorCache(torch.device("cpu"))
-    found = linear_rows(shelf, owners, features, lambda blocks: torch.from_numpy(ENGINE.columns(blocks)))
+    missing = [0] * len(owners)
+    found = linear_rows(shelf, owners, features, lambda blocks: torch.from_numpy(ENGINE.columns(blocks)), missing)
     assert isinstance(found.pop(len(owners) - 1), Exception)
     assert sorted(found) == list(range(len(owners) - 1))
     for row, logits in found.items():

@@ -20,7 +20,7 @@ from skeleton_prompt.model.prompt_file import BackboneMismatch, Prompt, digest, 
 from skeleton_prompt.onnx.export import export_onnx, layout_of
 from skeleton_prompt.onnx.graph import Normaliser
 from skeleton_prompt.onnx.runtime import BadModel, ModelMetadata, OnnxModel
-from tests.support.engine_rows import random_prompt, small_engine
+from tests.support.engine_rows import class_model_prompt, projected_engine, random_prompt, small_engine
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +92,31 @@ def test_an_exported_model_answers_as_the_engine_does(exported, form, D) -> None
     among = dict(wanted.predictions)
     for label, probability in zip(prompt.labels, answer.probabilities, strict=True):
         assert probability == pytest.approx(among[label], abs=1e-4)
+
+
+@pytest.mark.parametrize("plda", [True, False], ids=["plda", "other head"])
+def test_a_prompt_with_a_class_model_is_exported_with_its_limits(tmp_path, plda) -> None:
+    path = tmp_path / "small.safetensors"
+    path.write_bytes(backbone_bytes(projected_engine().backbone))
+    engine = Engine(load_backbone(path))
+    prompt = class_model_prompt(engine, 3, classes=4, temporal=0.3, plda=plda)
+    model = OnnxModel(export_onnx(save_prompt(prompt), path, COCO))
+    assert model.card.familiarity == prompt.calibration.familiarity
+    known = set()
+    for seed in range(8):
+        clip = moving(seed, hidden=0.0)
+        clip.confidence[:, :, : 2 * seed] = 0
+        clip.positions[:, :, : 2 * seed] = np.nan
+        person = prepare(clip)[0][0]
+        (logits,) = engine.forward([(person, prompt)])
+        (given,) = model.answers(clip)
+        assert np.abs(given.logits - logits).max() <= 1e-3 * max(1, np.abs(logits).max())
+        (told,), wanted = model.predict(clip), engine.finish(person, prompt, logits)
+        assert (told.label, told.known, told.reason) == (wanted.label, wanted.known, wanted.reason)
+        # The rule that the documentation gives for other languages says the same.
+        assert (given.distance <= model.card.distance) == (wanted.familiarity >= wanted.limits["familiarity"])
+        known.add(wanted.known)
+    assert known
 
 
 @pytest.mark.data

@@ -31,8 +31,20 @@ def test_every_clip_is_held_out_once_per_repeat_and_small_lessons_are_repeated()
     assert len(large.splits) == 1
 
 
-def test_a_label_whose_clips_share_one_group_makes_the_split_go_by_class() -> None:
-    plan = plan_folds(LABELS, ["a"] * 6 + ["b", "c"] * 9, seed=0)
+def test_a_label_whose_clips_share_one_group_does_not_make_others_ignore_their_groups() -> None:
+    groups = np.array(["a"] * 6 + ["a", "b", "c"] * 6)
+    plan = plan_folds(LABELS, groups.tolist(), seed=0)
+    assert plan is not None
+    assert plan.grouped
+    assert plan.held_out.tolist() == [False] * 6 + [True] * 18
+    assert "one group" in plan.why
+    for train, test in plan.splits[0]:
+        assert not set(groups[train]) & set(groups[test])
+        assert ("a" in groups[test]) != (0 in train)  # taught wherever their person is not asked about
+
+
+def test_groups_are_ignored_where_most_labels_have_clips_of_a_single_group() -> None:
+    plan = plan_folds(LABELS, ["a"] * 6 + ["b"] * 6 + ["c"] * 6 + ["d", "e"] * 3, seed=0)
     assert plan is not None
     assert not plan.grouped
     assert "single group" in plan.why

@@ -10,7 +10,7 @@ from tests.support.engine_rows import small_engine
 from training.tuning import plda
 from training.tuning.heads import Candidate, held_out_logits
 from training.tuning.linear_head import linear_logits
-from training.tuning.plda import Prior, fit_plda, prior_of
+from training.tuning.plda import Prior, fit_class_model, fit_plda, prior_of
 from training.tuning.tune import TrainingSet, TuneConfig, fit_tensors, tune
 
 R = 12  # not more than the directions of the curve, so that nothing is left out of it
@@ -33,11 +33,13 @@ def test_scores_are_log_likelihood_ratios_of_the_two_covariance_model(per_class:
     mean = x.mean(0)
     centres = np.stack([x[labels == label].mean(0) - mean for label in range(3)])
     freedom = len(x) - 3
-    within, _ = plda._within(x - mean - centres[labels], freedom, PRIOR)
+    within, _, other_people = plda._within(x - mean - centres[labels], freedom, PRIOR)
+    assert other_people == (0.0 if per_class == 1 else plda.OTHER_PEOPLE)
     between = np.diag(PRIOR.between)
     if per_class > 1:
         found = centres.var(0, ddof=1).sum() - np.trace(within) / per_class
         between = between * found / PRIOR.between.sum()
+    within = within + other_people * np.diag(PRIOR.within)
     gain = between @ np.linalg.inv(between + within / per_class)
     left = between - gain @ between
     unseen = multivariate_normal(np.zeros(R), within + between)
@@ -111,7 +113,10 @@ def test_another_head_borrows_from_plda_how_familiar_a_clip_is() -> None:
     asked = np.concatenate([known, unknown])
     logits, before = linear_logits(tensors, asked), linear_logits(plain, asked)
     assert np.allclose(softmax(logits), softmax(before), atol=1e-5)
-    assert np.allclose(logits.max(1), fit_plda(x, labels, 4, PRIOR).logits(asked).max(1), atol=0.05)
+    own = fit_class_model(x, labels, 4, PRIOR).parameters(0)
+    scores = linear_logits({f"linear.{name}": value for name, value in own.items()}, asked) / own["expected"]
+    assert np.allclose(logits.max(1), scores.max(1), atol=0.05)
+    assert np.corrcoef(logits.max(1), fit_plda(x, labels, 4, PRIOR).logits(asked).max(1))[0, 1] > 0.99
     taught = np.repeat([1, 0], [200, 300])
     assert roc_auc_score(taught, logits.max(1)) > roc_auc_score(taught, before.max(1))
 

@@ -44,7 +44,7 @@ class Model:
     def forward_chunks(self, chunks):
         return self.forward([(chunk.person, chunk.prompt) for chunk in chunks])
 
-    def finish(self, person, prompt, logits, *, top_k=5, threshold=None):
+    def finish(self, person, prompt, logits, *, top_k=5, threshold=None, refusal=None, coverage=None):
         if prompt.tenant == "unfinishable":
             raise KeyError("label")
         return Prediction(prompt.tenant, True, 1.0, ((prompt.tenant, 1.0),))
