@@ -21,7 +21,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from skeleton_prompt.model.tensor_shapes import JOINTS, module_shapes, temporal_shapes
+from skeleton_prompt.clips.canonical_skeleton import JOINTS
+from skeleton_prompt.model.tensor_shapes import module_shapes, temporal_shapes
 
 FORMAT = "skeleton-prompt/1"
 MAX_BYTES = 64 * 2**20

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 from sklearn.covariance import ledoit_wolf
 
+from skeleton_prompt.clips.canonical_skeleton import JOINTS
 from skeleton_prompt.model.class_model import ClassModel
 from skeleton_prompt.model.engine import Engine
-from skeleton_prompt.model.tensor_shapes import JOINTS
 from training.tuning.linear_head import LinearHead
 
 Floats = npt.NDArray[np.float64]
