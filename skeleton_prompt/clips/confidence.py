@@ -109,6 +109,5 @@ def hint(coords: str, scale: str | None, values: Array) -> str:
     ways = ', or state "confidence_scale": "coco", "kinect" or "percent"'
     if "z" in coords:
         return ways.replace(", or", ";", 1)
-    if float(np.fmin.reduce(values[..., -1], axis=None)) >= 0 and _certain(values, coords):
-        return '; a third coordinate needs "coords": "xyz"' + ways
-    return '; a third coordinate needs "coords": "xyz"'
+    negative = bool(np.fmin.reduce(values[..., -1], axis=None) < 0)
+    return '; a third coordinate needs "coords": "xyz"' + ("" if negative else ways)

@@ -132,11 +132,16 @@ def mend_lists(
         found.append(Finding("empty_frames", f"{count} empty frames were taken as frames without a person; send null",
                              "keypoints"))  # fmt: skip
         changed = True
+    emptied = _without_null_joints(frames)
+    if emptied is not None:
+        frames = emptied
+        message = "joints whose coordinates are null were taken as not seen; send null for the joint"
+        found.append(Finding("nulls_unseen", message, "keypoints"))
+        changed = True
     objects = _from_objects(frames, joints, coords)
     if objects is not None:
         frames, meaning = objects
-        message = "joints sent as objects were read as [x, y, confidence]" if "z" not in meaning else (
-            "joints sent as objects were read as [x, y, z, confidence]")  # fmt: skip
+        message = f"frames or joints sent as objects were read as lists{f' ({meaning})' if meaning else ''}"
         found.append(Finding("joints_were_objects", message, "keypoints"))
         changed = True
     padded = _pad_people(frames)
@@ -174,13 +179,36 @@ def _pad_people(frames: list[Any]) -> list[Any] | None:
     ]
 
 
-def _from_objects(frames: list[Any], joints: Sequence[str] | None, coords: str | None) -> tuple[list[Any], str] | None:
+def _without_null_joints(frames: list[Any]) -> list[Any] | None:
+    """Joints such as ``[null, null, 0]`` as null; None if there is none."""
+    count = 0
+
+    def clean(node: Any, depth: int) -> Any:
+        nonlocal count
+        if not isinstance(node, list) or depth > 4:
+            return node
+        if len(node) in CHANNEL_COUNTS and node[0] is None and node[1] is None and _is_number(node[-1]):
+            count += 1
+            return None
+        return [clean(child, depth + 1) for child in node]
+
+    cleaned = [clean(frame, 1) for frame in frames]
+    return cleaned if count else None
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _from_objects(
+    frames: list[Any], joints: Sequence[str] | None, coords: str | None
+) -> tuple[list[Any], str | None] | None:
     """Joints that are objects as lists, and their coords; None where they are not, or not all with x and y."""
     if not any(isinstance(node, dict) for node in _first_nodes(frames)):
         return None
     places = None if joints is None else {_plain_name(name): index for index, name in enumerate(joints)}
     sample = next((node for node in _first_nodes(frames) if isinstance(node, dict) and "keypoints" not in node), {})
-    meaning = coords or ("xyzc" if "z" in sample else "xyc")
+    meaning = coords or (("xyzc" if "z" in sample else "xyc") if sample else None)
     try:
         return [None if frame is None else _frame(frame, places, meaning) for frame in frames], meaning
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -199,7 +227,7 @@ def _first_nodes(node: object) -> Iterator[object]:
             return
 
 
-def _frame(frame: Any, places: dict[str, int] | None, coords: str) -> list[Any]:
+def _frame(frame: Any, places: dict[str, int] | None, coords: str | None) -> list[Any]:
     if isinstance(frame, dict):
         return _person(frame["keypoints"], places, coords)
     first = next((child for child in frame if child is not None), None)
@@ -209,8 +237,10 @@ def _frame(frame: Any, places: dict[str, int] | None, coords: str) -> list[Any]:
     return _person(frame, places, coords)
 
 
-def _person(joints: list[Any], places: dict[str, int] | None, coords: str) -> list[Any]:
+def _person(joints: list[Any], places: dict[str, int] | None, coords: str | None) -> list[Any]:
     """Joints as lists: by their names where all of these are the layout's, else in the order as sent."""
+    if coords is None or not any(isinstance(joint, dict) for joint in joints):
+        return list(joints)
     read = [None if joint is None else _joint(joint, coords) for joint in joints]
     names = [next((joint[key] for key in NAMES if key in joint), None) for joint in joints if joint is not None]
     if not places or len(names) < len(joints) or not all(isinstance(name, str) for name in names):

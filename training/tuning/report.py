@@ -15,6 +15,9 @@ from training.tuning.tune import TrainingSet, TuningResult
 
 BACKGROUND = "(background)"
 SUSPECTS = 20
+MOST_COMPARED = 3000  # clips that are compared with one another
+MOST_COPIES = 50  # of one clip that are compared with it
+SAME_FEATURES = 1e-5  # of the sum of the features: the same clip in another batch
 FEW_CLIPS = 5
 WEAK_RECALL = 0.6
 
@@ -215,8 +218,9 @@ def _suspects(lesson: TrainingSet, outcome: TuningResult) -> list[dict[str, Any]
     A clip is suspected where, held out, it is told as another label with at least the probability that clips of that
     label themselves get, and its own label with less than half of its label's usual.
     """
+    twice = _taught_twice(lesson)
     if outcome.judged is None:
-        return []
+        return twice
     logits = outcome.judged.logits
     held = np.flatnonzero(np.isfinite(logits[0, :, 0]))
     probability = np.mean([probabilities(one[held], outcome.calibration.temperature) for one in logits], axis=0)
@@ -227,7 +231,7 @@ def _suspects(lesson: TrainingSet, outcome: TuningResult) -> list[dict[str, Any]
     sure = probability[np.arange(len(held)), said]
     suspected = (said != truth) & (sure >= usual[said]) & (own < usual[truth] / 2)
     order = np.flatnonzero(suspected)[np.argsort(-(sure - own)[suspected], kind="stable")][:SUSPECTS]
-    return [
+    suspects = [
         {
             "clip": lesson.ids[held[i]],
             "label": names[truth[i]],
@@ -235,6 +239,35 @@ def _suspects(lesson: TrainingSet, outcome: TuningResult) -> list[dict[str, Any]
             "probability": float(sure[i]),
         }
         for i in order
+    ]
+    known = {row["clip"] for row in suspects}
+    return [*suspects, *(row for row in twice if row["clip"] not in known)][:SUSPECTS]
+
+
+def _taught_twice(lesson: TrainingSet) -> list[dict[str, Any]]:
+    """Clips whose features equal those of a clip of another label: one of the two labels is wrong."""
+    if len(lesson.features) > MOST_COMPARED:
+        return []
+    names = [*lesson.names, BACKGROUND]
+    sums = lesson.features.sum(1, dtype=np.float64)
+    scale = np.abs(lesson.features).sum(1, dtype=np.float64)
+    order = np.argsort(sums, kind="stable")
+    ends = np.searchsorted(sums[order], sums[order] + SAME_FEATURES * scale[order], side="right")
+    rows: dict[int, int] = {}
+    for rank, index in enumerate(order):
+        for other in order[rank + 1 : min(ends[rank], rank + 1 + MOST_COPIES)]:
+            apart = np.abs(lesson.features[index] - lesson.features[other]).sum(dtype=np.float64)
+            if lesson.truth[index] != lesson.truth[other] and apart <= SAME_FEATURES * scale[index]:
+                rows.setdefault(int(index), int(other))
+                rows.setdefault(int(other), int(index))
+    return [
+        {
+            "clip": lesson.ids[index],
+            "label": names[lesson.truth[index]],
+            "looks_like": names[lesson.truth[other]],
+            "probability": 1.0,
+        }
+        for index, other in sorted(rows.items())
     ]
 
 

@@ -143,6 +143,12 @@ def test_empty_frames_are_frames_without_anybody():
     assert_same(body, reference, "empty_frames")
 
 
+def test_joints_with_null_coordinates_are_unseen():
+    body, reference = document(), document()
+    body["keypoints"][3][4], reference["keypoints"][3][4] = [None, None, 0], None
+    assert_same(body, reference, "nulls_unseen")
+
+
 # Units and image size
 
 
@@ -495,6 +501,13 @@ def test_joints_as_objects_are_read_by_name(nested):
         joints = [{"x": frame[j][0], "y": frame[j][1], "score": frame[j][2], "name": names[j]} for j in order]
         frames.append([{"keypoints": joints, "score": 0.9}] if nested else joints)
     assert_same(document(keypoints=frames), document(40), "joints_were_objects")
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_frames_as_objects_with_keypoints_are_read(flat):
+    frames = [{"keypoints": frame.ravel().tolist() if flat else frame.tolist(), "score": 0.9} for frame in coco(40)]
+    notes = ("joints_were_objects", "axes_rearranged") if flat else ("joints_were_objects",)
+    assert_same(document(keypoints=frames), document(40), *notes)
 
 
 @pytest.mark.parametrize(("dtype", "name"), [("<f2", "float16"), ("<f8", "float64")])

@@ -37,6 +37,16 @@ def test_a_clip_with_the_wrong_label_is_suspected() -> None:
     assert (suspects[0]["label"], suspects[0]["looks_like"]) == ("action 2", "action 0")
 
 
+def test_one_clip_under_two_labels_is_suspected() -> None:
+    taught = training_set(per_class=6, signal=4)
+    features, labels = taught.features.copy(), list(taught.labels)
+    other = next(n for n, label in enumerate(labels) if label != labels[0])
+    features[other] = features[0]
+    twice = TrainingSet(features, taught.blocks, tuple(labels), taught.groups, taught.ids)
+    suspects = made(twice)["suspects"]
+    assert {taught.ids[0], taught.ids[other]} <= {row["clip"] for row in suspects}
+
+
 def test_labels_with_few_clips_and_missing_groups_are_pointed_out() -> None:
     report = made(training_set(per_class=3))
     assert {row["label"] for row in report["needs_more"]} == {"action 0", "action 1", "action 2"}
