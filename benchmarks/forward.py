@@ -4,9 +4,9 @@
     python benchmarks/forward.py --device cuda         # eager and CUDA graphs on a GPU
     python benchmarks/forward.py --accuracy utd_mhad penn_action   # needs SKELETON_PROMPT_DATASETS
 
-Times are CPU seconds of this thread, so that other work on the machine disturbs them less, or seconds of the clock on a
-GPU; the variants take turns, and the last column is the ratio to plain eager PyTorch in the same run. Needs the extra
-``onnx``.
+Times are CPU seconds of this process, so that other work on the machine disturbs them less, or seconds of the clock on
+a GPU; the variants take turns, and the last column is the ratio to plain eager PyTorch in the same run. Needs the
+extras ``onnx`` and ``server``.
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ def engines(name: str, people: list[PreparedPerson], folder: Path, device: str) 
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(Traced(plain.backbone).eval(), (torch.zeros(2, 64, 17, 3), torch.zeros(2)))
         frozen = torch.jit.freeze(traced)
+    found["OpenVINO fp32"] = Engine.load(name, threads=1, runtime="openvino")
     found["traced and frozen by TorchScript"] = Engine(Rerouted(plain.backbone, frozen))
     for variant, path in onnx_variants(plain.backbone, people, folder).items():
         found[variant] = Engine(Rerouted(plain.backbone, session_of(path)))
@@ -152,8 +153,8 @@ def timed(found: dict[str, Engine], people: list[PreparedPerson], rounds: int) -
         spent: dict[str, list[float]] = {name: [] for name in found}
         for _ in range(max(3, rounds // batch)):
             for name, engine in found.items():
-                # On a GPU the thread's own time leaves out what it waits for; features come back when they are there.
-                clock = time.thread_time if engine.device.type == "cpu" else time.perf_counter
+                # On a GPU the process's own time leaves out what it waits for; features come back when they are there.
+                clock = time.process_time if engine.device.type == "cpu" else time.perf_counter
                 began = clock()
                 values = engine.features(some, batch)
                 spent[name].append((clock() - began) / batch * 1e3)

@@ -16,6 +16,7 @@ from skeleton_prompt.model.backbone_files import backbone_path, shipped_backbone
 from skeleton_prompt.model.prompt_file import digest
 
 if TYPE_CHECKING:
+    from service.settings import Settings
     from service.storage.store import Storage
     from skeleton_prompt.model.engine import Engine
 
@@ -59,6 +60,18 @@ class EngineOptions(TypedDict, total=False):
 
     device: str
     cuda_graphs: bool
+    runtime: str
+    cache: str | None
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """How engines compute by the settings; converted backbones are kept below the data folder."""
+    return {
+        "device": settings.device,
+        "cuda_graphs": settings.cuda_graphs,
+        "runtime": settings.runtime,
+        "cache": str(Path(settings.data_dir).expanduser().resolve() / "cache" / "openvino"),
+    }
 
 
 def engine_from_archive(folder: Path, blobs: BlobStore, sha256: str, where: EngineOptions | None = None) -> Engine:

@@ -154,6 +154,10 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="Where the engine computes: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU if there is one.",
     )
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        "auto",
+        description="What computes the backbone on a CPU: `torch`, `openvino`, or `auto`, OpenVINO if it is installed.",
+    )
     cuda_graphs: bool = Field(
         False, description="On a GPU, record the frozen pass once for each size of batch and replay it."
     )

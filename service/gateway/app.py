@@ -9,7 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from service.backbone_loader import BackboneCompatibility, EngineOptions, load_old_backbone, old_engine
+from service.backbone_loader import BackboneCompatibility, engine_options, load_old_backbone, old_engine
 from service.gateway.http import openapi, problem_details
 from service.gateway.http.middleware import RequestMiddleware
 from service.gateway.routes import (
@@ -176,7 +176,7 @@ def _embedded(
     """The engine of this gateway, which computes in processes beside it or, if there shall be none, in this one."""
     from service.inference.local.engine import LocalEngine
 
-    where: EngineOptions = {"device": settings.device, "cuda_graphs": settings.cuda_graphs}
+    where = engine_options(settings)
     current: Callable[[], PromptedModel]
     old: Callable[[str], PromptedModel]
     if settings.engine_processes:

@@ -9,6 +9,8 @@ Letters: B rows, W windows of all rows together, F features, N classes of a prom
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from torch import Tensor
 from skeleton_prompt.clips.canonical_skeleton import FRAMES, JOINTS
 from skeleton_prompt.clips.clip import Clip
 from skeleton_prompt.clips.normalise import PreparedPerson, Quality, prepare
+from skeleton_prompt.model import openvino_runtime
 from skeleton_prompt.model.backbone import Backbone, load_backbone, read_sizes
 from skeleton_prompt.model.backbone_files import backbone_path
 from skeleton_prompt.model.class_model import missing_joints, usual_joints
@@ -41,6 +44,7 @@ from skeleton_prompt.model.multi_tenant import (
     temporal_rows,
     with_familiarity,
 )
+from skeleton_prompt.model.openvino_runtime import RuntimeUnavailable, openvino_pass
 from skeleton_prompt.model.prompt_file import CLASS_MODEL, Array, BackboneMismatch, BadPrompt, Prompt
 from skeleton_prompt.model.prompt_module import FULL, Ablation, Parameters, module_logits
 from skeleton_prompt.model.temporal_net import frontal, joints_shown, signals, windows_at
@@ -49,6 +53,8 @@ from skeleton_prompt.model.window_batches import MAX_WINDOWS, window_batches, wi
 from skeleton_prompt.model.window_sums import Chunk, Result, WindowSums
 
 Row = tuple[PreparedPerson, Prompt]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,13 +101,24 @@ class Engine:
         device: Where to compute; see ``devices.resolve``.
         threads: Torch threads of this process, or None to leave them.
         cuda_graphs: On a GPU, record the frozen pass once for each size of batch; see ``devices.CapturedForward``.
+        runtime: What computes the frozen pass on a CPU: ``torch``, ``openvino``, or ``auto``, OpenVINO where it is
+            installed; there PyTorch answers until the backbone is converted.
+        cache: Folder for the converted backbone; None keeps it nowhere.
 
     Raises:
         DeviceUnavailable: If the device is not there.
+        RuntimeUnavailable: If OpenVINO is asked for and cannot be used.
     """
 
     def __init__(
-        self, backbone: Backbone, *, device: str = "cpu", threads: int | None = None, cuda_graphs: bool = False
+        self,
+        backbone: Backbone,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        cuda_graphs: bool = False,
+        runtime: str = "torch",
+        cache: str | Path | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -111,6 +128,7 @@ class Engine:
             backbone.house = backbone.house.to(self.device)
         self._frozen_pass = self._prepared_pass(cuda_graphs)
         self.backbone_sha256 = backbone.sha256
+        self.runtime = "torch"
         sizes = {**read_sizes(backbone.config.width), "frontal": JOINTS * STREAM_FEATURES}
         if backbone.house is not None:
             sizes["house"] = backbone.house.width
@@ -118,6 +136,8 @@ class Engine:
         self._shelf = PromptTensorCache(self.device)
         self._read: dict[tuple[str, ...], Tensor] = {}
         self.blocks = {name: slice(int(end) - sizes[name], int(end)) for name, end in zip(sizes, ends, strict=True)}
+        if runtime != "torch" and self.device.type == "cpu":
+            self._choose_runtime(runtime, None if cache is None else Path(cache))
 
     @classmethod
     def load(
@@ -127,9 +147,33 @@ class Engine:
         device: str = "cpu",
         threads: int | None = None,
         cuda_graphs: bool = False,
+        runtime: str = "torch",
+        cache: str | Path | None = None,
     ) -> Engine:
         """The engine on a backbone by name or path; see ``backbone_path`` and ``load_backbone`` for errors."""
-        return cls(load_backbone(backbone_path(backbone)), device=device, threads=threads, cuda_graphs=cuda_graphs)
+        options = {"device": device, "threads": threads, "cuda_graphs": cuda_graphs, "runtime": runtime, "cache": cache}
+        return cls(load_backbone(backbone_path(backbone)), **options)  # type: ignore[arg-type]
+
+    def _choose_runtime(self, runtime: str, cache: Path | None) -> None:
+        """Run the frozen pass on OpenVINO, at once where it was converted before or is insisted on, else later."""
+        if not openvino_runtime.is_installed():
+            if runtime == "openvino":
+                raise RuntimeUnavailable("openvino is not installed: pip install 'skeleton-prompt[server]'")
+            return
+        path = openvino_runtime.cached(cache, self.backbone_sha256)
+        if runtime == "openvino" or (path is not None and path.is_file()):
+            self._use_openvino(path, insist=runtime == "openvino")
+        else:
+            threading.Thread(target=self._use_openvino, args=(path,), name="openvino", daemon=True).start()
+
+    def _use_openvino(self, path: Path | None, *, insist: bool = False) -> None:
+        try:
+            self._frozen_pass = CapturedForward(openvino_pass(self._frozen, path), padded=False)
+            self.runtime = "openvino"
+        except RuntimeUnavailable as error:
+            if insist:
+                raise
+            log.warning("PyTorch computes the backbone: %s", error)
 
     def _prepared_pass(self, cuda_graphs: bool) -> CapturedForward:
         """The frozen pass as this device runs it best."""

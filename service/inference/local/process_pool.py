@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
+from service.backbone_loader import engine_options
 from service.error_codec import decode_error
 from service.errors import EngineUnavailable
 from service.inference.execution.array_codec import decode_array
@@ -177,7 +178,7 @@ class EngineProcessPool:
     @classmethod
     def of(cls, settings: Settings) -> EngineProcessPool:
         """Those that the settings ask for."""
-        options = {"device": settings.device, "cuda_graphs": settings.cuda_graphs}
+        options = engine_options(settings)
         return cls(
             settings.backbone, options, settings.engine_processes,
             log_level=settings.log_level, log_json=settings.log_json,

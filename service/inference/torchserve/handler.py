@@ -19,7 +19,7 @@ import anyio
 import numpy as np
 import structlog
 
-from service.backbone_loader import EngineOptions, engine_from_archive
+from service.backbone_loader import EngineOptions, engine_from_archive, engine_options
 from service.errors import DeadlineExceeded, EngineUnavailable, MalformedBody, ServiceError
 from service.inference.execution.backbone_pool import BackbonePool
 from service.inference.execution.batch import PROBE_INPUT, finish_row, forward_chunks, get_prompt, warm_up
@@ -51,7 +51,7 @@ class SkeletonPromptHandler:
         configure_logging("error" if settings.log_level == "error" else "warning", as_json=settings.log_json)
         folder = Path(context.system_properties["model_dir"])
         device = assigned_device(settings.device, context.system_properties.get("gpu_id"))
-        where: EngineOptions = {"device": device, "cuda_graphs": settings.cuda_graphs}
+        where: EngineOptions = {**engine_options(settings), "device": device}
         self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1, **where)
         blobs = blobs_of(settings)
         self._prompts = CountedPromptCache.over(settings, blobs)
