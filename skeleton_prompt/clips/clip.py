@@ -36,7 +36,7 @@ from skeleton_prompt.clips.findings import Finding
 from skeleton_prompt.clips.identity import jump_warning, order_by_track, order_people, read_track_ids
 from skeleton_prompt.clips.keypoints import Array, Keypoints, read_keypoints
 from skeleton_prompt.clips.layouts import Layout, UnknownLayout, custom_layout, get_layout
-from skeleton_prompt.clips.timing import apply_timestamps, read_fps, read_timestamps
+from skeleton_prompt.clips.timing import apply_timestamps, read_fps, read_timestamps, usual_rate
 from skeleton_prompt.clips.unseen import Boxes, Mask, hide_strays
 from skeleton_prompt.clips.validation import ClipLimits, ClipTooLarge, InvalidClip, Problem, ProblemCollector
 
@@ -150,7 +150,9 @@ def parse_clip(
     found.stop_if_any()
     positions, confidence = _arrange(values, read.coords, stated, layout, notes)
     boxes = Boxes.of(positions)
-    positions, confidence, strays = hide_strays(positions, confidence, fps, boxes)
+    positions, confidence, strays = hide_strays(
+        positions, confidence, fps if times is None else usual_rate(times), boxes
+    )
     notes += strays
     jumps = jump_warning(Boxes.of(positions) if strays else boxes)
     warnings += [jumps] if jumps else []

@@ -90,6 +90,11 @@ def read_timestamps(document: Mapping[str, Any], frames: int, found: ProblemColl
     return times
 
 
+def usual_rate(times: Times) -> float:
+    """Frames per second by the median step."""
+    return 1 / float(np.median(np.diff(times)))
+
+
 def apply_timestamps(
     positions: Array, confidence: Array, times: Times, sent_fps: float | None, most: int, notes: list[Finding]
 ) -> tuple[Array, Array, float]:
@@ -113,7 +118,7 @@ def apply_timestamps(
     step = span / (T - 1)
     fps = 1 / step
     if np.abs(times - even).max() > EVEN * step:
-        fps = 1 / float(np.median(np.diff(times)))
+        fps = usual_rate(times)
         count = min(max(2, round(span * fps) + 1), most)
         fps = (count - 1) / span
         positions, confidence = _resample(positions, confidence, times, count)
