@@ -30,7 +30,7 @@ from training.jobs.context import DEFAULT_SECONDS, WorkerContext
 from training.jobs.errors import JobFailed
 from training.jobs.lease import Lease
 from training.jobs.progress import ProgressEstimator
-from training.jobs.publication import CANARIES, CANARY_TOLERANCE, Publication, TuningArtifact
+from training.jobs.publication import CANARIES, CANARY_TOLERANCE, Publication, TuningArtifact, canary_rows
 from training.jobs.training_examples import Example, build_examples, decode_checkpoint, encode_checkpoint, fingerprint
 from training.module_tuner import PromptModuleTuner
 from training.tuning.ensembling import MemberTuners
@@ -329,7 +329,7 @@ class TuningRun:
         """The prompt file with its report and canaries; without a file where nothing is to be published."""
         judged = outcome.judged
         right = np.full(len(lesson.truth), np.nan) if judged is None else judged.right
-        rows = np.unique(np.linspace(0, len(examples) - 1, CANARIES).astype(int))
+        rows = canary_rows(examples, CANARIES)
         if not publish:
             return TuningArtifact(b"", {}, rows, np.zeros((0, 0), dtype=np.float32), right, verdict)
         notes = [f"{len(self.skipped)} clips were skipped."] if self.skipped else []

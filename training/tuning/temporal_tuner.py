@@ -29,6 +29,7 @@ from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.prompt_file import Array
 from skeleton_prompt.model.temporal_net import FRAMES, joints_shown, signals, temporal_logits
 from skeleton_prompt.model.tensor_shapes import TEMPORAL, VISIBLE_JOINT_INPUTS, temporal_layers
+from skeleton_prompt.model.window_batches import window_batches
 from training.baselines.neural import CLIP_NORM, Schedule, augment
 from training.tuning.joint_dropout import drop_joints
 from training.tuning.stacked_nets import StackedTemporalNets
@@ -38,7 +39,7 @@ DROPOUT, SPATIAL = 0.2, 0.05
 MIN_STEPS = 40
 TOLD_EVERY = 20  # steps
 TRIED = 3  # steps by which the time of one is told
-ASKED_AT_ONCE = 64
+ASKED_AT_ONCE, WINDOWS_AT_ONCE = 64, 512  # people and windows of one pass
 BATCH = 16
 
 
@@ -222,7 +223,7 @@ def predict(tensors: Mapping[str, Array], frontal: Sequence[PreparedPerson]) -> 
     p = {name.removeprefix(TEMPORAL): torch.from_numpy(value) for name, value in tensors.items()}
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(frontal), ASKED_AT_ONCE):
-            windows = Windows.of(frontal[start : start + ASKED_AT_ONCE])
+        for batch in window_batches(frontal, ASKED_AT_ONCE, WINDOWS_AT_ONCE):
+            windows = Windows.of(batch)
             parts.append(windows.average(temporal_logits(p, windows)))
     return torch.cat(parts).numpy()

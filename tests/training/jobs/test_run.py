@@ -61,8 +61,11 @@ def test_a_prompt_with_a_temporal_part_is_published_after_its_canary_and_answers
     logits = [ENGINE.forward([(person, prompt)])[0] for person in people]
     assert all(isinstance(row, np.ndarray) and np.isfinite(row).all() for row in logits)
     # Taught once more on the same clips, it is compared with and takes over: head is held against head.
-    assert run_job(workplace(storage, temporal_seconds=60.0), "acme", queued(tenant)) == "succeeded"
-    assert tenant.active_prompt().version == 2
+    assert (tenant.get_job(job).first_version, record.version) == (1, 2)
+    again = queued(tenant)
+    assert run_job(workplace(storage, temporal_seconds=60.0), "acme", again) == "succeeded"
+    taken = tenant.get_job(again)
+    assert tenant.active_prompt().version == taken.version == (taken.first_version or 2) + 1
 
 
 def expire(tenant: TenantRepository, storage: Storage, job: str) -> None:
@@ -419,3 +422,15 @@ def test_the_longest_legal_clips_stop_at_their_limit_while_features_are_computed
     assert "max_seconds" in str(tenant.get_job(job).error)
     assert max(passes, default=0) <= 64
     assert len(passes) <= 2
+
+
+def test_long_clips_are_fewer_canaries_but_one_at_least() -> None:
+    from training.jobs.publication import canary_rows
+    from training.jobs.training_examples import build_examples
+
+    short, _ = build_examples([(str(n), clip) for n, clip in enumerate(clips(2))])
+    long, _ = build_examples([("long", stretched("legs", 200)), ("longer", stretched("legs", 300))])
+    assert len(canary_rows(short, 8)) == 6
+    assert canary_rows(long, 8).tolist() == [0]
+    assert canary_rows([*long[1:], *short], 8).tolist() == [0]
+    assert len(canary_rows([*long[:1], *short], 8)) == 7
