@@ -45,6 +45,26 @@ def lists_of(item: bytes, size: int) -> bytes:
     return b"\x81\xa1a\xdc\x0f\xff" + (b"\xdc\x0f\xff" + item * 4095) * (size // 4098)
 
 
+def mmpose_crowd(size: int) -> bytes:
+    """A pose tool's document of one frame with very many people."""
+    person = {"keypoints": [[1.0, 2.0]] * 17, "keypoint_scores": [0.9] * 17}
+    frame = {"frame_id": 1, "instances": [person] * (size // 270)}
+    return orjson.dumps({"meta_info": {}, "instance_info": [frame]})
+
+
+def coco_crowd(size: int) -> bytes:
+    """Annotations of very many people, all of one image."""
+    row = {"image_id": 0, "category_id": 1, "keypoints": [1.0, 2.0, 0.9] * 17, "num_keypoints": 17}
+    annotations = [row | {"id": n} for n in range(size // 270)]
+    return orjson.dumps({"images": [{"id": 0, "file_name": "0.jpg"}], "annotations": annotations, "categories": []})
+
+
+def landmarks(size: int) -> bytes:
+    """Landmarks as objects."""
+    landmark = {"x": 0.1, "y": 0.2, "z": 0.1, "visibility": 0.9}
+    return orjson.dumps({"landmarks": [[landmark] * 33] * (size // 1400)})
+
+
 HOSTILE = [
     Hostile("strings never closed", "json", lambda n: b"[" * 17 + b'"' + b'\\"' * (n // 2)),
     Hostile("nothing but quotes", "json", lambda n: b'["' + b'"' * n),
@@ -69,6 +89,9 @@ HOSTILE = [
     Hostile("base64 that is none", "json", lambda n: base64_clip(b"&" * n)),
     Hostile("base64 of another shape", "json", lambda n: base64_clip(b"AAAA" * (n // 4))),
     Hostile("base64 with padding inside", "json", lambda n: base64_clip(b"AA==" * (n // 4))),
+    Hostile("a crowd of MMPose", "json", mmpose_crowd),
+    Hostile("COCO annotations of one image", "json", coco_crowd),
+    Hostile("MediaPipe landmarks", "json", landmarks),
     Hostile("nils", "msgpack", lambda n: b"\xdd" + struct.pack(">I", n) + b"\xc0" * n),
     Hostile("nils in a field", "msgpack", lambda n: b"\x81\xa1a\xdd" + struct.pack(">I", n) + b"\xc0" * n),
     Hostile("empty lists in lists", "msgpack", lambda n: lists_of(b"\x90", n)),
