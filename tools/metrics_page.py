@@ -15,9 +15,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from service.inference.metrics import InstancesCollector
-from service.inference.tally import EngineStats
 from service.inference.torchserve.instances import Instance
 from service.metrics import Metrics
+from service.storage.prompt_cache.cache import EngineStats
 from training.jobs.metrics import WorkerMetrics
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"

@@ -10,38 +10,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.connection import ADMIN_KEY_FILE, running_server
+from service.cli.demo_picture import TAUGHT, Outcome
 from service.cli.output import AsJson, console, print_json, progress
 
 if TYPE_CHECKING:
     from skeleton_prompt.client import Client
 
-TAUGHT = ("wave", "squat", "walk", "jumping_jack", "fall", "bow", "kick", "sit_down")
 UNSEEN = ("clap",)  # never taught: the right answer is "I do not know this"
 TENANT = "demo"
 START_S = 180.0  # usually a few; the first start on a slow disk reads hundreds of megabytes of torch
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One unseen clip and what the service said about it."""
-
-    action: str
-    clip: dict[str, Any]
-    label: str | None
-    confidence: float
-    predictions: tuple[dict[str, Any], ...]
-
-    @property
-    def right(self) -> bool:
-        """Whether it was named, or rightly not named."""
-        return self.label == (self.action if self.action in TAUGHT else None)
 
 
 def register(app: typer.Typer) -> None:

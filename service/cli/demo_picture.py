@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,28 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from service.cli.demo import Outcome
-
 POSES = 9
 BARS = 4
 GREEN, RED, GREY = "#2a9d6f", "#c8443c", "#b8bec7"
 SIDES = {"left": "#2f6fb3", "right": "#d9822b", "middle": "#5b6470"}
+
+TAUGHT = ("wave", "squat", "walk", "jumping_jack", "fall", "bow", "kick", "sit_down")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One unseen clip and what the service said about it."""
+
+    action: str
+    clip: dict[str, Any]
+    label: str | None
+    confidence: float
+    predictions: tuple[dict[str, Any], ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether it was named, or rightly not named."""
+        return self.label == (self.action if self.action in TAUGHT else None)
 
 
 def draw(outcomes: list[Outcome], summary: dict[str, Any], out: Path) -> None:

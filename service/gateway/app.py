@@ -39,7 +39,6 @@ from service.inference.execution.batch import tune_gc
 from service.inference.interface import PromptedModel
 from service.inference.local.process_pool import EngineProcessPool
 from service.inference.metrics import EngineStatsCollector
-from service.inference.tally import CountedPromptCache
 from service.jobs.backbone_upgrade import BackboneUpgrader
 from service.jobs.queue import JobQueue
 from service.jobs.requeue import LostJobRequeuer
@@ -104,7 +103,7 @@ async def _open(
     storage = await run_in_thread(Storage.open, settings)
     stack.callback(storage.close)
     await run_in_thread(storage.prepare, settings.database_wait_seconds)
-    prompt_cache = await run_in_thread(CountedPromptCache.of, settings, storage)
+    prompt_cache = await run_in_thread(PromptCache.of, settings, storage)
     news = PromptEventSubscriber(settings.redis_address, prompt_cache.on_event)
     news.start()
     stack.push_async_callback(run_in_thread, news.stop)
@@ -201,9 +200,8 @@ def _embedded(
         queue_seconds=settings.max_queue_wait_seconds,
         on_stop=on_stop,
     )
-    if isinstance(prompt_cache, CountedPromptCache):
-        look = prompt_cache.stats
-        metrics.registry.register(EngineStatsCollector(lambda: {"embedded": look(old_backbones=engine.old_models)}))
+    look = prompt_cache.stats
+    metrics.registry.register(EngineStatsCollector(lambda: {"embedded": look(old_backbones=engine.old_models)}))
     return engine
 
 

@@ -9,9 +9,9 @@ from prometheus_client import Counter, Histogram, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from service.inference.tally import EngineStats
 from service.inference.torchserve.instances import Instance
 from service.metrics import SECONDS
+from service.storage.prompt_cache.cache import EngineStats
 
 PREFIX = "skeleton_prompt_engine_"
 

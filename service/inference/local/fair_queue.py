@@ -185,7 +185,7 @@ class FairQueue:
             if not row.is_pending:
                 self._remove(name, row)
                 continue
-            alone = row.windows_left > self.chunk or row.attempts > 0
+            alone = row.windows_left > self.chunk or row.position > 0 or row.attempts > 0
             if rows and (alone or row.windows_left > most):
                 passed_over.add(name)
                 continue

@@ -45,7 +45,7 @@ import numpy as np
 from service import error_codec, errors
 from service.inference.execution.array_codec import decode_sums, encode_sums
 from service.inference.interface import PredictionInput, PredictionResult
-from service.inference.tally import EngineStats
+from service.storage.prompt_cache.cache import EngineStats
 from skeleton_prompt.clips.canonical_skeleton import FRAMES, JOINTS
 from skeleton_prompt.clips.normalise import PreparedPerson
 from skeleton_prompt.model.decision import Prediction

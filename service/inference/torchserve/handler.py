@@ -24,12 +24,12 @@ from service.errors import DeadlineExceeded, EngineUnavailable, MalformedBody, S
 from service.inference.execution.backbone_pool import BackbonePool
 from service.inference.execution.batch import PROBE_INPUT, finish_row, forward_chunks, get_prompt, warm_up
 from service.inference.interface import CacheLayer, PredictionInput, PredictionResult, PromptedModel
-from service.inference.tally import CountedPromptCache
 from service.inference.torchserve import codec
 from service.inference.torchserve.batch_row import BatchRow
 from service.logs import configure_logging
 from service.settings import Settings
 from service.storage.blobs.s3 import blobs_of
+from service.storage.prompt_cache.cache import PromptCache
 from skeleton_prompt.model.devices import assigned_device
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.prompt_file import Prompt
@@ -54,7 +54,7 @@ class SkeletonPromptHandler:
         where: EngineOptions = {**engine_options(settings), "device": device}
         self._engine = Engine.load(folder / context.manifest["model"]["serializedFile"], threads=1, **where)
         blobs = blobs_of(settings)
-        self._prompts = CountedPromptCache.over(settings, blobs)
+        self._prompts = PromptCache.over(settings, blobs)
         self._late = 0
         self._models = BackbonePool(
             self._engine, partial(engine_from_archive, folder, blobs, where=where), settings.max_old_backbones

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.inference.tally import EngineStats
+from service.storage.prompt_cache.cache import EngineStats
 
 log = structlog.get_logger(__name__)
 

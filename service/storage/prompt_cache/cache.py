@@ -8,9 +8,10 @@ happens, the store answers, and after a failure Redis is left alone for a while.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import redis
@@ -39,6 +40,27 @@ def plain_loader(data: bytes, ref: PromptRef) -> Prompt:
     if (prompt.tenant, prompt.version) != (ref.tenant, ref.version):
         raise BadPrompt("the prompt file belongs to another tenant or version")
     return prompt
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """Figures of an engine and its prompt cache since its process began.
+
+    Attributes:
+        prompts: Prompts in memory.
+        prompt_bytes: Their bytes.
+        loads: Prompts brought into memory, by the layer they came from.
+        evictions: Prompts that made room for others.
+        old_backbones: Models of older backbones in memory.
+        late: Rows not computed because their deadline had passed; None where this is not counted.
+    """
+
+    prompts: int = 0
+    prompt_bytes: int = 0
+    loads: Mapping[str, int] = field(default_factory=dict)
+    evictions: int = 0
+    old_backbones: int = 0
+    late: int | None = None
 
 
 class PromptCache:
@@ -70,6 +92,8 @@ class PromptCache:
         self._bytes = 0
         self._loading: dict[PromptRef, Future[tuple[Prompt, Layer]]] = {}
         self._lock = threading.Lock()
+        self._loads: Counter[str] = Counter()
+        self._evictions = 0
 
     @classmethod
     def of(cls, settings: Settings, storage: Storage) -> PromptCache:
@@ -83,6 +107,13 @@ class PromptCache:
         if settings.redis_address:
             client = redis_client(settings.redis_address)
         return cls(blobs, client, max_entries=settings.prompt_cache_entries, max_bytes=settings.prompt_cache_bytes)
+
+    def stats(self, *, old_backbones: int = 0, late: int | None = None) -> EngineStats:
+        """Figures of the cache, beside those that the engine gives of itself."""
+        with self._lock:
+            return EngineStats(
+                len(self._entries), self._bytes, dict(self._loads), self._evictions, old_backbones, late
+            )  # fmt: skip
 
     def get(self, ref: PromptRef) -> tuple[Prompt, Layer]:
         """A prompt and where it was found. Threads that want the same one at once load it once.
@@ -110,7 +141,7 @@ class PromptCache:
             mine.set_exception(error)
             raise
         else:
-            self._keep(ref, found[0])
+            self._keep(ref, *found)
             mine.set_result(found)
             return found
         finally:
@@ -164,12 +195,14 @@ class PromptCache:
                 self._bytes -= self._entries.pop(ref).nbytes
         return len(mine)
 
-    def _keep(self, ref: PromptRef, prompt: Prompt) -> None:
+    def _keep(self, ref: PromptRef, prompt: Prompt, layer: Layer) -> None:
         with self._lock:
+            self._loads[layer] += 1
             self._entries[ref] = prompt
             self._bytes += prompt.nbytes
             while len(self._entries) > 1 and (len(self._entries) > self._max_entries or self._bytes > self._max_bytes):
                 _, old = self._entries.popitem(last=False)
+                self._evictions += 1
                 self._bytes -= old.nbytes
 
     def _load(self, ref: PromptRef) -> tuple[Prompt, Layer]:

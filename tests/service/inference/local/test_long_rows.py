@@ -23,10 +23,12 @@ class SlowModel(Model):
     def __init__(self):
         super().__init__()
         self.windows: list[tuple[str, int]] = []
+        self.sizes: list[int] = []
         self.crash: dict[str, int] = {}
 
     def forward_chunks(self, chunks):
         time.sleep(WINDOW_S * sum(len(chunk.person.pose) for chunk in chunks))
+        self.sizes.append(len(chunks))
         for chunk in chunks:
             self.windows.append((chunk.prompt.tenant, len(chunk.person.pose)))
         for chunk in chunks:
@@ -77,6 +79,7 @@ def test_a_tenant_at_its_worst_delays_another_by_one_chunk_at_most():
         for client in clients:
             client.cancel()
         assert max(delays) <= 4, "windows of the heavy tenant before those of the light one"
+        assert max(model.sizes) == 1, "no chunk of a long row shares the light tenant's batch"
 
     with_slow_engine(work)
 

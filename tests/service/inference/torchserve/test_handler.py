@@ -193,7 +193,10 @@ def test_a_worker_computes_on_the_gpu_that_torchserve_gave_it(room, start, monke
     monkeypatch.setattr(Engine, "load", loaded)
     monkeypatch.setattr(Context, "gpu_id", gpu_id)
     start(device=setting, cuda_graphs=True)
-    assert asked == [{"device": device, "cuda_graphs": True}]
+    (where,) = asked
+    cache = where.pop("cache")
+    assert where == {"device": device, "cuda_graphs": True, "runtime": "auto"}
+    assert cache.endswith("/cache/openvino")
 
 
 def test_the_handler_module_defines_one_class_because_torchserve_refuses_more():
