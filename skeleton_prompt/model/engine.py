@@ -28,6 +28,7 @@ from skeleton_prompt.model.backbone_files import backbone_path
 from skeleton_prompt.model.class_model import missing_joints, usual_joints
 from skeleton_prompt.model.decision import DecisionOptions, Prediction, decide
 from skeleton_prompt.model.devices import CapturedForward, cuda_capture, resolve, to_device
+from skeleton_prompt.model.dimensions import FLAT, seen_in_2d
 from skeleton_prompt.model.features import Windows, completed_features, descriptor_features, frozen_features, streams
 from skeleton_prompt.model.multi_tenant import (
     MODULE,
@@ -311,6 +312,9 @@ class Engine:
         Returns:
             Per chunk ``(N,)`` float32, ``WindowSums``, or the exception that stands for its row.
         """
+        chunks = [
+            replace(one, person=seen_in_2d(one.person)) if one.prompt.dimension == FLAT else one for one in chunks
+        ]
         refusals = {prompt: self._incompatibility(prompt) for prompt in dict.fromkeys(one.prompt for one in chunks)}
         results: list[Result | None] = [refusals[chunk.prompt] for chunk in chunks]
         runnable = [index for index, result in enumerate(results) if result is None]

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from skeleton_prompt.clips.canonical_skeleton import JOINTS
+from skeleton_prompt.model.dimensions import DIMENSIONS
 from skeleton_prompt.model.tensor_shapes import module_shapes, temporal_shapes
 
 FORMAT = "skeleton-prompt/1"
@@ -97,6 +98,8 @@ class Prompt:
         metrics: Cross-validated figures, for display.
         temporal: Weight of the temporal part's logits beside the linear part's, 0 to 1.
         lacking: That weight for clips that lack many of the joints that the taught clips show; see ``temporal``.
+        dimension: ``2d`` for a version taught on 2-D clips, which sees the frontal projection of 3-D clips, ``3d`` for
+            one taught on 3-D clips alone, empty for prompts of earlier releases.
     """
 
     tenant: str
@@ -113,6 +116,7 @@ class Prompt:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     temporal_weight: float = 0.0
     temporal_weight_missing_joints: float = 0.0
+    dimension: str = ""
 
     @property
     def classes(self) -> int:
@@ -178,6 +182,8 @@ def save_prompt(prompt: Prompt) -> bytes:
             "refusal": prompt.calibration.refusal,
             "coverage": [list(pair) for pair in prompt.calibration.coverage],
         }
+    if prompt.dimension:
+        document["dimension"] = prompt.dimension
     if prompt.temporal_weight != 0:
         document |= {"temporal": prompt.temporal_weight, "lacking": prompt.temporal_weight_missing_joints}
     with np.errstate(over="ignore"):
@@ -247,6 +253,7 @@ def _parse(data: bytes) -> Prompt:
             metrics=dict(document["metrics"]),
             temporal_weight=float(document.get("temporal", 0.0)),  # prompts of before have none
             temporal_weight_missing_joints=float(document.get("lacking", document.get("temporal", 0.0))),
+            dimension=str(document.get("dimension", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadPrompt(f"the prompt's metadata is incomplete: {error}") from error
@@ -262,6 +269,8 @@ def _pairs(rows: Sequence[Sequence[float]]) -> Pairs:
 def _check_metadata(prompt: Prompt) -> None:
     if not 1 <= len(prompt.labels) <= MAX_LABELS or len(set(prompt.labels)) != len(prompt.labels):
         raise BadPrompt(f"a prompt has 1 to {MAX_LABELS} different labels, this one {len(prompt.labels)}")
+    if prompt.dimension not in ("", *DIMENSIONS):
+        raise BadPrompt(f"dimension {prompt.dimension!r} is none of {', '.join(DIMENSIONS)}")
     calibration = prompt.calibration
     if not (calibration.temperature > 0 and math.isfinite(calibration.temperature)):
         raise BadPrompt(f"temperature {calibration.temperature} is not a positive number")

@@ -30,6 +30,7 @@ from skeleton_prompt.clips.normalise import (
 )
 from skeleton_prompt.model.class_model import MAX_MISSING, ClassModel
 from skeleton_prompt.model.decision import CONFIDENCE_WEIGHT, MIN_DOUBT
+from skeleton_prompt.model.dimensions import FLAT
 from skeleton_prompt.model.engine import Engine
 from skeleton_prompt.model.features import Windows
 from skeleton_prompt.model.multi_tenant import blend_temporal, head_logits, with_familiarity
@@ -281,7 +282,9 @@ class PromptGraph(nn.Module):
 
     def logits(self, pose: Tensor, depth: Tensor, log_seconds: Tensor) -> Tensor:
         """``(C,)``, as ``Engine.forward`` gives them."""
-        has_depth = torch.full_like(log_seconds, float(self.D == 3)) > 0
+        flat = self.prompt.dimension == FLAT
+        depth = torch.zeros_like(depth) if flat else depth
+        has_depth = torch.full_like(log_seconds, float(self.D == 3 and not flat)) > 0
         observed = self.engine.encode(OnePerson(pose, depth, has_depth, log_seconds, ()))
         shown = (pose[..., 2] > 0).float().amax((0, 1))[None]
         if self.scores is None:

@@ -22,6 +22,7 @@ from service.storage.job_estimates import Work, predicted_seconds
 from service.storage.records import JobKind, JobState
 from skeleton_prompt.clips.clip import Clip
 from skeleton_prompt.model.class_model import missing_joints, shown_joints, usual_joints
+from skeleton_prompt.model.dimensions import dimension_of
 from skeleton_prompt.model.prompt_file import Prompt, save_prompt
 from training.jobs.activation_policy import ActivationDecision, compared_with_first
 from training.jobs.active_version import ActiveVersionComparison
@@ -31,7 +32,14 @@ from training.jobs.errors import JobFailed
 from training.jobs.lease import Lease
 from training.jobs.progress import ProgressEstimator
 from training.jobs.publication import CANARIES, CANARY_TOLERANCE, Publication, TuningArtifact, canary_rows
-from training.jobs.training_examples import Example, build_examples, decode_checkpoint, encode_checkpoint, fingerprint
+from training.jobs.training_examples import (
+    Example,
+    build_examples,
+    decode_checkpoint,
+    encode_checkpoint,
+    fingerprint,
+    of_one_dimension,
+)
 from training.module_tuner import PromptModuleTuner
 from training.tuning.ensembling import MemberTuners
 from training.tuning.linear_head import linear_logits
@@ -106,6 +114,7 @@ class TuningRun:
         self.last_phase = "refine" if self.refines else "tune"
         self._rates = workplace.storage.dispatch.rates()
         self._work = Work(job.clips, job.clips)
+        self.dimension = ""
         self.progress = ProgressEstimator(self._planned(), job.progress)
 
     def _planned(self) -> dict[str, float]:
@@ -159,6 +168,7 @@ class TuningRun:
                 yield record.id, clip
 
         examples, skipped = build_examples(clips())
+        examples = of_one_dimension(examples)
         gone = set(ids) - set(read)
         self.skipped += skipped
         self.skipped += [{"clip": clip, "reason": "it was deleted before the job ran"} for clip in sorted(gone)]
@@ -168,6 +178,7 @@ class TuningRun:
             raise JobFailed(
                 f"at least 2 labels with a visible clip are needed, there are {len(labels)} (too_few_labels)"
             )
+        self.dimension = dimension_of(one.person for one in examples)
         self._work = Work(len(examples), sum(len(one.person.pose) for one in examples))
         self.progress.replan(self._planned())
         self.clock.lap("validate")
@@ -366,6 +377,7 @@ class TuningRun:
             metrics=metrics(report),
             temporal_weight=outcome.temporal_blend,
             temporal_weight_missing_joints=outcome.temporal.lacking if outcome.temporal else 0.0,
+            dimension=self.dimension,
         )
 
     def _canary_logits(

@@ -6,13 +6,14 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from skeleton_prompt.clips.clip import Clip, InvalidClip, cut_segments
 from skeleton_prompt.clips.normalise import PreparedPerson, prepare
+from skeleton_prompt.model.dimensions import DEEP, dimension_of, seen_in_2d
 from skeleton_prompt.model.prompt_file import Array
 from skeleton_prompt.model.window_batches import thinned
 
@@ -64,6 +65,13 @@ def examples_of(stored: str, clip: Clip) -> Iterator[Example | dict[str, str]]:
         # One person is taught per clip: the one that moves most.
         main = max(people, key=lambda person: (person.visible > 0, person.motion))
         yield Example(name, stored, part.label, part.group, thinned(main, MAX_CLIP_WINDOWS))
+
+
+def of_one_dimension(examples: list[Example]) -> list[Example]:
+    """Examples that are all 3-D, or all 2-D: beside 2-D clips a 3-D clip teaches by its frontal projection."""
+    if dimension_of(one.person for one in examples) == DEEP:
+        return examples
+    return [replace(one, person=seen_in_2d(one.person)) for one in examples]
 
 
 def build_examples(clips: Iterable[tuple[str, Clip]]) -> tuple[list[Example], list[dict[str, str]]]:
