@@ -368,6 +368,12 @@ class TorchServeEngine(InferenceEngine):
             models = await response.json(content_type=None)
         if response.status != 200 or not isinstance(models, list):
             return False
+        if not any(model.get("workers") for model in models):
+            # Anybody on this machine can scale the model to nothing through the management API.
+            log.warning("torchserve_without_worker", action="scale to one worker")
+            wanted = {"min_worker": "1", "max_worker": "1"}
+            async with self._session.put(url + WORKERS, params=wanted, timeout=aiohttp.ClientTimeout(total=PROBE_S)):
+                return False
         return any(worker.get("status") == "READY" for model in models for worker in model.get("workers", ()))
 
 

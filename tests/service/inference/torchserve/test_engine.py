@@ -334,3 +334,21 @@ def test_no_more_rows_are_sent_than_are_answered_in_time():
     engine._rows["b"] = 99
     with pytest.raises(errors.Overloaded, match="max_queue_rows"):
         engine.check_admission("d")
+
+
+def test_a_model_that_was_scaled_to_no_worker_gets_one_again(local, taught):
+    _, ref = taught[0]
+
+    async def work(engine):
+        async with aiohttp.ClientSession() as session:
+            url = f"{local.management_url}/models/skeleton_prompt?min_worker=0&max_worker=0&synchronous=true"
+            async with session.put(url) as response:
+                assert response.status == 200
+        assert not await engine.is_ready()
+        deadline = time.monotonic() + 60
+        while not await engine.is_ready():
+            assert time.monotonic() < deadline, "there is a worker again"
+            await asyncio.sleep(0.5)
+        return await engine.predict(question(ref))
+
+    assert with_engine(local, work).prediction.predictions
