@@ -131,7 +131,9 @@ def fit_lda(gram: Floats, labels: np.ndarray, classes: int) -> DualSolution:
     """Linear discriminant analysis with equal priors and Ledoit-Wolf shrinkage, in the span of the clips."""
     values, vectors = np.linalg.eigh(gram)
     order = np.argsort(-values)[:LDA_RANK]
-    order = order[values[order] > 1e-9 * values[order[0]]]
+    order = order[values[order] > max(1e-9 * values[order[0]], 1e-12)]
+    if not len(order):  # all clips are equal: there is nothing to tell classes apart by
+        return DualSolution(np.zeros((len(labels), classes)), np.zeros(classes))
     lengths = np.sqrt(values[order])
     scores = vectors[:, order] * lengths
     counts = np.maximum(np.bincount(labels, minlength=classes), 1)

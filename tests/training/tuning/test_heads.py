@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.support.training_sets import training_set
-from training.tuning.heads import STRENGTHS, Candidate, fit_head, fit_ridges, held_out_logits
+from training.tuning.heads import STRENGTHS, Candidate, fit_head, fit_lda, fit_ridges, held_out_logits
 from training.tuning.linear_head import linear_logits
 
 BOTH = ("frozen", "descriptors")
@@ -49,3 +49,9 @@ def test_a_feature_that_never_varied_while_teaching_cannot_decide_later() -> Non
     odd = one.columns(BOTH).copy()
     odd[:, :5] = 3.0
     assert (linear_logits(head.tensors(), odd).argmax(1) == one.truth).all()
+
+
+def test_lda_of_equal_clips_has_no_preference_instead_of_failing():
+    solution = fit_lda(np.zeros((4, 4)), np.array([0, 0, 1, 1]), 2)
+    assert (solution.alpha == 0).all()
+    assert (solution.bias == 0).all()
