@@ -113,7 +113,7 @@ def test_recalled_features_give_a_baseline_the_figures_that_its_own_would(folder
 
 
 def test_known_is_what_the_service_would_answer(folder: Path) -> None:
-    from skeleton_prompt.model.decision import decide
+    from skeleton_prompt.model.decision import DecisionOptions, decide
 
     wanted = config(folder, protocols="few-shot", methods=OURS)
     material = EvaluationData(wanted)
@@ -127,7 +127,7 @@ def test_known_is_what_the_service_would_answer(folder: Path) -> None:
     logits = material.engine.forward([(people[int(i)], taught.prompt) for i in clips])
     for number, (clip, row) in enumerate(zip(clips, logits, strict=True)):
         assert not isinstance(row, Exception)
-        said = decide(people[int(clip)], taught.prompt, row)
+        said = decide(people[int(clip)], taught.prompt, row, DecisionOptions())
         assert answers.known is not None
         assert said.known == answers.known[number]
         assert said.predictions[0][0] == labelled.label_names[answers.predicted[number]]
