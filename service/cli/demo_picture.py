@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -63,6 +61,8 @@ def draw(outcomes: list[Outcome], summary: dict[str, Any], out: Path) -> None:
 
 
 def _strip(axes: Axes, outcome: Outcome) -> None:
+    import numpy as np
+
     from skeleton_prompt.clips.layouts import get_layout
 
     layout = get_layout(outcome.clip["layout"])
