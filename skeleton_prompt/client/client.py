@@ -30,48 +30,14 @@ from skeleton_prompt.client import requests
 from skeleton_prompt.client.errors import (
     ApiError,
     ClientError,
-    Conflict,
     ConnectionFailed,
-    Forbidden,
-    InvalidRequest,
-    JobFailed,
-    JobTimeout,
-    NotFound,
-    RateLimited,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
     problem_of,
 )
 from skeleton_prompt.client.jobs import AsyncJob, Job
-from skeleton_prompt.client.models import JobInfo, Json, Key, Page, Prediction, PromptInfo, Tenant
+from skeleton_prompt.client.models import JobInfo, Json
 from skeleton_prompt.client.requests import Request
 
-__all__ = [
-    "ApiError",
-    "AsyncClient",
-    "AsyncJob",
-    "Client",
-    "ClientError",
-    "Conflict",
-    "ConnectionFailed",
-    "Forbidden",
-    "InvalidRequest",
-    "Job",
-    "JobFailed",
-    "JobInfo",
-    "JobTimeout",
-    "Key",
-    "NotFound",
-    "Page",
-    "Prediction",
-    "PromptInfo",
-    "RateLimited",
-    "Tenant",
-    "TooLarge",
-    "Unauthenticated",
-    "Unavailable",
-]
+__all__ = ["DEFAULT_URL", "AsyncClient", "Client"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
